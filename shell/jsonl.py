@@ -11,12 +11,14 @@ levels of nesting too.
 """
 
 import codecs
+import hashlib
 import json
 import os
 import re
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +53,15 @@ class JsonlRows:
         with _opened(self.path) as file:
             self._offsets = _check(file, self.name, column)
             self._n_bytes = file.seek(0, 2)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the file's bytes. Touches: the file, once."""
+        with _opened(self.path) as file:
+            digest = hashlib.blake2b(digest_size=16)
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+            return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

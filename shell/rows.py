@@ -7,7 +7,8 @@ not looked at here: the kernel reads it as a conversation.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,12 +23,24 @@ _BLOCK = 1024
 _CANONICAL = msgspec.json.Encoder(order="sorted", enc_hook=repr)
 
 
+class Rejected(NamedTuple):
+    """What stands where a row should that cannot be read, once the user lets a run go on past such rows."""
+
+    reason: str
+    """the sentence that would have stopped the run; it names the place"""
+
+
 class Rows(Protocol):
     """What a source of rows can do. Indices are counted from 0 in the source's own order."""
 
     @property
     def name(self) -> str:
         """What to call the source in errors."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all content, in hex: sources of the same fingerprint hold the same rows in the same order."""
         ...
 
     def __len__(self) -> int: ...
@@ -51,6 +64,10 @@ class ListRows:
     def __init__(self, rows: Sequence[Row], name: str = "rows") -> None:
         self._rows = list(rows)
         self.name = name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return content_digest(_CANONICAL.encode(row) for row in self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -81,6 +98,7 @@ class ArrowRows:
         self._table = table.with_format("arrow")
         self.name = name
         self.columns: tuple[str, ...] = tuple(table.column_names)
+        self.fingerprint: str = table._fingerprint  # the library's own: of the files, and of what was done to them
 
     def __len__(self) -> int:
         return len(self._table)
@@ -118,6 +136,19 @@ def digests(rows: Rows, column: str) -> NDArray[np.uint64]:
         hashlib.blake2b(_CANONICAL.encode(value), digest_size=8).digest() for block in blocks for value in block
     )
     return np.frombuffer(hashes, np.uint64)
+
+
+def content_digest(chunks: Iterable[bytes]) -> str:
+    """A hash of byte strings one behind the other, each with its length: 128 bits in hex.
+
+    >>> content_digest([b"a", b"b"]) == content_digest([b"ab"])
+    False
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        digest.update(len(chunk).to_bytes(8, "little"))
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def missing_column(column: str, names: Iterable[str], at: str) -> InputError:
