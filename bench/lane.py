@@ -23,7 +23,8 @@ from kernel.reading import read_conversation
 from kernel.renderer import write
 from kernel.script import Ragged, assemble
 from shell.adapter import Dataset
-from shell.dataset import DatumMaker, SupervisedDataset
+from shell.dataset import SupervisedDataset
+from shell.maker import DatumMaker
 from shell.rows import Row
 from shell.service import datums_to_tinker
 from shell.tokenizer import open_tokenizer

@@ -69,6 +69,10 @@ class Dataset:
         """All rows. Touches: what the rows come from."""
         return self.rows.take(self.indices)
 
+    def places(self) -> list[str]:
+        """Where all rows come from, in order."""
+        return [self.rows.place(k) for k in self.indices.tolist()]
+
     def place(self, i: int) -> str:
         """Where the row that stands at place i comes from, for errors: `train.jsonl:17`."""
         return self.rows.place(int(self.indices[i]))

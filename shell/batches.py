@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
 
 from kernel.datum import Datums
+from kernel.ledger import Entry, Outcome
+from shell.maker import Made
 
 T = TypeVar("T")
 
@@ -22,14 +24,26 @@ class Dataset(Protocol):
 
     def set_epoch(self, epoch: int) -> None: ...
 
-    def get_batch(self, i: int) -> Datums: ...
+    def make_batch(self, i: int) -> Made: ...
+
+    def left_over(self) -> list[str]: ...
+
+    def n_behind(self, i: int) -> int: ...
 
 
 class Batch(NamedTuple):
-    """The rows of a step, and the seconds it took to build them."""
+    """The rows of a step, what became of them, and the seconds it took to build them."""
 
     datums: Datums
     seconds: float
+    n_rows: int = 0
+    entries: tuple[Entry, ...] = ()
+    """the rows that are not trained whole; behind an epoch's last batch, those that it leaves over"""
+
+    @property
+    def n_whole(self) -> int:
+        """How many rows are trained whole."""
+        return self.n_rows - sum(entry.n_rows for entry in self.entries if entry.outcome is not Outcome.LEFT_OVER)
 
 
 def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.perf_counter) -> Iterator[Batch]:
@@ -49,7 +63,24 @@ def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.pe
         if epoch != epoch_set:
             dataset.set_epoch(epoch)
             epoch_set = epoch
-        yield Batch(dataset.get_batch(i), clock() - began)
+        made = dataset.make_batch(i)
+        entries = [Entry(fell.outcome, fell.place, fell.reason, epoch=epoch, step=step) for fell in made.fell]
+        if i == len(dataset) - 1:
+            entries += [Entry(Outcome.LEFT_OVER, place, epoch=epoch, step=step) for place in dataset.left_over()]
+        yield Batch(made.datums, clock() - began, made.n_rows, tuple(entries))
+
+
+def not_reached(dataset: Dataset, n_steps: int) -> tuple[Entry, ...]:
+    """An entry for the rows of the last epoch that a run of so many steps ends before, if there are any.
+
+    Args:
+        n_steps: >= 1.
+    """
+    epoch, i = divmod(n_steps - 1, len(dataset))
+    if i == len(dataset) - 1:
+        return ()
+    n_rows = dataset.n_behind(i)
+    return (Entry(Outcome.NOT_REACHED, f"rows behind step {n_steps - 1}", n_rows=n_rows, epoch=epoch, step=n_steps),)
 
 
 def prefetched(items: Iterator[T], n_ahead: int = 1) -> Generator[T]:

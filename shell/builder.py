@@ -14,9 +14,12 @@ from kernel.batch import Tail
 from kernel.datum import Datums, Reduction
 from kernel.errors import expected
 from kernel.example import TrainOnWhat
+from kernel.ledger import Entry, Outcome
+from kernel.truncation import Treatment, Truncation
 from shell.adapter import Dataset
-from shell.dataset import DatumMaker, StreamingSupervisedDataset, SupervisedDataset
+from shell.dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.formats import Format
+from shell.maker import DatumMaker
 from shell.rows import ArrowRows
 from shell.sources import DatasetSpec, Source, open_source
 from shell.stream import Stream
@@ -34,6 +37,8 @@ class Opened:
     n_left_over: int
     """rows that each epoch leaves over in its tail"""
     census: "Census"
+    outside: tuple[Entry, ...]
+    """the rows that belong to no epoch"""
 
 
 class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +53,10 @@ class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     tail: Tail = "drop"
     order: Literal["hf", "cipher"] = "hf"
     split_turns: Literal["auto", "never"] = "auto"
+    truncation: Truncation = Truncation.RIGHT
+    cut_answers: Literal["train", "skip"] = "train"
+    zero_loss: Literal["skip", "send"] = "skip"
+    max_bad_rows: int = 0
 
     def __call__(self, renderer: Format, tokenizer: Tokenizer) -> Opened:
         """Opens the data.
@@ -59,21 +68,64 @@ class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         """
         source = open_source(self.spec)
         mode = TrainOnWhat(self.train_on_what or source.train_on_what)
-        column, split = self.spec.dataset_column, self.split_turns == "auto"
-        maker = DatumMaker(renderer, tokenizer, mode, self.max_length, self.reduction, column, split)
+        maker = DatumMaker(
+            renderer,
+            tokenizer,
+            mode,
+            self.max_length,
+            self.reduction,
+            self.spec.dataset_column,
+            self.split_turns == "auto",
+            Treatment(self.truncation, self.cut_answers == "train", self.zero_loss == "send"),
+            lenient=self.max_bad_rows > 0,
+        )
         train: SupervisedDataset | StreamingSupervisedDataset
         census = Census()
         if isinstance(source.train, Stream):
             train = StreamingSupervisedDataset(source.train, maker, self.batch_size, self.tail)
         else:
-            census = take_census(source.train, maker)
+            census = take_census(source.train, maker, self.max_bad_rows)
             train = SupervisedDataset(source.train, maker, self.batch_size, self.tail, self.order, self.spec.seed)
-        test = None
-        if source.test is not None:
-            places = [source.test.place(i) for i in range(len(source.test))]
-            test = maker.datums(source.test.to_list(), places)
+            check_trains(train)
+        test, outside = held_out(source, maker)
         left_over = len(source.train) % self.batch_size if self.tail == "drop" else 0
-        return Opened(source=source, maker=maker, train=train, test=test, n_left_over=left_over, census=census)
+        return Opened(
+            source=source, maker=maker, train=train, test=test, n_left_over=left_over, census=census, outside=outside
+        )
+
+
+def held_out(source: Source, maker: DatumMaker) -> tuple[Datums | None, tuple[Entry, ...]]:
+    """The datums to evaluate, all of them, and an entry for every row that was held out.
+
+    Raises:
+        InputError: a row that cannot be used.
+
+    Touches: what the rows come from.
+    """
+    duplicates = [] if source.duplicates is None else source.duplicates.places()
+    entries = [Entry(Outcome.DUPLICATE, place, "its content also stands in training") for place in duplicates]
+    if source.test is None:
+        return None, tuple(entries)
+    places = source.test.places()
+    made = maker.make(source.test.to_list(), places)
+    fell = {one.place: f"{one.outcome.value}: {one.reason}" for one in made.fell}
+    entries += [Entry(Outcome.HELD_OUT, place, fell.get(place, "")) for place in places]
+    return (made.datums if made.datums.n_examples else None), tuple(entries)
+
+
+def check_trains(train: SupervisedDataset) -> None:
+    """Refuses data of which nothing that is trained is left by the cut. It seldom builds more than one batch.
+
+    Raises:
+        InputError: nothing is trained in a whole epoch.
+    """
+    for i in range(len(train)):
+        made = train.make_batch(i)
+        if made.datums.weights.any():
+            return
+    one = next(iter(made.fell), None)
+    got = "none" if one is None else f"none, as {one.place}: {one.reason}"
+    raise expected(f"an example that trains something in the {train.n_rows} rows", got, at="--max-length, --dataset")
 
 
 class Census(NamedTuple):
@@ -86,16 +138,18 @@ class Census(NamedTuple):
     n_examples: int = 0
     n_trained: int = 0
     """rows in which something is trained"""
+    n_bad: int = 0
+    """rows that cannot be used"""
 
 
-def take_census(rows: Dataset, maker: DatumMaker, block: int = 1024) -> Census:
+def take_census(rows: Dataset, maker: DatumMaker, max_bad_rows: int = 0, block: int = 1024) -> Census:
     """Look through data, and refuse it with a row that cannot be used, or in which nothing is trained.
 
     All rows of a JSONL file are looked at; of a table of `datasets`, whose rows cost ten times as much, only until one
-    is trained: the others are checked in the batch they come in.
+    is trained, unless bad rows are to be counted: the others are checked in the batch they come in.
 
     Raises:
-        InputError: naming the row, or the data in which nothing is trained.
+        InputError: naming the row, or the data in which nothing is trained, or more bad rows than allowed.
 
     Touches: what the rows come from.
     """
@@ -103,7 +157,11 @@ def take_census(rows: Dataset, maker: DatumMaker, block: int = 1024) -> Census:
     for start in range(0, len(rows), block):
         places = np.arange(start, min(start + block, len(rows)))
         names = [rows.place(k) for k in places.tolist()]
-        script = maker.script(rows.read(places), names)
+        script, rejected = maker.script(rows.read(places), names)
+        n_bad = census.n_bad + len(rejected)
+        if n_bad > max_bad_rows:
+            wanted = f"at most {max_bad_rows} bad rows"
+            raise expected(wanted, f"{n_bad}, the last: {list(rejected.values())[-1]}", at="--max-bad-rows")
         n_examples = np.bincount(script.rows, minlength=len(places))
         summed = np.concatenate([[0], np.cumsum(script.weights, dtype=np.int64)])
         hits = np.diff(summed[script.offsets]) > 0
@@ -112,8 +170,9 @@ def take_census(rows: Dataset, maker: DatumMaker, block: int = 1024) -> Census:
             census.n_split + int((n_examples > 1).sum()),
             census.n_examples + len(script.rows),
             census.n_trained + len(np.unique(script.rows[hits])),
+            n_bad,
         )
-        if census.n_trained and isinstance(rows.rows, ArrowRows):
+        if census.n_trained and isinstance(rows.rows, ArrowRows) and not maker.lenient:
             return census
     if not census.n_trained:
         raise expected(f"a message that {maker.mode} trains", f"none in {len(rows)} rows", at=rows.rows.name)

@@ -85,6 +85,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test_size: Annotated[Count | None, doc("rows held out; by default the dataset's own")] = None
     batch_size: Annotated[Size, doc("rows per step")] = 128
     max_length: Annotated[Length, doc("tokens after which an example is cut")] = 32768
+    truncation: Annotated[
+        Literal["right", "drop", "error", "keep_answer"],
+        doc("of what is longer: cut, or keep_answer cuts prompts", "HOW"),
+    ] = "right"
+    cut_answers: Annotated[Literal["train", "skip"], doc("an answer without its end")] = "train"
+    zero_loss: Annotated[Literal["skip", "send"], doc("rows in which nothing is trained")] = "skip"
+    max_bad_rows: Annotated[Count, doc("rows that may be unusable; they are listed in the ledger")] = 0
     train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
     split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
     reduction: Annotated[Reduction, doc("each example weighs 1 (mean), or each token (none)")] = "mean"

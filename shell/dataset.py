@@ -5,97 +5,19 @@ number, so a resumed run asks for the next batch and gets what the whole run wou
 exception: it goes forward only.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.batch import Tail, n_batches
-from kernel.datum import Datums, Reduction, build_datums, n_kept
-from kernel.errors import expected
-from kernel.example import TrainOnWhat
+from kernel.datum import Datums
 from kernel.order import ORDERS
-from kernel.pieces import Renderer
-from kernel.reading import read_conversation
-from kernel.script import Examples, Script, assemble
 from shell.adapter import Dataset
-from shell.formats import Format, compositor_of
-from shell.images import image_lengths
-from shell.rows import Row
+from shell.maker import DatumMaker, Made
 from shell.stream import Stream
-from shell.tokenizer import Tokenizer
 
 Int64 = NDArray[np.int64]
-
-
-class DatumMaker:
-    """Rows to datums, for one renderer, one tokenizer and one way to train.
-
-    Args:
-        renderer: the chat format, a renderer of pieces or a template.
-        tokenizer: must hold its control tokens.
-        mode: which tokens are trained.
-        max_length: an example is cut to this many tokens at most; None cuts nothing.
-        reduction: "mean" or "none", see `kernel.datum`.
-        column: the rows' key of messages.
-        split_turns: whether a conversation may become several examples, see `kernel.compositor`.
-
-    Raises:
-        InputError: a control token is missing.
-    """
-
-    def __init__(
-        self,
-        renderer: Format,
-        tokenizer: Tokenizer,
-        mode: TrainOnWhat,
-        max_length: int | None,
-        reduction: Reduction = "mean",
-        column: str = "messages",
-        split_turns: bool = True,
-    ) -> None:
-        tokenizer.check_controls(renderer.name, renderer.controls)
-        self.renderer, self.tokenizer, self.mode = renderer, tokenizer, mode
-        self.max_length, self.reduction, self.column = max_length, reduction, column
-        self._compositor = compositor_of(renderer, split_turns)
-        self._statics = tokenizer.encode_statics([])
-
-    def script(self, rows: Sequence[Row], places: Sequence[str]) -> Script:
-        """Rows rendered but not encoded; `places` say where each stands, for errors.
-
-        Raises:
-            InputError: a row that cannot be read, written or trained.
-        """
-        talks = [read_conversation(row, at, self.column) for row, at in zip(rows, places, strict=True)]
-        return self._compositor.compose(talks, self.mode, places)
-
-    def examples(self, rows: Sequence[Row], places: Sequence[str]) -> Examples:
-        """Tokens and weights of rows, one or more examples each. Raises as `script`."""
-        script = self.script(rows, places)
-        if len(self._compositor.statics) + 1 > len(self._statics.offsets):
-            self._statics = self.tokenizer.encode_statics(self._compositor.statics)
-        lengths = image_lengths(script.images, self.renderer) if isinstance(self.renderer, Renderer) else None
-        return assemble(script, self._statics, self.tokenizer.encode(script.texts), lengths)
-
-    def datums(self, rows: Sequence[Row], places: Sequence[str]) -> Datums:
-        """Datums of rows. Raises as `script`, and for an example of fewer than two tokens."""
-        return self.cut(self.examples(rows, places), places)
-
-    def cut(self, examples: Examples, places: Sequence[str]) -> Datums:
-        """Examples cut to length, shifted and reduced; the weights of a row's examples are reduced together."""
-        kept = n_kept(examples.offsets, self.max_length, examples.media)
-        for b in np.flatnonzero(kept < 2)[:1]:
-            raise expected("at least 2 tokens", f"{kept[b]}", at=places[int(examples.rows[b])])
-        return build_datums(
-            examples.tokens,
-            examples.weights,
-            examples.offsets,
-            max_length=self.max_length,
-            reduction=self.reduction,
-            units=examples.rows,
-            media=examples.media,
-        )
 
 
 class SupervisedDataset:
@@ -139,16 +61,29 @@ class SupervisedDataset:
         places = np.arange(i * self._batch_size, min((i + 1) * self._batch_size, self.n_rows))
         return self._order.rows(self.n_rows, self._seed + self._epoch, places)
 
-    def get_batch(self, i: int) -> Datums:
-        """Datums of batch i of the current epoch.
+    def make_batch(self, i: int) -> Made:
+        """Datums of batch i of the current epoch, and what became of rows that are not trained whole.
 
         Raises:
             InputError: a row cannot be used.
 
         Touches: what the rows come from.
         """
-        chosen = self.rows_of(i)
-        return self._maker.datums(self._rows.read(chosen), [self._rows.place(k) for k in chosen.tolist()])
+        rows = self.rows_of(i)
+        return self._maker.make(self._rows.read(rows), [self._rows.place(k) for k in rows.tolist()])
+
+    def get_batch(self, i: int) -> Datums:
+        """Datums of batch i of the current epoch. Raises and touches as `make_batch`."""
+        return self.make_batch(i).datums
+
+    def n_behind(self, i: int) -> int:
+        """How many rows of an epoch stand behind batch i."""
+        return max(self.n_rows - (i + 1) * self._batch_size, 0)
+
+    def left_over(self) -> list[str]:
+        """Where the rows stand that the current epoch leaves over in its tail."""
+        places = np.arange(self._n_batches * self._batch_size, self.n_rows)
+        return [self._rows.place(k) for k in self._order.rows(self.n_rows, self._seed + self._epoch, places).tolist()]
 
 
 class StreamingSupervisedDataset:
@@ -165,8 +100,24 @@ class StreamingSupervisedDataset:
         """Goes to the start of the epoch."""
         self._rows.set_epoch(epoch)
 
-    def get_batch(self, i: int) -> Datums:
-        """Datums of batch i; those before it that were not asked for are read past. Raises as `Stream.read`."""
+    def make_batch(self, i: int) -> Made:
+        """Datums of batch i, as of a `SupervisedDataset`; rows before it that were not asked for are read past.
+
+        Raises:
+            InputError: as `Stream.read`, or a row cannot be used.
+        """
         start = i * self._batch_size
         n = min(self._batch_size, self.n_rows - start)
-        return self._maker.datums(self._rows.read(start, n), [self._rows.place(start + k) for k in range(n)])
+        return self._maker.make(self._rows.read(start, n), [self._rows.place(start + k) for k in range(n)])
+
+    def get_batch(self, i: int) -> Datums:
+        """Datums of batch i. Raises as `make_batch`."""
+        return self.make_batch(i).datums
+
+    def n_behind(self, i: int) -> int:
+        """How many rows of an epoch stand behind batch i."""
+        return max(self.n_rows - (i + 1) * self._batch_size, 0)
+
+    def left_over(self) -> list[str]:
+        """Where the rows stand that an epoch leaves over in its tail."""
+        return [self._rows.place(k) for k in range(self._n_batches * self._batch_size, self.n_rows)]

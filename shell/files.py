@@ -7,7 +7,7 @@ training. A disk that is full or cannot be written stops the run with one senten
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def append_line(path: Path, value: object) -> None:
-    """Adds one JSON line to a file, and returns when it is on disk.
+    """Adds one JSON line to a file, and returns when it is on disk. Touches and raises as `append_lines`."""
+    append_lines(path, [value])
+
+
+def append_lines(path: Path, values: Iterable[object]) -> None:
+    """Adds JSON lines to a file, and returns when they are on disk.
 
     Touches: the file, and its folder if the file is new.
 
@@ -43,7 +48,7 @@ def append_line(path: Path, value: object) -> None:
     with writing(path):
         is_new = not path.exists()
         with path.open("ab") as file:
-            file.write(msgspec.json.encode(value) + b"\n")
+            file.write(b"".join(msgspec.json.encode(value) + b"\n" for value in values))
             file.flush()
             os.fsync(file.fileno())
         if is_new:

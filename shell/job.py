@@ -31,6 +31,8 @@ class Job:
     """step -> the optimizer's parameters"""
     ttl_seconds: int | None
     """how long checkpoints are kept, the final one aside; None: for ever"""
+    sends_zero_loss: bool = False
+    """whether a step of which nothing is trained is sent all the same"""
     fingerprint: Mapping[str, str]
     client: Client
     folder: Path

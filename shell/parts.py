@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kernel.batch import n_steps
 from kernel.plan import Plan
 from kernel.schedule import Schedule, schedule
+from kernel.truncation import Truncation
 from shell.builder import ChatDatasetBuilder, Opened
 from shell.client import Adam
 from shell.config import Config
@@ -57,6 +58,10 @@ def open_parts(config: Config) -> Parts:
         tail=config.tail,
         order=config.order,
         split_turns=config.split_turns,
+        truncation=Truncation(config.truncation),
+        cut_answers=config.cut_answers,
+        zero_loss=config.zero_loss,
+        max_bad_rows=config.max_bad_rows,
     )
     data = builder(renderer, tokenizer)
     has_test = data.test is not None and bool(data.test.weights.any())

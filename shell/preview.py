@@ -20,8 +20,8 @@ from kernel.example import TrainOnWhat
 from kernel.imitation import imitates
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
-from shell.dataset import DatumMaker
 from shell.formats import check_name, open_format
+from shell.maker import DatumMaker
 from shell.models import names_for
 from shell.rows import Row
 from shell.screen import Console

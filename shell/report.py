@@ -11,6 +11,7 @@ from shell.checkpoints import Checkpoint, read_checkpoints
 from shell.config import Config
 from shell.connection import SERVICE_FOLDER
 from shell.endpoint import Endpoint
+from shell.ledger import account
 from shell.logs import CONFIG, read_metrics
 from shell.models import find
 from shell.parts import Parts
@@ -92,13 +93,16 @@ def split_line(census: Census) -> list[str]:
     return [f"          {counts}: {census.n_examples:,} examples in all (--split-turns never keeps one)"]
 
 
-def ending(last: Checkpoint, endpoint: Endpoint, folder: Path) -> list[str]:
-    """The last lines of a finished run: what was learned, where it is, and the next command.
+def ending(last: Checkpoint, endpoint: Endpoint, folder: Path, n_train: int) -> list[str]:
+    """The last lines of a finished run: what was learned, what became of the rows, where it is, and the next command.
 
-    Touches: `metrics.jsonl` in the folder.
+    Touches: `metrics.jsonl` and `ledger.jsonl` in the folder.
     """
+    first, *others = account(folder, n_train)
     lines = [
         f"learned   {learned(read_metrics(folder))}",
+        f"rows      {first}",
+        *(f"          {line}" for line in others),
         f"saved     {last.state_path} (weights and optimizer)",
         f"          {last.sampler_path} (for sampling)",
     ]

@@ -22,6 +22,7 @@ from shell.embedded.lora import MAX_RANK
 from shell.endpoint import Endpoint
 from shell.interrupt import stop_on_signals
 from shell.job import Job, Progress
+from shell.ledger import begin_ledger
 from shell.logs import read_config, rewind, sdk_warnings_to, write_config
 from shell.parts import Parts, adam_at, open_parts
 from shell.preflight import check_service
@@ -75,7 +76,11 @@ def run(resolved: Resolved[Config]) -> int:
     begin = start(parts.plan, [checkpoint.mark for checkpoint in checkpoints])
     resumed = None if begin.mark is None else checkpoints[begin.mark]
     if resumed is not None and begin.finished:
-        _say(Screen(folder), f"finished  all {parts.plan.n_steps} steps are done", *ending(resumed, endpoint, folder))
+        _say(
+            Screen(folder),
+            f"finished  all {parts.plan.n_steps} steps are done",
+            *ending(resumed, endpoint, folder, parts.data.train.n_rows),
+        )
         return 0
     weights = choose_weights(config, resumed, folder, in_the_box=endpoint.url is None)
     check_room(folder, ROOM_IN_THE_BOX_MB if endpoint.url is None else ROOM_MB)
@@ -110,6 +115,7 @@ def _train(found: Found) -> int:
         job = _job(found, open_model(connection, config, weights, metadata), screen)
         # only now, where a run goes on: what it goes on with has been accepted
         rewind(folder, found.begin.n_finished)
+        begin_ledger(folder, parts.data.outside, found.begin.n_finished)
         keep_checkpoints(folder, len(read_checkpoints(folder)))
         write_config(folder, document)
         with stop_on_signals() as stop, screen.progress(found.begin.n_finished, n_steps):
@@ -121,7 +127,7 @@ def _train(found: Found) -> int:
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")
         return stop.exit_code
-    _say(screen, *ending(read_checkpoints(folder)[-1], endpoint, folder))
+    _say(screen, *ending(read_checkpoints(folder)[-1], endpoint, folder, parts.data.train.n_rows))
     return 0
 
 
@@ -135,6 +141,7 @@ def _job(found: Found, client: Client, screen: Screen) -> Job:
         n_bytes=parts.data.maker.tokenizer.n_bytes,
         adam=partial(adam_at, config, parts),
         ttl_seconds=config.ttl_seconds,
+        sends_zero_loss=config.zero_loss == "send",
         fingerprint={},
         client=client,
         folder=found.folder,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
 from shell import hub
@@ -64,7 +65,7 @@ class Source:
     train_on_what: str
     """The value of TrainOnWhat that suits the data when none is asked for."""
     name: str
-    n_duplicates: int | None = 0
+    duplicates: Dataset | None = None
     """Rows that left the holdout, as they also stand in training; None: not looked for (a stream)."""
 
     @property
@@ -72,8 +73,8 @@ class Source:
         """The data in one line, for the first lines of a run."""
         n_test = len(self.test) if self.test is not None else 0
         text = f"{self.name}: {len(self.train):,} rows to train on, {n_test:,} held out"
-        if self.n_duplicates:
-            text += f" (without {self.n_duplicates:,} that training also has)"
+        if self.duplicates:
+            text += f" (without {len(self.duplicates):,} that training also has)"
         return text
 
 
@@ -153,7 +154,7 @@ def _open_stream(spec: DatasetSpec) -> Source:
         buffer_size=spec.shuffle_buffer,
     )
     test = Dataset.from_list(first, name) if n_test else None
-    return Source(train, test, ALL_ANSWERS, spec.dataset, n_duplicates=None)
+    return Source(train, test, ALL_ANSWERS, spec.dataset)
 
 
 NAMED: dict[str, Callable[[DatasetSpec], Source]] = {
@@ -193,16 +194,15 @@ def _check(dataset: Dataset, column: str) -> None:
 
 
 def _source(spec: DatasetSpec, train: Dataset, test: Dataset, train_on_what: str) -> Source:
-    fresh = _unseen(test, train, spec.dataset_column)
-    n_duplicates = len(test) - len(fresh)
-    return Source(train, fresh if len(fresh) else None, train_on_what, spec.dataset, n_duplicates)
+    seen = _seen(test, train, spec.dataset_column)
+    fresh, duplicates = test.select(np.flatnonzero(~seen)), test.select(np.flatnonzero(seen))
+    return Source(train, fresh if len(fresh) else None, train_on_what, spec.dataset, duplicates)
 
 
-def _unseen(test: Dataset, train: Dataset, column: str) -> Dataset:
-    """The test rows whose messages stand nowhere in training."""
+def _seen(test: Dataset, train: Dataset, column: str) -> NDArray[np.bool_]:
+    """bool[n]: which test rows have messages that also stand in training."""
     if not len(test):
-        return test
+        return np.zeros(0, np.bool_)
     of_train = digests(train.rows, column)
     of_test = of_train if test.rows is train.rows else digests(test.rows, column)
-    seen = np.isin(of_test[test.indices], of_train[train.indices])
-    return test.select(np.flatnonzero(~seen))
+    return np.isin(of_test[test.indices], of_train[train.indices])

@@ -12,14 +12,14 @@ from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from kernel.datum import Datums
 from kernel.metrics import add_up
 from kernel.plan import Mark, Request, checkpoint_mark, checkpoint_name, requests
 from shell import evaluate
-from shell.batches import Batch, batches, prefetched
+from shell.batches import Batch, batches, not_reached, prefetched
 from shell.client import Logprobs, ServiceFault
 from shell.interrupt import Stop
 from shell.job import Job, Progress
+from shell.ledger import append_entries
 from shell.logs import append_metrics
 from shell.saves import Save, record_saves
 
@@ -92,7 +92,9 @@ def _submit(job: Job, step: int, rows: Iterator[Batch], queued: Progress) -> Fli
     began = job.clock()
     batch = next(rows) if step < job.plan.n_steps else None
     taken = job.clock()
-    has_loss = batch is not None and bool(batch.datums.weights.any())
+    has_loss = batch is not None and (
+        bool(batch.datums.weights.any()) or (job.sends_zero_loss and batch.datums.n_examples > 0)
+    )
     flight = Flight(step, batch, _counted(queued, batch if has_loss else None))
     mark = checkpoint_mark(job.plan, step)
     name, ttl_seconds = checkpoint_name(mark), None if mark.final else job.ttl_seconds
@@ -136,7 +138,7 @@ def _finish(job: Job, flight: Flight, progress: Progress) -> Progress:
         "step": flight.step,
         "epoch": flight.step // len(job.dataset),
         "progress": flight.step / job.plan.n_steps,
-        **(_trained(job, flight, flight.batch.datums) if flight.batch else {}),
+        **(_trained(job, flight, flight.batch) if flight.batch else {}),
         **evaluate.score(job.held_out if evaluations else {}, evaluations, job.n_bytes),
         **flight.times,
     }
@@ -145,6 +147,7 @@ def _finish(job: Job, flight: Flight, progress: Progress) -> Progress:
         row["time/evals"] = evaluated - began
     row["time/finish_batch"] = now - evaluated
     row["time/step"] = now - progress.time
+    append_entries(job.folder, flight.batch.entries if flight.batch else not_reached(job.dataset, job.plan.n_steps))
     if flight.batch or evaluations:
         append_metrics(job.folder, row)
     if flight.batch:
@@ -152,19 +155,22 @@ def _finish(job: Job, flight: Flight, progress: Progress) -> Progress:
     return flight.progress._replace(time=now)
 
 
-def _trained(job: Job, flight: Flight, datums: Datums) -> dict[str, object]:
+def _trained(job: Job, flight: Flight, batch: Batch) -> dict[str, object]:
     """The metrics of a step's rows; without loss where none of them had any."""
+    datums = batch.datums
     metrics: dict[str, object] = {
         "learning_rate": job.adam(flight.step).learning_rate,
         "num_sequences": datums.n_examples,
         "num_tokens": len(datums.inputs),
         "num_loss_tokens": int((datums.weights > 0).sum()),
+        "num_rows": batch.n_rows,
+        "num_rows_whole": batch.n_whole,
     }
     if flight.logprobs is None or flight.update is None:
         return metrics
     logprobs = job.answer(flight.logprobs, f"the {Request.FORWARD_BACKWARD.value} of step {flight.step}")
     sums = add_up(logprobs, datums.targets, datums.weights, job.n_bytes)
-    metrics |= {"train_mean_nll": sums.nll}
+    metrics |= {"train_mean_nll": sums.nll} if sums.weight else {}
     metrics |= {"train_mean_bpb": sums.bpb} if sums.n_text_bytes else {}
     updated = job.answer(flight.update, f"the {Request.OPTIM_STEP.value} of step {flight.step}")
     return {**metrics, **updated}

@@ -27,9 +27,9 @@ from shell import preflight
 from shell.adapter import Dataset
 from shell.cli import main
 from shell.config import Config
-from shell.dataset import DatumMaker
 from shell.embedded import process
 from shell.jsonl import JsonlRows
+from shell.maker import DatumMaker
 from shell.show import ShowConfig
 from shell.tokenizer import SAMPLE, open_tokenizer
 

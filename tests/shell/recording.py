@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernel.datum import Datums
+from kernel.ledger import Outcome
 from shell.client import Adam, ServiceFault
+from shell.maker import Fell, Made
 from shell.screen import Pace, Screen
 
 
@@ -152,9 +154,16 @@ class FakeDataset:
         self.epoch = epoch
         self.epochs_set.append(epoch)
 
-    def get_batch(self, i: int) -> Datums:
+    def make_batch(self, i: int) -> Made:
         first = 100 * self.epoch + 10 * i
-        return datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0)
+        fell = (Fell(f"row {first}", Outcome.TRUNCATED, "1 of 2 tokens"),) if i else ()
+        return Made(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
+
+    def left_over(self) -> list[str]:
+        return [f"tail {self.epoch}"]
+
+    def n_behind(self, i: int) -> int:
+        return 2 * (self.n_batches - 1 - i) + 1
 
 
 def datums(first: int, weight: float = 1.0) -> Datums:

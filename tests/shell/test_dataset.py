@@ -13,7 +13,8 @@ from kernel.example import TrainOnWhat
 from kernel.renderers import find_renderer
 from shell.adapter import Dataset
 from shell.builder import ChatDatasetBuilder, Opened
-from shell.dataset import DatumMaker, SupervisedDataset
+from shell.dataset import SupervisedDataset
+from shell.maker import DatumMaker
 from shell.sources import DatasetSpec
 from shell.tokenizer import open_tokenizer
 

@@ -15,8 +15,8 @@ from kernel.reading import read_conversation
 from kernel.renderer import write
 from kernel.renderers import RENDERERS, find_renderer
 from kernel.vision import kimi_tokens, qwen_tokens
-from shell.dataset import DatumMaker
 from shell.images import image_lengths, read_image
+from shell.maker import DatumMaker
 from shell.service import datums_to_tinker
 from shell.tokenizer import open_tokenizer
 

@@ -161,8 +161,10 @@ def test_a_held_out_row_that_also_stands_in_training_leaves_the_holdout(opened, 
     assert 0 < len(fresh) < 12
     assert source.test.to_list() == fresh
     assert source.train.to_list() == train
-    assert source.n_duplicates == 12 - len(fresh)
-    assert source.description.endswith(f"{len(fresh)} held out (without {source.n_duplicates} that training also has)")
+    assert len(source.duplicates) == 12 - len(fresh)
+    assert source.description.endswith(
+        f"{len(fresh)} held out (without {len(source.duplicates)} that training also has)"
+    )
 
 
 def test_a_test_split_that_stands_in_training_leaves_no_holdout(opened, tmp_path, monkeypatch):
@@ -172,7 +174,7 @@ def test_a_test_split_that_stands_in_training_leaves_no_holdout(opened, tmp_path
         '{"messages":[{"content":"a","role":"user"},{"content":"A","role":"assistant"}]}'
     )
     source = opened("sample")
-    assert (source.test, source.n_duplicates, len(source.train)) == (None, 1, 2)
+    assert (source.test, len(source.duplicates), len(source.train)) == (None, 1, 2)
 
 
 @pytest.mark.parametrize("n", [3, 4, 1000])
@@ -278,7 +280,7 @@ def test_a_stream_holds_out_its_first_rows(opened, theirs, shards):
     assert isinstance(source.test, Dataset)
     assert source.test.to_list() == rows[:5]
     assert sorted(source.train.read(0, 35), key=str) == sorted(rows[5:], key=str)
-    assert source.n_duplicates is None
+    assert source.duplicates is None
 
 
 def test_a_stream_refuses_to_go_back_or_beyond_its_end(opened):

@@ -9,16 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernel.errors import InputError
+from kernel.ledger import Entry, Outcome
 from kernel.plan import Plan, start
 from shell import checkpoints, logs
 from shell.checkpoints import keep_checkpoints, read_checkpoints
 from shell.client import Adam, ServiceFault
 from shell.interrupt import Stop
 from shell.job import Job, Progress
+from shell.ledger import begin_ledger, read_entries
 from shell.logs import read_metrics, rewind
 from shell.train import train
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 
+OUTSIDE = (Entry(Outcome.HELD_OUT, "a.jsonl:3"),)
 PLAN = Plan(n_steps=5, eval_every=2, save_every=2)
 
 
@@ -54,6 +57,7 @@ def go_on(folder, kept, happens=lambda _: None, lazy=True, **about):
     if begin.finished:
         return client
     rewind(folder, begin.cursor)
+    begin_ledger(folder, OUTSIDE, begin.cursor)
     keep_checkpoints(folder, 0 if begin.mark is None else begin.mark + 1)
     progress = Progress(last.cursor, last.n_sequences, last.n_tokens) if last else Progress(0)
     train(job(folder, client, **about), progress, Stop())
@@ -64,7 +68,7 @@ def outcome(folder, client):
     """All that may not depend on whether and where a run was cut."""
     rows = [{key: row[key] for key in row if not key.startswith("time/")} for row in read_metrics(folder)]
     records = [(r.name, r.cursor, r.epoch, r.batch, r.n_sequences, r.n_tokens) for r in read_checkpoints(folder)]
-    return rows, records, client.state
+    return rows, records, client.state, read_entries(folder)
 
 
 class Events:
@@ -279,10 +283,10 @@ def test_a_stop_before_the_first_step_saves_nothing(tmp_path):
 
 def test_a_row_that_cannot_be_used_stops_the_run_with_its_own_sentence(tmp_path):
     class Broken(FakeDataset):
-        def get_batch(self, i):
+        def make_batch(self, i):
             if i == 2:
                 raise InputError("train.jsonl:17 $.messages[0]: expected text, got null")
-            return super().get_batch(i)
+            return super().make_batch(i)
 
     with pytest.raises(InputError, match=r"train.jsonl:17"):
         train(job(tmp_path, RecordingClient(), dataset=Broken()), Progress(0), Stop())
