@@ -54,6 +54,10 @@ _HOMES = {
     "example": ("TrainOnWhat", "weigh"),
     "compositor": ("Compositor",),
     "script": ("Examples", "Ragged", "Script", "assemble"),
+    "selection": ("chosen", "joined"),
+    "truncation": ("Treatment", "Truncation", "settle"),
+    "shortening": ("without_middle", "without_oldest_turns"),
+    "ledger": ("Entry", "Outcome", "totals"),
     "parse": ("BadCall", "ParseTermination", "Parsed", "Segment"),
     "order": ("hf_permutation", "holdout_rows", "places_of", "rows_at"),
     "batch": ("n_batches", "n_steps", "places"),
@@ -88,6 +92,7 @@ if TYPE_CHECKING:
     from kernel.datum import Datums, Media, build_datums, n_kept
     from kernel.errors import InputError
     from kernel.example import TrainOnWhat, weigh
+    from kernel.ledger import Entry, Outcome, totals
     from kernel.metrics import Sums, add_up
     from kernel.order import hf_permutation, holdout_rows, places_of, rows_at
     from kernel.parse import BadCall, Parsed, ParseTermination, Segment
@@ -106,3 +111,6 @@ if TYPE_CHECKING:
     )
     from kernel.schedule import constant, cosine, join, linear, schedule, warmup
     from kernel.script import Examples, Ragged, Script, assemble
+    from kernel.selection import chosen, joined
+    from kernel.shortening import without_middle, without_oldest_turns
+    from kernel.truncation import Treatment, Truncation, settle
