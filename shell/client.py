@@ -19,6 +19,9 @@ from kernel.datum import Datums
 Logprobs = NDArray[np.float32]
 """The log-probability in nats of every target of a batch, float32[N], aligned with its `targets`."""
 
+NOTICE_SECONDS = 10
+"""of silence, after which it is said"""
+
 T = TypeVar("T")
 
 
@@ -26,6 +29,15 @@ class ServiceFault(RuntimeError):  # noqa: N818 - a fault is what it is; `InputE
     """The service failed, not the user. `str(error)` says what happened and how to go on; recipes exit with code 1."""
 
     exit_code = 1
+
+
+class Signs(NamedTuple):
+    """How a service is, while an answer of it is waited for."""
+
+    silent_seconds: float
+    """since it last answered anything"""
+    said: str = ""
+    """what it said that was no answer, in words of ours"""
 
 
 class Adam(NamedTuple):
@@ -62,30 +74,39 @@ class Client(Protocol):
         """Asks for the weights to be exported for sampling; answers with their path."""
         ...
 
-    def check(self) -> None:
-        """Raises a ServiceFault if it is plain that no answer can come any more."""
+    def check(self) -> Signs | None:
+        """Tells how the service is, if that is known; a ServiceFault if no answer is to be expected any more."""
         ...
 
 
-def answer(future: Future[T], what: str, check: Callable[[], None], say: Callable[[str], None]) -> T:
+def answer(future: Future[T], what: str, check: Callable[[], Signs | None], say: Callable[[str], None]) -> T:
     """Waits for an answer, and says so when none comes: after ten seconds, and every minute.
+
+    How long it waits is for `check` to say: as long as the service is alive.
 
     Args:
         future: the answer.
         what: what is waited for, for the messages.
-        check: raises if it is plain that no answer can come; called every second.
+        check: tells how the service is; raises if no answer is to be expected any more. Called every second.
         say: shows a line.
 
     Raises:
         ServiceFault: the service failed; the message says at what.
     """
-    for n_seconds in count(1):
-        try:
-            return future.result(timeout=1)
-        except TimeoutError:
-            check()
-            if n_seconds == 10 or n_seconds % 60 == 0:
-                say(f"still waiting for {what}: {n_seconds} s without an answer")
-        except ServiceFault as fault:
-            raise ServiceFault(f"{what} failed: {fault}") from fault
+    try:
+        for n_seconds in count(1):
+            try:
+                return future.result(timeout=1)
+            except TimeoutError:
+                signs = check()
+                if n_seconds == NOTICE_SECONDS or n_seconds % 60 == 0:
+                    say(f"still waiting for {what}: {_so_far(n_seconds, signs or Signs(n_seconds))}")
+    except ServiceFault as fault:
+        raise ServiceFault(f"{what} failed: {fault}") from fault
     raise AssertionError("unreachable")
+
+
+def _so_far(n_seconds: int, signs: Signs) -> str:
+    if signs.silent_seconds < NOTICE_SECONDS:
+        return f"{n_seconds} s, {signs.said or 'the service is answering'}"
+    return ", ".join(filter(None, (f"{signs.silent_seconds:.0f} s without an answer", signs.said)))

@@ -74,6 +74,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[Count, doc("seed of the row order and of the adapter")] = 0
     max_steps: Annotated[Size | None, doc("stop after N steps, where the schedule ends too")] = None
     submit_ahead: Annotated[Count, doc("steps queued beyond the one awaited")] = 1
+    silence_limit: Annotated[Size, doc("seconds without any answer before the run stops")] = 600
 
     dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE.jsonl or hf:REPO", "DATA")] = None
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None

@@ -6,7 +6,9 @@ are out of its sight.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,12 +18,13 @@ from tinker.types import RequestErrorCategory
 
 from kernel.errors import expected
 from shell.checkpoints import Checkpoint, last_checkpoint
-from shell.client import ServiceFault, answer
+from shell.client import ServiceFault, Signs, answer
 from shell.config import Config
-from shell.embedded import process
 from shell.embedded.adopt import adopt_checkpoint, check_adoptable
 from shell.endpoint import Endpoint, is_loopback
-from shell.service import TinkerClient, chained, said
+from shell.pulse import SILENCE_LIMIT, Pulse, listening
+from shell.service import TinkerClient, said, settle
+from shell.supervisor import Supervisor
 
 SERVICE_FOLDER = "service"
 MACHINE_CREDENTIALS = ("TINKER_CREDENTIAL_CMD", "CLOUDFLARE_ACCESS_CLIENT_ID", "CLOUDFLARE_ACCESS_CLIENT_SECRET")
@@ -32,8 +35,12 @@ class Connection(NamedTuple):
 
     sdk: tinker.ServiceClient
     url: str
-    check: Callable[[], None]
-    """raises a ServiceFault if the service is known to be gone"""
+    check: Callable[[], Signs]
+    """tells how the service is; raises a ServiceFault if it is gone or has been silent too long"""
+    answered: Callable[[], None]
+    """to be called when the service has done something"""
+    opening: threading.Event
+    """set while the SDK is being opened on a thread"""
     secret: str | None
     say: Callable[[str], None]
 
@@ -83,7 +90,12 @@ def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, in_
 
 @contextmanager
 def connected(
-    endpoint: Endpoint, folder: Path, weights: Weights, metadata: Mapping[str, str], say: Callable[[str], None]
+    endpoint: Endpoint,
+    folder: Path,
+    weights: Weights,
+    metadata: Mapping[str, str],
+    say: Callable[[str], None],
+    silence_limit: float = SILENCE_LIMIT,
 ) -> Iterator[Connection]:
     """A connection to the service, which is started first if it is the one in the box, and closed at the end.
 
@@ -93,6 +105,7 @@ def connected(
         weights: what the model will start from.
         metadata: what the service shows about the session.
         say: shows a line.
+        silence_limit: seconds without any answer after which a wait is given up.
 
     Touches: the network; the environment while it is open; for the service in the box a child process and its state.
 
@@ -101,19 +114,28 @@ def connected(
         ServiceFault: the service in the box does not start.
     """
     with ExitStack() as stack:
-        url, check = endpoint.url, _nothing_to_check
+        url, keep_running = endpoint.url, _nothing_to_do
         if url is None:
             if weights.path and weights.adopt_from:
                 adopt_checkpoint(weights.path, weights.adopt_from, folder / SERVICE_FOLDER)
-            service = stack.enter_context(_start(folder / SERVICE_FOLDER))
-            url, check = service.url, lambda: _check_child(service)
-        stack.enter_context(_environment(url, endpoint.at_home))
+            supervisor = stack.enter_context(Supervisor(folder / SERVICE_FOLDER, say))
+            url, keep_running = supervisor.url, supervisor.check
+        opening = threading.Event()
+        stack.enter_context(_environment(url, endpoint.at_home, opening))
+        pulse = Pulse(url, silence_limit)
+        stack.enter_context(listening(pulse))
+
+        def check() -> Signs:
+            keep_running()
+            return pulse.check()
+
         sdk = tinker.ServiceClient(user_metadata=dict(metadata), base_url=url, api_key=endpoint.api_key)
-        connection = Connection(sdk, url, check, endpoint.api_key, say)
+        connection = Connection(sdk, url, check, pulse.answered, opening, endpoint.api_key, say)
         try:
             yield connection
         except BaseException:
-            _close(sdk, "errored", limit_seconds=1)
+            if not opening.is_set():  # closing would wait for it
+                _close(sdk, "errored", limit_seconds=1)
             raise
         _close(sdk, "success", limit_seconds=10)
 
@@ -134,36 +156,55 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
         ServiceFault: the service failed.
     """
     assert config.model_name is not None
-    sdk, about = connection.sdk, dict(metadata)
     try:
-        if weights.path is None:
-            sent = sdk.create_lora_training_client(
-                config.model_name,
-                rank=config.lora_rank,
-                seed=config.seed,
-                train_mlp=config.train_mlp,
-                train_attn=config.train_attn,
-                train_unembed=config.train_unembed,
-                user_metadata=about,
-            )
-        elif weights.with_optimizer:
-            sent = sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=about)
-        else:
-            sent = sdk.create_training_client_from_state(weights.path, user_metadata=about)
-        future = chained(sent, lambda training: training, connection.secret)
-        training = answer(future, f"the model {config.model_name}", connection.check, connection.say)
-    except (ServiceFault, tinker.TinkerError) as error:
-        reason = _root(error)
+        training = answer(
+            _opened(connection, lambda: _ask_for_model(connection.sdk, config, weights, dict(metadata))),
+            f"the opening of {config.model_name}",
+            connection.check,
+            connection.say,
+        )
+    except ServiceFault as fault:
+        reason = _root(fault)
         if _is_refusal(reason):
             what = weights.path or f"a model that {connection.url} trains"
-            raise expected(what, f"a refusal ({said(reason, connection.secret)})", at=weights.named_by) from error
-        if isinstance(error, ServiceFault):
-            raise
-        raise ServiceFault(f"{connection.url} gave no model: {said(error, connection.secret)}") from error
+            raise expected(what, f"a refusal ({said(reason, connection.secret)})", at=weights.named_by) from fault
+        raise
     trained = training.get_info().model_data.model_name
     if trained is not None and trained.split(":")[0] != config.model_name.split(":")[0]:
         raise expected(f"a checkpoint of {config.model_name}", f"one of {trained}", at=weights.named_by)
-    return TinkerClient(training, connection.check, connection.secret)
+    return TinkerClient(training, connection.check, connection.secret, connection.answered)
+
+
+def _opened(connection: Connection, ask: Callable[[], tinker.TrainingClient]) -> "Future[tinker.TrainingClient]":
+    """What a question to the SDK comes to, asked on a thread: the SDK's first requests wait, and cannot be bounded."""
+    model: Future[tinker.TrainingClient] = Future()
+
+    def open_sdk() -> None:
+        settle(model, ask, connection.secret)
+        connection.opening.clear()
+
+    connection.opening.set()
+    threading.Thread(target=open_sdk, daemon=True).start()
+    return model
+
+
+def _ask_for_model(
+    sdk: tinker.ServiceClient, config: Config, weights: Weights, about: dict[str, str]
+) -> tinker.TrainingClient:
+    assert config.model_name is not None
+    if weights.path is None:
+        return sdk.create_lora_training_client(
+            config.model_name,
+            rank=config.lora_rank,
+            seed=config.seed,
+            train_mlp=config.train_mlp,
+            train_attn=config.train_attn,
+            train_unembed=config.train_unembed,
+            user_metadata=about,
+        ).result()
+    if weights.with_optimizer:
+        return sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=about).result()
+    return sdk.create_training_client_from_state(weights.path, user_metadata=about).result()
 
 
 def _is_refusal(error: BaseException) -> bool:
@@ -179,20 +220,7 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _start(state_dir: Path) -> process.Service:
-    try:
-        return process.start(state_dir)
-    except process.ServiceError as error:
-        raise ServiceFault(f"the service in the box did not start: {error}") from error
-
-
-def _check_child(service: process.Service) -> None:
-    code = service.process.poll()
-    if code is not None:
-        raise ServiceFault(f"the service in the box has ended (code {code})")
-
-
-def _nothing_to_check() -> None: ...
+def _nothing_to_do() -> None: ...
 
 
 def _close(sdk: tinker.ServiceClient, status: Literal["success", "errored"], limit_seconds: float) -> None:
@@ -202,8 +230,8 @@ def _close(sdk: tinker.ServiceClient, status: Literal["success", "errored"], lim
 
 
 @contextmanager
-def _environment(url: str, at_home: bool) -> Iterator[None]:
-    """The process's environment as it should be while the SDK talks to an address."""
+def _environment(url: str, at_home: bool, opening: threading.Event) -> Iterator[None]:
+    """The process's environment as it should be while the SDK talks to an address, and for as long as it is opening."""
     changes: dict[str, str | None] = {} if at_home else dict.fromkeys(MACHINE_CREDENTIALS)
     if is_loopback(url):  # never through a proxy
         changes |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1")
@@ -212,7 +240,8 @@ def _environment(url: str, at_home: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        _set_environment(before)
+        if not opening.is_set():
+            _set_environment(before)
 
 
 def _set_environment(changes: Mapping[str, str | None]) -> None:

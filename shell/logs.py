@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from kernel.errors import InputError
 from kernel.plan import is_kept
 from shell.files import append_line, keep_lines, read_lines, replace, writing
 
@@ -139,5 +140,7 @@ class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.say(f"tinker: {record.getMessage()}")
+        except InputError:  # the disk refuses; the run's own next line says so, once
+            pass
         except Exception:
             self.handleError(record)

@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 FREE = {
     "log_path", "behavior_if_log_dir_exists", "service", "recipe_name", "max_steps", "num_epochs", "submit_ahead",
-    "load_checkpoint_path", "eval_every", "save_every", "ttl_seconds",
+    "load_checkpoint_path", "eval_every", "save_every", "ttl_seconds", "silence_limit",
 }  # fmt: skip
 """settings that a run may go on with otherwise: they decide no step, or the line about its length tells"""
 

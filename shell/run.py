@@ -88,7 +88,11 @@ def run(resolved: Resolved[Config]) -> int:
     with enter(folder, verdict):
         if verdict != "resume":  # the mark by which the folder is ours comes before anything else in it
             write_config(folder, document)
-        return _train(Found(config, document, endpoint, folder, parts, resumed, weights))
+        try:
+            return _train(Found(config, document, endpoint, folder, parts, resumed, weights))
+        except ServiceFault as fault:
+            check_room(folder, ROOM_MB)
+            raise ServiceFault(f"{fault}. {how_to_go_on(folder)}") from fault
 
 
 def _check_service(config: Config, endpoint: Endpoint) -> None:
@@ -111,7 +115,8 @@ def _train(found: Found) -> int:
     _say(screen, *opening(config, endpoint, parts, resumed))
     if resumed is not None:
         _say(screen, *changed_lines(read_config(folder), document))
-    with sdk_warnings_to(screen.say), connected(endpoint, folder, weights, metadata, screen.say) as connection:
+    limit = config.silence_limit
+    with sdk_warnings_to(screen.say), connected(endpoint, folder, weights, metadata, screen.say, limit) as connection:
         job = _job(found, open_model(connection, config, weights, metadata), screen)
         # only now, where a run goes on: what it goes on with has been accepted
         rewind(folder, found.begin.n_finished)
@@ -119,11 +124,7 @@ def _train(found: Found) -> int:
         keep_checkpoints(folder, len(read_checkpoints(folder)))
         write_config(folder, document)
         with stop_on_signals() as stop, screen.progress(found.begin.n_finished, n_steps):
-            try:
-                progress = train(job, found.begin, stop)
-            except ServiceFault as fault:
-                check_room(folder, ROOM_MB)
-                raise ServiceFault(f"{fault}. {how_to_go_on(folder)}") from fault
+            progress = train(job, found.begin, stop)
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")
         return stop.exit_code

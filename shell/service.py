@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kernel.datum import Datums, Media
 from kernel.errors import expected
-from shell.client import Adam, Logprobs, ServiceFault
+from shell.client import Adam, Logprobs, ServiceFault, Signs
 from shell.images import read_image
 
 S = TypeVar("S")
@@ -76,37 +76,44 @@ def _chunks(tokens: NDArray[np.int32], media: list[Media]) -> list[Any]:
 class TinkerClient:
     """A `shell.client.Client` over the SDK's training client."""
 
-    def __init__(self, training: tinker.TrainingClient, check: Callable[[], None], secret: str | None = None) -> None:
+    def __init__(
+        self,
+        training: tinker.TrainingClient,
+        check: Callable[[], Signs | None],
+        secret: str | None = None,
+        answered: Callable[[], None] = lambda: None,
+    ) -> None:
         """Wraps a training client.
 
         Args:
             training: the SDK's.
-            check: raises a ServiceFault if the service is known to be gone.
+            check: as `Client.check`.
             secret: the key, to be kept out of messages.
+            answered: called when a request is done, on the SDK's thread.
         """
         self.training = training
         self.check = check
-        self._secret = secret
+        self._chained = partial(chained, secret=secret, answered=answered)
 
     def forward(self, datums: Datums) -> "Future[Logprobs]":
         sent = self.training.forward(datums_to_tinker(datums), "cross_entropy")
-        return chained(sent, partial(_logprobs, datums.offsets), self._secret)
+        return self._chained(sent, partial(_logprobs, datums.offsets))
 
     def forward_backward(self, datums: Datums) -> "Future[Logprobs]":
         sent = self.training.forward_backward(datums_to_tinker(datums), "cross_entropy")
-        return chained(sent, partial(_logprobs, datums.offsets), self._secret)
+        return self._chained(sent, partial(_logprobs, datums.offsets))
 
     def optim_step(self, adam: Adam) -> "Future[Mapping[str, float]]":
         sent = self.training.optim_step(tinker.AdamParams(**adam._asdict()))
-        return chained(sent, lambda response: response.metrics or {}, self._secret)
+        return self._chained(sent, lambda response: response.metrics or {})
 
     def save_state(self, name: str, ttl_seconds: int | None) -> "Future[str]":
         sent = self.training.save_state(name, ttl_seconds=ttl_seconds)
-        return chained(sent, lambda response: response.path, self._secret)
+        return self._chained(sent, lambda response: response.path)
 
     def save_sampler(self, name: str, ttl_seconds: int | None) -> "Future[str]":
         sent = self.training.save_weights_for_sampler(name, ttl_seconds=ttl_seconds)
-        return chained(sent, lambda response: response.path, self._secret)
+        return self._chained(sent, lambda response: response.path)
 
 
 def _logprobs(offsets: np.ndarray[Any, np.dtype[np.int64]], output: tinker.ForwardBackwardOutput) -> Logprobs:
@@ -116,20 +123,31 @@ def _logprobs(offsets: np.ndarray[Any, np.dtype[np.int64]], output: tinker.Forwa
     return np.concatenate(parts)
 
 
-def chained(sent: "tinker.APIFuture[S]", read: Callable[[S], T], secret: str | None = None) -> "Future[T]":
+def chained(
+    sent: "tinker.APIFuture[S]",
+    read: Callable[[S], T],
+    secret: str | None = None,
+    answered: Callable[[], None] = lambda: None,
+) -> "Future[T]":
     """The answer to a request as a plain future of what is read from it; any failure becomes a `ServiceFault`."""
-    answered: Future[T] = Future()
-    sent.future().add_done_callback(partial(_settle, answered, read, secret))
-    return answered
+    answer: Future[T] = Future()
+
+    def settle_from(done: "Future[S]") -> None:
+        answered()
+        settle(answer, lambda: read(done.result()), secret)
+
+    sent.future().add_done_callback(settle_from)
+    return answer
 
 
-def _settle(answered: "Future[T]", read: Callable[[S], T], secret: str | None, done: "Future[S]") -> None:
+def settle(answer: "Future[T]", work: Callable[[], T], secret: str | None = None) -> None:
+    """Gives a future what comes of some work: a result or a `ServiceFault`, whatever it was that failed."""
     try:
-        answered.set_result(read(done.result()))
-    except Exception as error:
+        answer.set_result(work())
+    except BaseException as error:  # CancelledError too: whoever waits must hear of it
         fault = ServiceFault(said(error, secret))
         fault.__cause__ = error
-        answered.set_exception(fault)
+        answer.set_exception(fault)
 
 
 def said(error: BaseException, secret: str | None = None) -> str:

@@ -10,6 +10,7 @@ from shell.config import Config
 from shell.connection import Weights, choose_weights, connected, open_model
 from shell.embedded import process
 from shell.endpoint import Endpoint
+from shell.supervisor import Supervisor
 from tests.shell.recording import datums
 
 EMBEDDED = Endpoint("embedded", None, "tml-local", at_home=False, reason="--service embedded")
@@ -85,20 +86,47 @@ def test_a_checkpoint_of_another_model_is_refused(connection):
         open_model(connection, other, Weights(path, named_by="--load-checkpoint-path"), {})
 
 
-def test_a_service_in_the_box_that_has_ended_is_not_waited_for(tmp_path, monkeypatch):
-    started = []
-    start = process.start
-    monkeypatch.setattr(process, "start", lambda folder: started.append(start(folder)) or started[0])
-    with connected(EMBEDDED, tmp_path, Weights(), {}, print) as connection:
+def test_a_service_in_the_box_that_has_died_is_started_again_where_it_was(tmp_path, monkeypatch):
+    started, said = spied(monkeypatch), []
+    with connected(EMBEDDED, tmp_path, Weights(), {}, said.append) as connection:
+        model = open_model(connection, CONFIG, Weights(), {})
+        before = model.forward(datums(5)).result()
+        end(started[0])
         connection.check()
-        started[0].process.kill()
-        started[0].process.wait()
-        with pytest.raises(ServiceFault, match="the service in the box has ended"):
-            connection.check()
+        assert [service.url for service in started] == [connection.url] * 2
+        assert (model.forward(datums(5)).result() == before).all()
+        connection.check()
+    assert said == ["warning   the service in the box had ended (code -9) and was started again where it was"]
+    assert [service.process.poll() for service in started] == [-9, 0]
+
+
+def test_a_service_in_the_box_that_dies_again_and_again_is_given_up(tmp_path, monkeypatch):
+    started = spied(monkeypatch)
+    with Supervisor(tmp_path, print, max_restarts=1) as supervisor:
+        for _ in range(2):
+            end(started[-1])
+            if len(started) == 1:
+                supervisor.check()
+        with pytest.raises(
+            ServiceFault, match=r"the service in the box has ended \(code -9\) once more after 1 restarts"
+        ):
+            supervisor.check()
+
+
+def spied(monkeypatch):
+    """The list of services in the box that are started from now on."""
+    started, start = [], process.start
+    monkeypatch.setattr(process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1])
+    return started
+
+
+def end(service):
+    service.process.kill()
+    service.process.wait()
 
 
 def test_a_service_in_the_box_that_does_not_start_says_why(tmp_path, monkeypatch):
-    def start(_):
+    def start(*_, **__):
         raise process.ServiceError("in use by another service")
 
     monkeypatch.setattr(process, "start", start)

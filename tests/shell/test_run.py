@@ -11,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
+from shell import supervisor
 from shell.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
 from shell.cli import main
 from shell.embedded import process
@@ -123,28 +124,42 @@ def test_a_run_killed_and_stopped_and_resumed_equals_the_run_uncut_bit_for_bit(w
     assert final_bytes(folder) == final_bytes(whole[0])
 
 
-def test_a_service_that_dies_under_a_run_ends_it_with_what_is_durable_and_how_to_go_on(
-    whole, rows, tmp_path, monkeypatch
-):
-    folder, started = tmp_path / "cut", []
-    start, shown = process.start, Screen.step
+def test_a_service_in_the_box_that_is_killed_under_a_run_leaves_no_trace_in_it(whole, rows, tmp_path, monkeypatch):
+    folder = tmp_path / "killed"
+    killing(monkeypatch, at_steps=(1, 4, 5))
+    code, said, errors = finish(rows, folder)
+    assert (code, errors) == (0, "")
+    assert said.count("the service in the box had ended (code -9) and was started again where it was") == 3
+    assert metrics(folder) == metrics(whole[0])
+    assert final_bytes(folder) == final_bytes(whole[0])
 
-    def kill(screen, row, n_steps):
-        shown(screen, row, n_steps)
-        if row["step"] == 4:
-            started[0].process.kill()
 
-    monkeypatch.setattr(process, "start", lambda state_dir: started.append(start(state_dir)) or started[0])
-    monkeypatch.setattr(Screen, "step", kill)
+def test_one_that_dies_too_often_ends_the_run_with_what_is_durable_and_how_to_go_on(whole, rows, tmp_path, monkeypatch):
+    folder = tmp_path / "cut"
+    killing(monkeypatch, at_steps=(4,))
+    monkeypatch.setattr(supervisor, "MAX_RESTARTS", 0)
     code, _, errors = finish(rows, folder)
     assert code == 1
-    assert "the service in the box has ended (code -9). The last checkpoint is 00000" in errors
+    assert "failed: the service in the box has ended (code -9). The last checkpoint is 00000" in errors
     assert f"--config {folder}/config.json --behavior-if-log-dir-exists resume" in errors
     monkeypatch.undo()
 
     assert main(run, ["--config", f"{folder}/config.json", *RESUME]) == 0
     assert metrics(folder) == metrics(whole[0])
     assert final_bytes(folder) == final_bytes(whole[0])
+
+
+def killing(monkeypatch, at_steps):
+    """Kills the service in the box when a step is shown, with what is queued behind it in flight."""
+    started, start, shown = [], process.start, Screen.step
+
+    def kill(screen, row, n_steps):
+        shown(screen, row, n_steps)
+        if row["step"] in at_steps:
+            started[-1].process.kill()
+
+    monkeypatch.setattr(process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1])
+    monkeypatch.setattr(Screen, "step", kill)
 
 
 def test_another_runs_weights_are_where_a_new_run_begins(whole, rows, tmp_path):
