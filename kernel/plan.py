@@ -24,22 +24,46 @@ class Request(Enum):
     FORWARD_BACKWARD = "forward and backward pass"
     OPTIM_STEP = "optimizer step"
     SAVE_STATE = "save"
+    SAVE_ROLLING = "rolling save"
     SAVE_SAMPLER = "export for sampling"
 
 
 class Plan(NamedTuple):
-    """How long a run is and what falls when. A cadence of 0 is never due."""
+    """How long a run is and what falls when. A cadence of 0 is never due.
+
+    Periodic saves fall by any of three cadences, and one save serves them all. Steps and tokens are functions of the
+    run; seconds are the clock's, so with them two runs may differ in which checkpoints exist, and in nothing else.
+    """
 
     n_steps: int
     eval_every: int = 0
     save_every: int = 0
+    """steps"""
+    save_every_tokens: int = 0
+    save_every_seconds: float = 0
+    rolling_save_every: int = 0
+    """steps between saves that only serve to resume: short-lived, each superseded by the next of any kind"""
+
+
+class Moment(NamedTuple):
+    """What the requests of a step depend on beside its number."""
+
+    has_loss: bool = True
+    """whether any target of the step has a weight"""
+    n_tokens_before: int = 0
+    """trained by the run below this step"""
+    n_tokens: int = 0
+    """trained by the run with this step"""
+    seconds: float = 0
+    """since the last periodic save was queued, or since training began in this process"""
 
 
 class Mark(NamedTuple):
-    """Where a recorded checkpoint stands: its cursor, and whether it closed a run."""
+    """Where a recorded checkpoint stands: its cursor, whether it closed a run, and whether the next supersedes it."""
 
     cursor: int
     final: bool = False
+    rolling: bool = False
 
 
 class Start(NamedTuple):
@@ -50,7 +74,7 @@ class Start(NamedTuple):
     finished: bool
 
 
-def requests(plan: Plan, step: int, has_loss: bool = True) -> tuple[Request, ...]:
+def requests(plan: Plan, step: int, moment: Moment = Moment()) -> tuple[Request, ...]:  # noqa: B008 - immutable
     """The requests of one step, in the order in which they must be queued.
 
     A step whose rows all have zero loss trains nothing, so it sends neither pass nor update: an update without a
@@ -60,43 +84,61 @@ def requests(plan: Plan, step: int, has_loss: bool = True) -> tuple[Request, ...
     Args:
         plan: the run.
         step: 0 to plan.n_steps; the last is the end of the run.
-        has_loss: whether any target of the step has a weight.
+        moment: what the step trains on, and how far the run has come.
 
     >>> [request.name for request in requests(Plan(n_steps=3, eval_every=2, save_every=2), 0)]
     ['EVALUATE', 'FORWARD_BACKWARD', 'OPTIM_STEP']
-    >>> [request.name for request in requests(Plan(n_steps=3, eval_every=2, save_every=2), 1, has_loss=False)]
+    >>> [request.name for request in requests(Plan(n_steps=3, eval_every=2, save_every=2), 1, Moment(has_loss=False))]
     ['SAVE_STATE']
     >>> [request.name for request in requests(Plan(n_steps=3, eval_every=2, save_every=2), 3)]
     ['EVALUATE', 'SAVE_STATE', 'SAVE_SAMPLER']
     """
     at_end = step == plan.n_steps
-    trains = has_loss and not at_end
+    trains = moment.has_loss and not at_end
+    saves = at_end or is_save_due(plan, step, moment)
     falls = {
         Request.EVALUATE: plan.eval_every > 0 and (at_end or step % plan.eval_every == 0),
         Request.FORWARD_BACKWARD: trains,
         Request.OPTIM_STEP: trains,
-        Request.SAVE_STATE: at_end or (plan.save_every > 0 and (step + 1) % plan.save_every == 0),
+        Request.SAVE_STATE: saves,
+        Request.SAVE_ROLLING: not saves and plan.rolling_save_every > 0 and (step + 1) % plan.rolling_save_every == 0,
         Request.SAVE_SAMPLER: at_end,
     }
     return tuple(request for request, due in falls.items() if due)
 
 
-def checkpoint_mark(plan: Plan, step: int) -> Mark:
+def is_save_due(plan: Plan, step: int, moment: Moment) -> bool:
+    """Whether a periodic save falls behind a step: by the steps, by the tokens trained, or by the clock.
+
+    >>> plan = Plan(n_steps=9, save_every_tokens=100)
+    >>> [is_save_due(plan, 4, Moment(n_tokens_before=a, n_tokens=b)) for a, b in ((0, 99), (99, 100), (90, 310))]
+    [False, True, True]
+    >>> is_save_due(Plan(n_steps=9, save_every_seconds=60), 4, Moment(seconds=60.0))
+    True
+    """
+    by_steps = plan.save_every > 0 and (step + 1) % plan.save_every == 0
+    n = plan.save_every_tokens
+    by_tokens = n > 0 and moment.n_tokens // n > moment.n_tokens_before // n
+    by_clock = 0 < plan.save_every_seconds <= moment.seconds
+    return by_steps or by_tokens or by_clock
+
+
+def checkpoint_mark(plan: Plan, step: int, rolling: bool = False) -> Mark:
     """The mark of a checkpoint saved at a step: behind its update, or at the end of the run.
 
     >>> checkpoint_mark(Plan(n_steps=3), 1), checkpoint_mark(Plan(n_steps=3), 3)
-    (Mark(cursor=2, final=False), Mark(cursor=3, final=True))
+    (Mark(cursor=2, final=False, rolling=False), Mark(cursor=3, final=True, rolling=False))
     """
-    return Mark(plan.n_steps, final=True) if step == plan.n_steps else Mark(step + 1)
+    return Mark(plan.n_steps, final=True) if step == plan.n_steps else Mark(step + 1, rolling=rolling)
 
 
 def checkpoint_name(mark: Mark) -> str:
     """The name under which a checkpoint is saved.
 
-    >>> checkpoint_name(Mark(20)), checkpoint_name(Mark(60, final=True))
-    ('000020', 'final')
+    >>> checkpoint_name(Mark(20)), checkpoint_name(Mark(25, rolling=True)), checkpoint_name(Mark(60, final=True))
+    ('000020', 'rolling-000025', 'final')
     """
-    return FINAL if mark.final else f"{mark.cursor:06d}"
+    return FINAL if mark.final else f"{'rolling-' * mark.rolling}{mark.cursor:06d}"
 
 
 def may_record(mark: Mark, n_finished: int) -> bool:
@@ -119,7 +161,7 @@ def start(plan: Plan, marks: Sequence[Mark]) -> Start:
 
     Args:
         plan: the run as it is asked for now; it may be longer than the run that was recorded.
-        marks: one for each record.
+        marks: one for each record that is left; the last is where it begins.
 
     Raises:
         InputError: more steps are taken already than the plan has.
@@ -139,6 +181,28 @@ def start(plan: Plan, marks: Sequence[Mark]) -> Start:
     if last.cursor > plan.n_steps:
         raise expected(f"at least the {last.cursor} steps already taken", f"{plan.n_steps}", at="--max-steps")
     return Start(last.cursor, len(marks) - 1, finished=last.final and last.cursor == plan.n_steps)
+
+
+def candidates(marks: Sequence[Mark]) -> list[int]:
+    """Which records a run may go on from, the best first: the last, and should it be gone, the periodic ones before.
+
+    A rolling one that others followed is not tried: it was deleted, or has a short life.
+
+    >>> candidates([Mark(2), Mark(3, rolling=True), Mark(4), Mark(5, rolling=True), Mark(6, rolling=True)])
+    [4, 2, 0]
+    """
+    last = len(marks) - 1
+    return [i for i in range(last, -1, -1) if i == last or not marks[i].rolling]
+
+
+def superseded(marks: Sequence[Mark]) -> int | None:
+    """Which record the last one has made needless, so that its checkpoint may be deleted.
+
+    >>> superseded([Mark(2), Mark(3, rolling=True), Mark(4)]), superseded([Mark(2), Mark(3, rolling=True)])
+    (1, None)
+    """
+    before_last = len(marks) - 2
+    return before_last if before_last >= 0 and marks[before_last].rolling else None
 
 
 def is_kept(step: int, cursor: int) -> bool:

@@ -31,6 +31,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sampler_path: str | None = None
     """weights alone, for sampling"""
     final: bool = False
+    rolling: bool = False
+    """serves to resume alone, lives shortly, and is deleted when the next is recorded"""
     n_sequences: int = 0
     n_tokens: int = 0
     """examples and tokens trained so far"""
@@ -39,7 +41,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def mark(self) -> Mark:
-        return Mark(self.cursor, self.final)
+        return Mark(self.cursor, self.final, self.rolling)
 
 
 def record_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

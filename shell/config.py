@@ -123,6 +123,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     eval_every: Annotated[Count, doc("steps between evaluations, the end one more; 0: none")] = 8
     save_every: Annotated[Count, doc("steps between checkpoints; 0: only the last")] = 20
+    save_every_tokens: Annotated[Count, doc("trained tokens between checkpoints; 0: as the others say")] = 0
+    save_every_seconds: Annotated[Count, doc("seconds between checkpoints; 0: as the others say")] = 0
+    rolling_save_every: Annotated[Count, doc("steps between short-lived saves to resume from; 0: none")] = 0
+    rolling_ttl_seconds: Annotated[Size, doc("life of those, should deleting them fail")] = 7200
     ttl_seconds: Annotated[Size | None, doc("life of checkpoints but the last; none: for good")] = 604800
 
     def __post_init__(self) -> None:

@@ -30,15 +30,19 @@ class Job:
     adam: Callable[[int], Adam]
     """step -> the optimizer's parameters"""
     ttl_seconds: int | None
-    """how long checkpoints are kept, the final one aside; None: for ever"""
+    """how long periodic checkpoints are kept; None: for ever, as the final one"""
     sends_zero_loss: bool = False
     """whether a step of which nothing is trained is sent all the same"""
+    rolling_ttl_seconds: int | None = None
     fingerprint: Mapping[str, str]
+    """what decides the datums and the schedule, by name"""
     client: Client
     folder: Path
     screen: Screen
     clock: Callable[[], float]
     """seconds"""
+    forget: Callable[[str], object] = lambda _path: None
+    """asks for the checkpoint of a path to be deleted, and waits for nothing; by default it lives on"""
 
     def answer(self, future: Future[T], what: str) -> T:
         """Waits for an answer of the service, and raises a ServiceFault that says `what` failed."""
@@ -53,3 +57,5 @@ class Progress(NamedTuple):
     n_tokens: int = 0
     time: float = 0.0
     """when the last of them was finished, by the job's clock"""
+    saved: float = 0.0
+    """when the last periodic save was queued in this process, or training began, by the job's clock"""

@@ -74,7 +74,14 @@ def open_parts(config: Config) -> Parts:
     return Parts(
         renderer.name,
         data,
-        Plan(total, config.eval_every if has_test else 0, config.save_every),
+        Plan(
+            n_steps=total,
+            eval_every=config.eval_every if has_test else 0,
+            save_every=config.save_every,
+            save_every_tokens=config.save_every_tokens,
+            save_every_seconds=config.save_every_seconds,
+            rolling_save_every=config.rolling_save_every,
+        ),
         rate,
         schedule(config.lr_schedule, total, config.warmup_steps, config.min_learning_rate / rate),
     )

@@ -5,7 +5,7 @@ bad input leaves everything as it was; then the folder is entered, the service o
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,7 @@ from shell.cli import Resolved, describe
 from shell.client import Client, ServiceFault
 from shell.config import Config
 from shell.connection import Weights, choose_weights, connected, open_model
+from shell.deletion import deleting
 from shell.embedded.lora import MAX_RANK
 from shell.endpoint import Endpoint
 from shell.interrupt import stop_on_signals
@@ -117,14 +118,15 @@ def _train(found: Found) -> int:
         _say(screen, *changed_lines(read_config(folder), document))
     limit = config.silence_limit
     with sdk_warnings_to(screen.say), connected(endpoint, folder, weights, metadata, screen.say, limit) as connection:
-        job = _job(found, open_model(connection, config, weights, metadata), screen)
+        client = open_model(connection, config, weights, metadata)
         # only now, where a run goes on: what it goes on with has been accepted
         rewind(folder, found.begin.n_finished)
         begin_ledger(folder, parts.data.outside, found.begin.n_finished)
         keep_checkpoints(folder, len(read_checkpoints(folder)))
         write_config(folder, document)
-        with stop_on_signals() as stop, screen.progress(found.begin.n_finished, n_steps):
-            progress = train(job, found.begin, stop)
+        showing = screen.progress(found.begin.n_finished, n_steps)
+        with stop_on_signals() as stop, showing, deleting(connection) as forget:
+            progress = train(_job(found, client, forget, screen), found.begin, stop)
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")
         return stop.exit_code
@@ -132,7 +134,7 @@ def _train(found: Found) -> int:
     return 0
 
 
-def _job(found: Found, client: Client, screen: Screen) -> Job:
+def _job(found: Found, client: Client, forget: Callable[[str], object], screen: Screen) -> Job:
     config, parts = found.config, found.parts
     return Job(
         plan=parts.plan,
@@ -143,11 +145,13 @@ def _job(found: Found, client: Client, screen: Screen) -> Job:
         adam=partial(adam_at, config, parts),
         ttl_seconds=config.ttl_seconds,
         sends_zero_loss=config.zero_loss == "send",
+        rolling_ttl_seconds=config.rolling_ttl_seconds,
         fingerprint={},
         client=client,
         folder=found.folder,
         screen=screen,
         clock=time.perf_counter,
+        forget=forget,
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from kernel.metrics import add_up
-from kernel.plan import Mark, Request, checkpoint_mark, checkpoint_name, requests
+from kernel.plan import Mark, Moment, Request, checkpoint_mark, requests
 from shell import evaluate
 from shell.batches import Batch, batches, not_reached, prefetched
 from shell.client import Logprobs, ServiceFault
@@ -21,7 +21,7 @@ from shell.interrupt import Stop
 from shell.job import Job, Progress
 from shell.ledger import append_entries
 from shell.logs import append_metrics
-from shell.saves import Save, record_saves
+from shell.saves import Save, ask_save, record_saves, with_sampler
 
 
 @dataclass
@@ -56,7 +56,8 @@ def train(job: Job, begin: Progress, stop: Stop) -> Progress:
         ServiceFault: the service failed. What was finished before is on disk.
         InputError: a row cannot be used, or the disk refuses.
     """
-    progress = queued = begin._replace(time=job.clock())
+    now = job.clock()
+    progress = queued = begin._replace(time=now, saved=now)
     flights: deque[Flight] = deque()
     saves: deque[Save] = deque()
     flight = None
@@ -76,9 +77,8 @@ def train(job: Job, begin: Progress, stop: Stop) -> Progress:
             while flights:
                 progress = _finish(job, flights.popleft(), progress)
                 record_saves(job, saves, progress)
-            if flight and flight.save is None:  # a stop between two saves
-                mark = Mark(progress.n_finished)
-                saves.append(Save(mark, progress, job.client.save_state(checkpoint_name(mark), job.ttl_seconds)))
+            if flight and (flight.save is None or flight.save.mark.rolling):  # a stop between two saves that last
+                saves.append(ask_save(job, Mark(progress.n_finished), progress))
             record_saves(job, saves, progress, wait=True)
         except ServiceFault:
             with suppress(ServiceFault):
@@ -96,9 +96,8 @@ def _submit(job: Job, step: int, rows: Iterator[Batch], queued: Progress) -> Fli
         bool(batch.datums.weights.any()) or (job.sends_zero_loss and batch.datums.n_examples > 0)
     )
     flight = Flight(step, batch, _counted(queued, batch if has_loss else None))
-    mark = checkpoint_mark(job.plan, step)
-    name, ttl_seconds = checkpoint_name(mark), None if mark.final else job.ttl_seconds
-    for request in requests(job.plan, step, has_loss):
+    moment = Moment(has_loss, queued.n_tokens, flight.progress.n_tokens, taken - queued.saved)
+    for request in requests(job.plan, step, moment):
         match request:
             case Request.EVALUATE:
                 flight.evaluations = evaluate.ask(job.client, job.held_out)
@@ -107,9 +106,12 @@ def _submit(job: Job, step: int, rows: Iterator[Batch], queued: Progress) -> Fli
             case Request.OPTIM_STEP:
                 flight.update = job.client.optim_step(job.adam(step))
             case Request.SAVE_STATE:
-                flight.save = Save(mark, flight.progress, job.client.save_state(name, ttl_seconds))
+                flight.progress = flight.progress._replace(saved=taken)
+                flight.save = ask_save(job, checkpoint_mark(job.plan, step), flight.progress)
+            case Request.SAVE_ROLLING:
+                flight.save = ask_save(job, checkpoint_mark(job.plan, step, rolling=True), flight.progress)
             case Request.SAVE_SAMPLER if flight.save:
-                flight.save = flight.save._replace(sampler=job.client.save_sampler(name, ttl_seconds))
+                flight.save = with_sampler(job, flight.save)
     if batch:
         flight.times = {"time/get_batch": batch.seconds, "time/wait_batch": taken - began}
     flight.times["time/submit_batch"] = job.clock() - taken

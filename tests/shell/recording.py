@@ -90,6 +90,11 @@ class RecordingClient:
 
     def check(self) -> None: ...
 
+    def forget(self, path: str) -> None:
+        """Deletes a checkpoint, which must be there: nothing deletes one twice but a run that was cut meanwhile."""
+        self.happens("forget")
+        self.kept.pop(path, None)
+
     def _keep(self, kind: str, name: str) -> str:
         path = f"tinker://{len(self.kept)}/{kind}/{name}"
         self.kept[path] = self.state

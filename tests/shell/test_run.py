@@ -162,6 +162,23 @@ def killing(monkeypatch, at_steps):
     monkeypatch.setattr(Screen, "step", kill)
 
 
+def test_rolling_checkpoints_change_no_step_and_only_those_that_last_are_kept(whole, rows, tmp_path):
+    folder = tmp_path / "rolling"
+    code, _, errors = finish(rows, folder, "--rolling-save-every", "1", "--save-every", "3")
+    assert (code, errors) == (0, "")
+    assert metrics(folder) == metrics(whole[0])
+    assert final_bytes(folder) == final_bytes(whole[0])
+    recorded = [(record.name, record.rolling) for record in read_checkpoints(folder)]
+    assert recorded == [
+        ("rolling-000001", True), ("rolling-000002", True), ("000003", False),
+        ("rolling-000004", True), ("rolling-000005", True), ("000006", False),
+        ("rolling-000007", True), ("rolling-000008", True), ("final", False),
+    ]  # fmt: skip
+    with sqlite3.connect(folder / "service" / "state.sqlite3") as state:
+        kept = state.execute("SELECT name FROM checkpoints WHERE kind = 'training' AND listed ORDER BY name").fetchall()
+    assert kept == [("000003",), ("000006",), ("final",)]
+
+
 def test_another_runs_weights_are_where_a_new_run_begins(whole, rows, tmp_path):
     folder = tmp_path / "next"
     code, _, errors = finish(rows, folder, "--load-checkpoint-path", str(whole[0]), "--max-steps", "1")

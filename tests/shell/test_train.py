@@ -1,6 +1,7 @@
 """The loop against a recording stand-in: what it sends, what it writes, and that a cut leaves no trace."""
 
 import os
+import threading
 from itertools import count
 
 import numpy as np
@@ -23,6 +24,16 @@ from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, Stat
 
 OUTSIDE = (Entry(Outcome.HELD_OUT, "a.jsonl:3"),)
 PLAN = Plan(n_steps=5, eval_every=2, save_every=2)
+CADENCES = {
+    "none": {},
+    "every step": {"save_every": 1},
+    "tokens": {"save_every_tokens": 8},
+    "seconds": {"save_every_seconds": 9},
+    "rolling": {"rolling_save_every": 1},
+    "all": {"save_every": 3, "save_every_tokens": 14, "save_every_seconds": 19, "rolling_save_every": 1},
+}
+EPOCHS = {"one epoch": 4, "two epochs": 2}
+"""batches of an epoch, of which a run takes four in all"""
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +41,13 @@ def no_fsync(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
+def ticking():
+    """A clock that ticks when the loop looks at it, and stands still for the thread that builds batches."""
+    ticks, loop = count(), threading.current_thread()
+    return lambda: float(next(ticks)) if threading.current_thread() is loop else 0.0
+
+
 def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None):
-    ticks = count()
     return Job(
         plan=plan,
         submit_ahead=submit_ahead,
@@ -40,11 +56,13 @@ def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None):
         n_bytes=np.ones(1000, np.int32),
         adam=lambda step: Adam(1.0 - step / plan.n_steps, 0.9, 0.95, 1e-8, 0.0, 0.0),
         ttl_seconds=3600,
+        rolling_ttl_seconds=60,
         fingerprint={},
         client=client,
+        forget=client.forget,
         folder=folder,
         screen=Quiet(),
-        clock=lambda: float(next(ticks)),
+        clock=ticking(),
     )
 
 
@@ -64,11 +82,13 @@ def go_on(folder, kept, happens=lambda _: None, lazy=True, **about):
     return client
 
 
-def outcome(folder, client):
-    """All that may not depend on whether and where a run was cut."""
+def outcome(folder, client, kept):
+    """All that may not depend on whether and where a run was cut, and the checkpoints, which may by the clock."""
     rows = [{key: row[key] for key in row if not key.startswith("time/")} for row in read_metrics(folder)]
     records = [(r.name, r.cursor, r.epoch, r.batch, r.n_sequences, r.n_tokens) for r in read_checkpoints(folder)]
-    return rows, records, client.state, read_entries(folder)
+    finished = read_checkpoints(folder)[-1]
+    assert kept[finished.state_path] == kept[finished.sampler_path] == client.state
+    return (rows, records[-1], client.state, read_entries(folder)), records
 
 
 class Events:
@@ -99,36 +119,49 @@ class Events:
 APPEND = logs.append_line
 
 
-@pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "eager"])
-@pytest.mark.parametrize("save_every", [0, 1, 2])
-@pytest.mark.parametrize("submit_ahead", [0, 1, 4])
-def test_a_run_cut_at_any_event_and_resumed_equals_the_run_uncut(tmp_path, monkeypatch, submit_ahead, save_every, lazy):
-    about = {"plan": PLAN._replace(save_every=save_every), "submit_ahead": submit_ahead, "lazy": lazy}
-    uncut = Events(monkeypatch)
-    whole = outcome(tmp_path / "whole", go_on(made(tmp_path / "whole"), {}, uncut, **about))
+def about(cadence, epochs="two epochs", **more):
+    n_batches = EPOCHS[epochs]
+    dataset = FakeDataset(n_batches, without_loss=frozenset({divmod(2, n_batches)}))
+    return {"plan": Plan(n_steps=4, eval_every=2, **CADENCES[cadence]), "dataset": dataset, **more}
+
+
+def is_by_the_clock(told):
+    return told["plan"].save_every_seconds > 0
+
+
+@pytest.mark.parametrize("epochs", EPOCHS)
+@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("submit_ahead", range(5))
+def test_a_run_cut_at_any_event_and_resumed_equals_the_run_uncut(tmp_path, monkeypatch, submit_ahead, cadence, epochs):
+    monkeypatch.setattr("shell.train.prefetched", lambda items: items)  # no thread
+    told = about(cadence, epochs, submit_ahead=submit_ahead, lazy=epochs == "one epoch")
+    uncut, kept = Events(monkeypatch), {}
+    whole, records = outcome(made(tmp_path / "whole"), go_on(tmp_path / "whole", kept, uncut, **told), kept)
     for cut_at in range(1, uncut.n + 1):
         folder, kept = made(tmp_path / f"{cut_at}"), {}
         with pytest.raises(Cut):
-            go_on(folder, kept, Events(monkeypatch, cut_at), **about)
-        assert outcome(folder, go_on(folder, kept, Events(monkeypatch), **about)) == whole
+            go_on(folder, kept, Events(monkeypatch, cut_at), **told)
+        resumed = outcome(folder, go_on(folder, kept, Events(monkeypatch), **told), kept)
+        assert resumed[0] == whole
+        assert is_by_the_clock(told) or resumed[1] == records
 
 
-@given(st.lists(st.integers(1, 50), max_size=4), st.integers(0, 4), st.integers(0, 4))
+@given(st.lists(st.integers(1, 50), max_size=4), st.integers(0, 4), st.sampled_from([*CADENCES]))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_a_run_cut_several_times_equals_the_run_uncut(tmp_path_factory, cuts, submit_ahead, save_every):
-    about = {"plan": PLAN._replace(save_every=save_every), "submit_ahead": submit_ahead}
+def test_a_run_cut_several_times_equals_the_run_uncut(tmp_path_factory, cuts, submit_ahead, cadence):
+    told = about(cadence, submit_ahead=submit_ahead)
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder, kept = tmp_path_factory.mktemp("cut"), {}
         for cut_at in cuts:
             try:
-                go_on(folder, kept, Events(monkeypatch, cut_at), **about)
+                go_on(folder, kept, Events(monkeypatch, cut_at), **told)
             except Cut:
                 continue
-        resumed = go_on(folder, kept, Events(monkeypatch), **about)
-        whole = tmp_path_factory.mktemp("whole")
-        uncut = outcome(whole, go_on(whole, {}, Events(monkeypatch), **about))
-    assert outcome(folder, resumed)[:2] == uncut[:2]
-    assert kept[read_checkpoints(folder)[-1].state_path] == uncut[2]
+        resumed = outcome(folder, go_on(folder, kept, Events(monkeypatch), **told), kept)
+        whole, all_kept = tmp_path_factory.mktemp("whole"), {}
+        uncut = outcome(whole, go_on(whole, all_kept, Events(monkeypatch), **told), all_kept)
+    assert resumed[0] == uncut[0]
+    assert is_by_the_clock(told) or resumed[1] == uncut[1]
 
 
 def made(folder):
@@ -160,17 +193,40 @@ def test_submit_ahead_steps_stand_beyond_the_one_that_is_awaited(tmp_path, submi
 
 
 @pytest.mark.parametrize("save_takes", [0, 5, 50])
-def test_the_requests_in_flight_do_not_dip_at_a_save_however_long_it_takes(tmp_path, save_takes):
-    def in_flight_at_passes(save_every):
-        client = RecordingClient(save_takes=save_takes)
-        plan, folder = Plan(n_steps=9, save_every=save_every), made(tmp_path / str(save_every))
-        train(job(folder, client, plan, 2, FakeDataset()), Progress(0), Stop())
+@pytest.mark.parametrize("submit_ahead", range(5))
+@pytest.mark.parametrize("cadence", CADENCES)
+def test_the_requests_in_flight_do_not_dip_at_a_save_however_long_it_takes(tmp_path, cadence, submit_ahead, save_takes):
+    def in_flight_at_passes(name, takes):
+        client, folder = RecordingClient(save_takes=takes), made(tmp_path / name)
+        plan = Plan(n_steps=9, **CADENCES[cadence if name == "saving" else "none"])
+        train(job(folder, client, plan, submit_ahead, FakeDataset()), Progress(0), Stop())
         assert read_checkpoints(folder)[-1].final
         told = zip(client.calls, client.n_in_flight, strict=True)
         return [n for (kind, _), n in told if kind == "forward_backward"]
 
-    saving, plain = in_flight_at_passes(2), in_flight_at_passes(0)
+    saving, plain = in_flight_at_passes("saving", save_takes), in_flight_at_passes("plain", 0)
     assert all(one >= other for one, other in zip(saving, plain, strict=True))
+
+
+def test_a_rolling_checkpoint_goes_when_the_next_is_recorded_and_never_the_last_recorded(tmp_path):
+    kept, last_kept = {}, []
+
+    def happens(event):
+        records = read_checkpoints(tmp_path)
+        if event == "forget":
+            last_kept.append(records[-1].state_path)
+        assert not records or records[-1].state_path in kept
+
+    plan = Plan(n_steps=6, save_every=3, rolling_save_every=1)
+    client = go_on(tmp_path, kept, happens, plan=plan, dataset=FakeDataset())
+    records = read_checkpoints(tmp_path)
+    names = ["rolling-000001", "rolling-000002", "000003", "rolling-000004", "rolling-000005", "000006", "final"]
+    assert [record.name for record in records] == names
+    assert [record.name for record in records if record.state_path in kept] == ["000003", "000006", "final"]
+    assert [told for kind, told in client.calls if kind == "save_state"] == [
+        (name, 60 if name.startswith("rolling") else None if name == "final" else 3600) for name in names
+    ]
+    assert last_kept == [records[i].state_path for i in (1, 2, 4, 5)]
 
 
 def test_a_step_without_loss_is_not_sent_and_still_has_its_line(tmp_path):
@@ -250,9 +306,11 @@ def test_a_failed_save_stops_the_run_and_leaves_the_checkpoint_before_it(tmp_pat
 
 
 @pytest.mark.parametrize("submit_ahead", [0, 2])
-@pytest.mark.parametrize("n_events", [1, 5, 9, 14, 20])
-def test_a_stop_finishes_what_is_in_flight_saves_there_and_resumes_exactly(tmp_path, submit_ahead, n_events):
-    stop, seen, kept = Stop(), count(1), {}
+@pytest.mark.parametrize("cadence", ["none", "rolling", "all"])
+@pytest.mark.parametrize("n_events", [1, 5, 9, 14])
+def test_a_stop_finishes_what_is_in_flight_saves_there_and_resumes_exactly(tmp_path, submit_ahead, n_events, cadence):
+    stop, seen, kept, told = Stop(), count(1), {}, about(cadence, submit_ahead=submit_ahead)
+    told["plan"] = told["plan"]._replace(n_steps=7)
 
     def happens(_):
         if next(seen) == n_events:
@@ -260,16 +318,17 @@ def test_a_stop_finishes_what_is_in_flight_saves_there_and_resumes_exactly(tmp_p
 
     folder, whole = made(tmp_path / "stopped"), made(tmp_path / "whole")
     client = RecordingClient(kept=kept, happens=happens)
-    progress = train(job(folder, client, submit_ahead=submit_ahead), Progress(0), stop)
-    assert progress.n_finished <= PLAN.n_steps
+    progress = train(job(folder, client, **told), Progress(0), stop)
+    assert progress.n_finished <= told["plan"].n_steps
     last = read_checkpoints(folder)[-1]
-    assert (last.cursor, last.final) == (progress.n_finished, False)
+    assert (last.cursor, last.final, last.rolling) == (progress.n_finished, False, False)
+    assert client.calls[-1] == ("save_state", (last.name, 3600))
+    assert last.state_path in kept
     assert len(read_metrics(folder)) == last.cursor
     assert not client._queue, "something is left in flight"
-    resumed = go_on(folder, kept, submit_ahead=submit_ahead)
-    uncut = go_on(whole, {}, submit_ahead=submit_ahead)
-    assert resumed.state == uncut.state
-    assert outcome(folder, resumed)[0] == outcome(whole, uncut)[0]
+    resumed, all_kept = go_on(folder, kept, **told), {}
+    uncut = go_on(whole, all_kept, **told)
+    assert outcome(folder, resumed, kept)[0] == outcome(whole, uncut, all_kept)[0]
 
 
 def test_a_stop_before_the_first_step_saves_nothing(tmp_path):
