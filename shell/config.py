@@ -134,6 +134,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for field in fields_of(type(self)).values():
             value = conform(field, getattr(self, field.name), at=f"$.{field.name}")
             if field.name in PATHS and value is not None:
+                if "\0" in value:
+                    raise expected("a path", "text with a NUL in it, which no path has", at=field.flag)
                 value = os.path.expanduser(value)
             msgspec.structs.force_setattr(self, field.name, value)
         if not (self.train_mlp or self.train_attn or self.train_unembed):

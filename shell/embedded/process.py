@@ -79,7 +79,7 @@ def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0) -> Service
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))},
+            env=_environment(),
         )
     line = _first_line(process, timeout_s)
     try:
@@ -89,6 +89,12 @@ def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0) -> Service
         words = log_path.read_bytes()[log_start:].decode(errors="replace").strip().splitlines()
         raise ServiceError(words[-1] if words else f"the embedded service did not start in {timeout_s:.0f} s") from None
     return Service(url, process)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the child: where this package is, and none of the credentials, which it has no use for."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
