@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from kernel.compositor import Compositor
 from kernel.errors import InputError, expected, unknown
 from kernel.pieces import Renderer
@@ -56,11 +58,13 @@ def open_format(
 
     Raises:
         InputError: an unknown name, with the nearest ones; a file without such a renderer; a template
-            that is missing or cannot be used.
+            that is missing or cannot be used; variables for a format that reads none.
 
     Touches: for "hf_template" the template's files; for those of the Hub the network.
     """
     check_name(name, at)
+    if variables and name != TEMPLATE:
+        raise expected(f"{TEMPLATE}, which reads the variables that are given", name, at)
     if name in RENDERERS:
         return RENDERERS[name]
     if name != TEMPLATE:
@@ -74,6 +78,23 @@ def open_format(
             f"expected jinja2 for {TEMPLATE}, it is not installed: pip install 'tinsmith[templates]' - at {at}"
         ) from None
     return open_template(tokenizer, spec, revision, variables)
+
+
+def read_variables(text: str | None, at: str = "--template-variables") -> Mapping[str, Any] | None:
+    """Variables of a chat template, written as a JSON object.
+
+    Raises:
+        InputError: it is no JSON object.
+
+    >>> read_variables('{"enable_thinking": false}')
+    {'enable_thinking': False}
+    """
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise expected('a JSON object, say {"enable_thinking": false}', repr(text[:60]), at) from None
 
 
 def _own(name: str, at: str) -> Renderer:

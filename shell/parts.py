@@ -9,7 +9,7 @@ from kernel.truncation import Truncation
 from shell.builder import ChatDatasetBuilder, Opened
 from shell.client import Adam
 from shell.config import Config
-from shell.formats import check_name, open_format
+from shell.formats import check_name, open_format, read_variables
 from shell.models import learning_rate_advice, names_for, require
 from shell.sources import DatasetSpec
 from shell.tokenizer import open_tokenizer
@@ -38,7 +38,8 @@ def open_parts(config: Config) -> Parts:
     names = names_for(config.model_name, config.renderer_name, config.tokenizer)
     check_name(names.renderer)
     tokenizer = open_tokenizer(names.tokenizer, names.revision)
-    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision)
+    variables = read_variables(config.template_variables)
+    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
     builder = ChatDatasetBuilder(
         spec=DatasetSpec(
             dataset=config.dataset,

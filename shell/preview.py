@@ -20,7 +20,7 @@ from kernel.example import TrainOnWhat
 from kernel.imitation import imitates
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
-from shell.formats import check_name, open_format
+from shell.formats import check_name, open_format, read_variables
 from shell.maker import DatumMaker
 from shell.models import names_for
 from shell.rows import Row
@@ -67,7 +67,8 @@ def show(config: ShowConfig) -> int:
     names = names_for(config.model_name, config.renderer_name, config.tokenizer)
     check_name(names.renderer)
     tokenizer = open_tokenizer(names.tokenizer, names.revision)
-    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision)
+    variables = read_variables(config.template_variables)
+    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
     source = open_source(
         DatasetSpec(
             dataset=config.dataset,

@@ -29,6 +29,7 @@ class ShowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
     model_name: Annotated[Text, doc("model whose renderer and tokenizer to use", "NAME")] = "tinsmith/tiny"
     renderer_name: Annotated[Text | None, doc("how a conversation is written", "NAME")] = None
+    template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
     tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
     limit: Annotated[Count | None, doc(f"rows to show; by default {N_SHOWN}, or all as json")] = None
     format: Annotated[Literal["text", "json"], doc("for people, or for programs: one object a datum")] = "text"

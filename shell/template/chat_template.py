@@ -27,6 +27,8 @@ from shell.template.wire import Arguments, Habits
 NAME = "hf_template"
 DATE = "2025-01-01"
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+GIVEN = ("messages", "tools", "documents", "add_generation_prompt")
+"""the variables that a conversation brings"""
 OTHER_DATES = ("2031-12-28", "1999-06-15")
 
 
@@ -40,6 +42,7 @@ class ChatTemplate:
         stops: the control tokens that end an assistant's turn.
         habits: how it reads messages.
         marks: whether it has generation blocks.
+        variables: what it reads beside the conversation: enable_thinking, ...
     """
 
     name = NAME
@@ -71,6 +74,7 @@ class ChatTemplate:
         self._variables = {key: _own(value) for key, value in (variables or {}).items()}
         self.bos = str((variables or {}).get("bos_token", ""))
         self._program = Program(source, _day(date, at), at)
+        self.variables = self._program.variables.difference(GIVEN)
         self.marks = bool(re.search(r"\{%[-+]?\s*generation\s*[-+]?%\}", source))
         self.habits = self._tried(at)
         spelled = [part for text in self._program.texts for part in self.cut(text)]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, Undefined, nodes, pass_context, pass_environment
+from jinja2 import TemplateError, Undefined, meta, nodes, pass_context, pass_environment
 from jinja2.ext import Extension, loopcontrols
 from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
@@ -32,6 +32,7 @@ class Program:
     Attributes:
         texts: the strings in its source.
         reads: the names of the keys and attributes that it may read.
+        variables: the names of the variables that it may read.
     """
 
     def __init__(self, source: str, date: datetime, at: str) -> None:
@@ -40,6 +41,7 @@ class Program:
         try:
             self._plain = _plain(date).from_string(source)
             tree = tracing.parse(source)
+            self.variables = frozenset(meta.find_undeclared_variables(tree))
             constants.visit(tree)
             tracing.extend(**{f"text_{k}": written(text) for k, text in enumerate(constants.texts)})
             self._traced = tracing.from_string(tree)

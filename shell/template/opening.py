@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kernel.errors import InputError, expected
+from kernel.errors import InputError, expected, unknown
 from shell.template.chat_template import DATE, ChatTemplate
 from shell.template.turns import Control
 from shell.tokenizer import Tokenizer
@@ -29,11 +29,12 @@ def open_template(
         tokenizer: the model's.
         spec: where its files are: the tokenizer.json, its folder, or a repository.
         revision: of the repository.
-        variables: what the template reads beside the messages: enable_thinking, reasoning_effort, ...
+        variables: what the template reads beside the conversation: enable_thinking, reasoning_effort, ...
         date: today's date, for a template that writes it.
 
     Raises:
-        InputError: there is no template, or one that cannot be used, in one sentence.
+        InputError: there is no template, one that cannot be used, or one that does not read a variable that is given;
+            in one sentence.
 
     Touches: the files; for a repository, the network and the hub's cache through `huggingface_hub`.
     """
@@ -44,7 +45,12 @@ def open_template(
     if _adds_a_space(tokenizer):
         raise expected("a tokenizer that puts nothing in front of a text", "one that does", at=f"--tokenizer {spec}")
     special = {key: _text(config[key]) for key in _SPECIAL if config.get(key) is not None}
-    return ChatTemplate(source, _controls(tokenizer), {**special, **(variables or {})}, date, at=f"{spec}'s template")
+    at = f"{spec}'s template"
+    template = ChatTemplate(source, _controls(tokenizer), {**special, **(variables or {})}, date, at)
+    for name in variables or ():
+        if name not in template.variables:
+            raise unknown("variable", name, sorted(template.variables) or ["none"], at)
+    return template
 
 
 def _controls(tokenizer: Tokenizer) -> list[Control]:

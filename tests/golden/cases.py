@@ -219,4 +219,20 @@ CASES: dict[str, dict[str, Any]] = {
             says("Ünï 你好 🙂"),
         ]
     },
+    "calls nobody answers": {"messages": [user("Time?"), says("", CLOCK), user("Never mind."), says("Fine.")]},
+    "a result nobody asked for": {
+        "messages": [user("Time?"), says("Wait."), result("12:00", "clock", 2), says("Noon.")]
+    },
+    "a result without a name": {
+        "messages": [user("Time?"), says("", CLOCK), {"role": "tool", "content": "12:00"}, says("Noon.")]
+    },
+    "a result of no call, without a name": {
+        "messages": [user("Time?"), {"role": "tool", "content": "\n12:00"}, says("Noon.")]
+    },
+    "a late system message, newlines in front": {
+        "messages": [system("\nGreet."), user("Hi."), system("\n\nBe brief."), says("\nHello.")]
+    },
+    "tools declared by a message": {
+        "messages": [{"role": "tool_declare", "content": "\n[{}]"}, user("Hi."), says("Hello.")]
+    },
 }

@@ -3,8 +3,11 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any, Self
 
 import pytest
 
@@ -18,13 +21,60 @@ needs_oracle = pytest.mark.skipif(
 )
 
 
+class Oracle:
+    """`oracle.py` as a process that is asked as long as the block lasts; it reads the tokenizer at this path."""
+
+    def __init__(self, tokenizer: str) -> None:
+        script = str(Path(__file__).with_name("oracle.py"))
+        self._process = subprocess.Popen(
+            [ORACLE, "-P", script, tokenizer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def ask(self, question: object) -> Any:
+        """The answer to one question."""
+        _write(self._in, [question])
+        return json.loads(self._out.readline())
+
+    def batches(self, batches: Iterable[Sequence[object]]) -> Iterator[list[Any]]:
+        """The answers to batches of questions, which are written while answers are read."""
+        sizes: SimpleQueue[int | None] = SimpleQueue()
+
+        def feed() -> None:
+            for batch in batches:
+                sizes.put(len(batch))
+                _write(self._in, batch)
+            sizes.put(None)
+
+        Thread(target=feed, daemon=True).start()
+        while (n := sizes.get()) is not None:
+            yield [json.loads(self._out.readline()) for _ in range(n)]
+
+    @property
+    def _in(self) -> IO[str]:
+        assert self._process.stdin
+        return self._process.stdin
+
+    @property
+    def _out(self) -> IO[str]:
+        assert self._process.stdout
+        return self._process.stdout
+
+
+def _write(file: IO[str], questions: Iterable[object]) -> None:
+    for question in questions:
+        file.write(json.dumps(question) + "\n")
+    file.flush()
+
+
 def ask(tokenizer: str, questions: Iterable[dict[str, object]]) -> list[dict]:
     """The answers of `oracle.py`, which reads the tokenizer at this path."""
-    done = subprocess.run(
-        [ORACLE, "-P", str(Path(__file__).with_name("oracle.py")), tokenizer],
-        input="\n".join(map(json.dumps, questions)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    with Oracle(tokenizer) as oracle:
+        (answers,) = oracle.batches([list(questions)])
+    return answers

@@ -1,60 +1,127 @@
-"""Answers of tinker-cookbook, one JSON object a line: run by the Python of an environment that has it, never by ours.
+"""Answers of tinker-cookbook, one JSON document a line: run by the Python of an environment that has it, never by ours.
 
     PYTHON_OF_THE_ORACLE tests/parity/oracle.py TOKENIZER_JSON < questions.jsonl > answers.jsonl
 
-A question is {"renderer", "mode", "messages"} and maybe "tools"; mode "prompt" asks for the generation prompt. Mode
-"parse" asks what the sampled "tokens" say. An answer is {"tokens", "weights"}, {"content", "calls", "n_bad_calls",
-"termination"} or {"error"}. A renderer with a tokenizer of its own is asked and answers in pieces in place of tokens:
-[text, whether it is a control token].
+A question is {"renderer", "mode", "messages"} and maybe "tools"; mode "prompt" asks for the generation prompt, with
+"prefill" begun by that text. Mode "parse" asks what the sampled "tokens" say. An answer is {"tokens", "weights"},
+{"content", "calls", "n_bad_calls", "termination"} or {"error"}. A renderer with a tokenizer of its own is asked and
+answers in pieces in place of tokens: [text, whether it is a control token].
+
+A line may also be {"tokenizer", "renderer", "messages", "asks"} with a list of questions about one conversation; its
+answer is the list of their `digest`s, "error" for one that is refused.
+
+What the tokenizer makes of a text is remembered, since the cookbook encodes the same headers and messages many times;
+its own code is untouched.
 """
 
+import gc
+import hashlib
 import json
 import logging
+import os
 import sys
+from functools import lru_cache
 
 DATE = "2025-01-01"  # where a format tells the model the date
 OWN_TOKENIZER = {"tml_v0": "thinkingmachines/Inkling"}
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one text a call
 
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
-    from tinker_cookbook.renderers import get_renderer
-    from tinker_cookbook.renderers.base import ToolCall
-    from tinker_cookbook.tokenizer_utils import get_tokenizer
-    from transformers import PreTrainedTokenizerFast
+    import torch
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[1])
-    known: dict[str, object] = {}
+    torch.set_num_threads(1)
+    gc.set_threshold(100_000)
+    renderers = Renderers(sys.argv[1])
     for line in sys.stdin:
-        question = json.loads(line)
-        name = question["renderer"]
-        if name not in known:
-            own = OWN_TOKENIZER.get(name)
-            known[name] = get_renderer(name, get_tokenizer(own) if own else tokenizer)
-            if hasattr(known[name], "current_date"):
-                known[name].current_date = DATE
-        messages = []
-        for message in question.get("messages", ()):
-            calls = message.get("tool_calls")
-            extra = {"tool_calls": [ToolCall(**call) for call in calls]} if calls else {}
-            messages.append({**{k: v for k, v in message.items() if k != "tool_calls"}, **extra})
+        asked = json.loads(line)
+        if "asks" in asked:
+            if asked["tokenizer"] != renderers.tokenizer_file:
+                renderers = Renderers(asked["tokenizer"])
+            print(json.dumps(digests(renderers[asked["renderer"]], asked["messages"], asked["asks"])), flush=True)
+        else:
+            print(json.dumps(answer(renderers[asked["renderer"]], asked)), flush=True)
+
+
+class Renderers(dict):
+    """Renderers by name, made on first use; all but those with a tokenizer of their own share one."""
+
+    def __init__(self, tokenizer_file: str) -> None:
+        from transformers import PreTrainedTokenizerFast
+
+        class Remembering(PreTrainedTokenizerFast):
+            @lru_cache(maxsize=20_000)  # noqa: B019 (it lives as long as the tokenizer)
+            def _remembered(self, text, **how):
+                return tuple(super().encode(text, **how))
+
+            def encode(self, text, **how):
+                return list(self._remembered(text, **how))
+
+        self.tokenizer_file, self.tokenizer = tokenizer_file, Remembering(tokenizer_file=tokenizer_file)
+
+    def __missing__(self, name: str):
+        from tinker_cookbook.renderers import get_renderer
+        from tinker_cookbook.tokenizer_utils import get_tokenizer
+
+        own = OWN_TOKENIZER.get(name)
+        renderer = self[name] = get_renderer(name, get_tokenizer(own) if own else self.tokenizer)
+        if hasattr(renderer, "current_date"):
+            renderer.current_date = DATE
+        return renderer
+
+
+def digests(renderer, messages: list[dict], asks: list[dict]) -> list[str]:
+    """What the questions about one conversation are answered; one may bring "messages" of its own."""
+    read = [with_calls(message) for message in messages]
+    out = []
+    for ask in asks:
+        own = [with_calls(message) for message in ask["messages"]] if "messages" in ask else [*map(dict, read)]
         try:
-            if "tools" in question:
-                messages = declared(known[name], question["tools"], messages)
-            if "pieces" in question:
-                question["tokens"] = from_pieces(known[name].tokenizer.tml_tokenizer, question["pieces"])
-            if question["mode"] == "parse":
-                answer = parsed(known[name], question["tokens"])
-            elif question["mode"] == "prompt":
-                answer = {"tokens": known[name].build_generation_prompt(messages).to_ints(), "weights": []}
-            else:
-                example, weights = known[name].build_supervised_example(messages, question["mode"])
-                answer = {"tokens": example.to_ints(), "weights": [float(w) for w in weights]}
-            if name in OWN_TOKENIZER and "tokens" in answer:
-                answer = in_pieces(known[name].tokenizer.tml_tokenizer, **answer)
-        except Exception as error:  # whatever it raises is its answer
-            answer = {"error": f"{type(error).__name__}: {error}"[:200]}
-        print(json.dumps(answer), flush=True)
+            out.append(digest(**rendered(renderer, ask, own)))
+        except Exception:  # whatever it raises is a refusal
+            out.append("error")
+    return out
+
+
+def digest(tokens, weights) -> str:
+    """What tells one answer from another: the tokens as int32, a mark, the weights as float32."""
+    import numpy as np
+
+    told = np.array(tokens, "<i4").tobytes() + b"|" + np.array(weights, "<f4").tobytes()
+    return hashlib.blake2b(told, digest_size=16).hexdigest()
+
+
+def answer(renderer, question: dict) -> dict:
+    messages = [with_calls(message) for message in question.get("messages", ())]
+    try:
+        if "tools" in question:
+            messages = declared(renderer, question["tools"], messages)
+        if "pieces" in question:
+            question["tokens"] = from_pieces(renderer.tokenizer.tml_tokenizer, question["pieces"])
+        if question["mode"] == "parse":
+            return parsed(renderer, question["tokens"])
+        found = rendered(renderer, question, messages)
+        own = question["renderer"] in OWN_TOKENIZER
+        return in_pieces(renderer.tokenizer.tml_tokenizer, **found) if own else found
+    except Exception as error:  # whatever it raises is its answer
+        return {"error": f"{type(error).__name__}: {error}"[:200]}
+
+
+def rendered(renderer, question: dict, messages: list[dict]) -> dict:
+    if question["mode"] == "prompt":
+        prompt = renderer.build_generation_prompt(messages, prefill=question.get("prefill"))
+        return {"tokens": prompt.to_ints(), "weights": []}
+    example, weights = renderer.build_supervised_example(messages, question["mode"])
+    return {"tokens": example.to_ints(), "weights": weights.float().tolist()}
+
+
+def with_calls(message: dict) -> dict:
+    from tinker_cookbook.renderers.base import ToolCall
+
+    if not message.get("tool_calls"):
+        return {key: value for key, value in message.items() if key != "tool_calls"}
+    return {**message, "tool_calls": [ToolCall(**call) for call in message["tool_calls"]]}
 
 
 def declared(renderer, tools: list[dict], messages: list[dict]) -> list[dict]:

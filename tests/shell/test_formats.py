@@ -10,7 +10,7 @@ from kernel.conversation import Message
 from kernel.errors import InputError
 from kernel.example import TrainOnWhat
 from kernel.renderers import LLAMA3
-from shell.formats import compositor_of, open_format
+from shell.formats import compositor_of, open_format, read_variables
 from shell.tokenizer import SAMPLE, open_tokenizer
 from tests.shell.template import samples
 
@@ -35,6 +35,30 @@ def test_either_format_composes_scripts(tmp_path: Path) -> None:
         chat_format = open_format(name, open_tokenizer(str(tmp_path)), str(tmp_path))
         script = compositor_of(chat_format).compose([TALK], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
         assert (script.texts, script.weights.tolist()) == (["q", "a"], [0, 0, 0, 0, 0, 0, 0, 1, 1])
+
+
+def test_a_template_reads_the_variables_that_are_given(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(SAMPLE.read_bytes())
+    (tmp_path / "chat_template.jinja").write_text("{% if loud %}LOUD {% endif %}" + samples.PLAIN, encoding="utf-8")
+    tokenizer, spec = open_tokenizer(str(tmp_path)), str(tmp_path)
+    plain = open_format("hf_template", tokenizer, spec)
+    given = open_format("hf_template", tokenizer, spec, variables=read_variables('{"loud": true}'))
+    prompts = [compositor_of(one).prompts([TALK[:1]]).ops for one in (plain, given)]
+    assert len(prompts[1]) > len(prompts[0])
+    for name in ("lout", "messages"):
+        with pytest.raises(InputError, match=rf"unknown variable '{name}', .*'loud'"):
+            open_format("hf_template", tokenizer, spec, variables={name: 1})
+
+
+def test_only_a_template_reads_variables() -> None:
+    with pytest.raises(InputError, match=r"^expected hf_template, which reads .*, got llama3 - at --renderer-name$"):
+        open_format("llama3", open_tokenizer("sample"), "sample", variables={"enable_thinking": False})
+
+
+@pytest.mark.parametrize("text", ["", "enable_thinking", "[1]", '{"a": 1} 2', '"a"'])
+def test_variables_are_a_json_object(text: str) -> None:
+    with pytest.raises(InputError, match=r"^expected a JSON object, .* - at --template-variables$"):
+        read_variables(text)
 
 
 BLOCKED = """
