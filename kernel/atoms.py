@@ -6,13 +6,13 @@ marked as data.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
 from kernel.conversation import Conversation, Message, parts_of, text_of
-from kernel.errors import expected, unknown
+from kernel.errors import InputError, expected, unknown
 from kernel.facts import cue_facts, holds
 from kernel.pieces import (
     Calls,
@@ -238,7 +238,7 @@ def check(renderer: Renderer, message: Message, at: str) -> None:
         InputError: an unknown role; reasoning, tool calls, tool declarations or images without a piece for them.
     """
     if message.role not in renderer.rows:
-        raise unknown("role", message.role, renderer.rows, at=f"{at}.role")
+        raise stranger(message.role, renderer.name, renderer.rows, at=f"{at}.role")
     pieces = flat(renderer.rows[message.role])
     kinds = {part.kind for part in parts_of(message)}
     for present, wanted, what in (
@@ -251,6 +251,13 @@ def check(renderer: Renderer, message: Message, at: str) -> None:
             raise expected(f"no {what} ({renderer.name} has no place for it in a {message.role} message)", what, at)
     if "image" in kinds and not renderer.image:
         raise expected(f"text ({renderer.name} is a text renderer)", "an image", at=f"{at}.content")
+
+
+def stranger(role: str, name: str, roles: Iterable[str], at: str) -> InputError:
+    """The error for a role that a format does not know."""
+    if role == "text":
+        return expected(f"a conversation, for {name} writes turns", "raw text (--renderer-name text trains it)", at)
+    return unknown("role", role, [role for role in roles if role != "text"], at)
 
 
 def flat(row: Row) -> list[Piece]:

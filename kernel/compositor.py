@@ -16,9 +16,10 @@ import numpy as np
 
 from kernel.atoms import Kind
 from kernel.conversation import Conversation, Message, parts_of
-from kernel.errors import expected
+from kernel.errors import InputError, expected
 from kernel.example import TrainOnWhat, check_trainable, produced_from, trained
 from kernel.layouts import TEXT, Layout, LayoutBook, alike
+from kernel.origin import retold
 from kernel.pieces import Fact, Renderer
 from kernel.renderer import prepared
 from kernel.script import Heads, Script
@@ -77,17 +78,22 @@ class Compositor:
         where = places if places is not None else ["$"] * len(conversations)
         draft = _Draft(self._book.bos)
         for row, conversation in enumerate(conversations):
-            at = where[row]
-            check_trainable(mode, conversation, at)
-            ready = prepared(self.renderer, conversation)
-            for example in self._examples(ready, len(ready) - len(conversation), mode, at):
-                draft.begin(row)
-                for message, layout, hit in zip(ready, example.layouts, example.trained, strict=False):
-                    draft.add(message, layout, hit, mode is TrainOnWhat.ALL_TOKENS)
-                for start in example.heads:
-                    self._add_head(draft, ready[:start], example, at)
+            try:
+                self._compose(draft, row, conversation, mode, where[row])
+            except InputError as error:
+                raise retold(error, getattr(conversation, "trace", None)) from None
         unchecked = self.renderer.refuses_reasoning and not self.split_turns
         return draft.script(where, self.renderer.name if unchecked else "")
+
+    def _compose(self, draft: _Draft, row: int, conversation: Conversation, mode: TrainOnWhat, at: str) -> None:
+        check_trainable(mode, conversation, at)
+        ready = prepared(self.renderer, conversation)
+        for example in self._examples(ready, len(ready) - len(conversation), mode, at):
+            draft.begin(row)
+            for message, layout, hit in zip(ready, example.layouts, example.trained, strict=False):
+                draft.add(message, layout, hit, mode is TrainOnWhat.ALL_TOKENS)
+            for start in example.heads:
+                self._add_head(draft, ready[:start], example, at)
 
     def prompts(self, conversations: Sequence[Conversation], prefill: str = "") -> Script:
         """The script of the prompts before the turn that follows each conversation; all weights are 0."""

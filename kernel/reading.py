@@ -6,9 +6,11 @@ content (`id`, `source`, ...), because a field that is silently lost is a wrong 
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
 from kernel.conversation import Conversation, Message, Part, PartKind, ToolCall, ToolSpec, content_of, parts_of
-from kernel.errors import expected
+from kernel.errors import InputError, expected
+from kernel.origin import Origin, Shaped, Told, Trace, retold
 
 
 def read_conversation(row: Mapping[str, object], at: str = "$", column: str = "messages") -> Conversation:
@@ -38,10 +40,30 @@ def read_conversation(row: Mapping[str, object], at: str = "$", column: str = "m
         raise expected(f"a list of messages under {column!r}", _keys(row), at=where)
     messages = row[column]
     if not isinstance(messages, list) or not messages:
-        raise expected("a list of at least one message", _kind(messages), at=f"{where}.{column}")
-    read = tuple([_message(m, where, column, i) for i, m in enumerate(messages)])
+        raise expected("a list of at least one message", kind_of(messages), at=f"{where}.{column}")
+    trace = row.trace if isinstance(row, Shaped) else None
+    try:
+        read: Conversation = tuple([_message(m, where, column, i) for i, m in enumerate(messages)])
+    except InputError as error:
+        raise retold(error, trace, column) from None
+    if trace is None and column != "messages":
+        trace = partial(_under, column)
     tools = row.get("tools")
-    return read if tools is None or tools == [] else _declare(read, _tool_specs(tools, f"{where}.tools"))
+    if tools is not None and tools != []:
+        declared = _declare(read, _tool_specs(tools, f"{where}.tools"))
+        if len(declared) > len(read):
+            trace = partial(_behind_tools, trace or partial(_under, column))
+        read = declared
+    return read if trace is None else Told(read, trace)
+
+
+def _under(column: str, i: int) -> Origin:
+    return Origin(f"$.{column}[{i}]")
+
+
+def _behind_tools(trace: Trace, i: int) -> Origin:
+    """Where message i stood, once the tools have opened the conversation with a system message of their own."""
+    return trace(i - 1) if i else Origin("$", {"content": ".tools", "role": ".tools"})
 
 
 def _message(raw: object, where: str, column: str, i: int) -> Message:
@@ -51,7 +73,7 @@ def _message(raw: object, where: str, column: str, i: int) -> Message:
             return Message(plain_role, plain)
     at = f"{where}.{column}[{i}]"
     if not isinstance(raw, Mapping):
-        raise expected("a message object with role and content", _kind(raw), at=at)
+        raise expected("a message object with role and content", kind_of(raw), at=at)
     for alias in ("from", "value"):
         if alias in raw and "role" not in raw:
             raise expected("'role' and 'content' (this looks like ShareGPT's from/value)", _keys(raw), at=at)
@@ -75,7 +97,7 @@ def _message(raw: object, where: str, column: str, i: int) -> Message:
         content = (Part("thinking", reasoning), *parts_of(Message(role, content)))
     trainable = raw.get("trainable")
     if trainable is not None and not isinstance(trainable, bool):
-        raise expected("true or false", _kind(trainable), at=f"{at}.trainable")
+        raise expected("true or false", kind_of(trainable), at=f"{at}.trainable")
     return Message(
         role,
         content,
@@ -108,7 +130,7 @@ def _part(value: object, at: str) -> Part:
     if isinstance(value, str):
         return Part("text", _text(value, at))
     if not isinstance(value, Mapping):
-        raise expected("a content part object", _kind(value), at=at)
+        raise expected("a content part object", kind_of(value), at=at)
     kind = value.get("type")
     if not isinstance(kind, str) or kind not in _PART_KEYS:
         raise expected(f"a part of type {', '.join(sorted(_PART_KEYS))}", _shown(kind), at=f"{at}.type")
@@ -123,19 +145,19 @@ def _tool_calls(values: object, at: str) -> tuple[ToolCall, ...]:
     if values is None:
         return ()
     if not isinstance(values, list):
-        raise expected("a list of tool calls", _kind(values), at=at)
+        raise expected("a list of tool calls", kind_of(values), at=at)
     return tuple(_tool_call(value, f"{at}[{i}]") for i, value in enumerate(values))
 
 
 def _tool_call(value: object, at: str) -> ToolCall:
     if not isinstance(value, Mapping):
-        raise expected("a tool call object", _kind(value), at=at)
+        raise expected("a tool call object", kind_of(value), at=at)
     body, path = value, at
     if "function" in value:
         inner = value["function"]
         path = f"{at}.function"
         if not isinstance(inner, Mapping):
-            raise expected("an object with name and arguments", _kind(inner), at=path)
+            raise expected("an object with name and arguments", kind_of(inner), at=path)
         body = inner
     name = _text(body.get("name"), f"{path}.name", missing="name" not in body)
     if not name:
@@ -155,7 +177,7 @@ def _arguments(value: object, at: str) -> str:
     except ValueError as error:
         raise expected("a JSON object", f"text that is not JSON ({error})", at=at) from None
     if not isinstance(parsed, dict):
-        raise expected("a JSON object", _kind(parsed), at=at)
+        raise expected("a JSON object", kind_of(parsed), at=at)
     return text
 
 
@@ -166,14 +188,14 @@ def _tool_specs(values: object, at: str) -> tuple[ToolSpec, ...]:
         except ValueError as error:
             raise expected("a JSON list of tools", f"text that is not JSON ({error})", at=at) from None
     if not isinstance(values, list):
-        raise expected("a list of tools", _kind(values), at=at)
+        raise expected("a list of tools", kind_of(values), at=at)
     return tuple(_tool_spec(value, f"{at}[{i}]") for i, value in enumerate(values))
 
 
 def _tool_spec(value: object, at: str) -> ToolSpec:
     body = value.get("function") if isinstance(value, Mapping) and value.get("type") == "function" else value
     if not isinstance(body, Mapping):
-        raise expected("a tool object with a name", _kind(value), at=at)
+        raise expected("a tool object with a name", kind_of(value), at=at)
     name = _text(body.get("name"), f"{at}.name", missing="name" not in body)
     return ToolSpec(name, _text(json.dumps(body, ensure_ascii=False), at))
 
@@ -193,7 +215,7 @@ def _optional_text(raw: Mapping[str, object], key: str, at: str) -> str:
 
 def _text(value: object, at: str, missing: bool = False) -> str:
     if not isinstance(value, str):
-        raise expected("text", "nothing (the key is missing)" if missing else _kind(value), at=at)
+        raise expected("text", "nothing (the key is missing)" if missing else kind_of(value), at=at)
     if not _encodable(value):
         raise expected("Unicode text", "a lone surrogate", at=at)
     return value
@@ -209,8 +231,12 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _kind(value: object) -> str:
-    """What came, in JSON's words."""
+def kind_of(value: object) -> str:
+    """What came, in JSON's words.
+
+    >>> kind_of(None), kind_of([])
+    ('null', 'an empty list')
+    """
     names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "text"}
     if isinstance(value, Mapping):
         return "an object"
@@ -224,4 +250,4 @@ def _keys(row: Mapping[str, object]) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(value) if isinstance(value, str) else _kind(value)
+    return repr(value) if isinstance(value, str) else kind_of(value)

@@ -9,13 +9,14 @@ give the same rows in the same order as `datasets` does, which is what makes a r
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from kernel.errors import unknown
 from kernel.order import hf_permutation
 from shell import hub
-from shell.rows import ArrowRows, Int64, ListRows, Row, Rows
+from shell.rows import ArrowRows, Int64, ListRows, Rejected, Row, Rows
 
 
 class Dataset:
@@ -31,7 +32,7 @@ class Dataset:
         self.indices: Int64 = np.arange(len(rows)) if indices is None else indices
 
     @classmethod
-    def from_list(cls, rows: Sequence[Row], name: str = "rows") -> "Dataset":
+    def from_list(cls, rows: Sequence[Row | Rejected], name: str = "rows") -> "Dataset":
         """A dataset of the given rows; `name` stands for them in errors."""
         return cls(ListRows(rows, name))
 
@@ -61,11 +62,11 @@ class Dataset:
             raise IndexError(f"expected places in [0, {len(self)}), got {chosen.min()} to {chosen.max()}")
         return Dataset(self.rows, self.indices[chosen])
 
-    def read(self, places: Int64) -> list[Row]:
-        """The rows at these places, int64[B]. Touches: what the rows come from."""
+    def read(self, places: Int64) -> list[Any]:
+        """The rows at these places, int64[B], or a `Rejected` each. Touches: what the rows come from."""
         return self.rows.take(self.indices[places])
 
-    def to_list(self) -> list[Row]:
+    def to_list(self) -> list[Any]:
         """All rows. Touches: what the rows come from."""
         return self.rows.take(self.indices)
 

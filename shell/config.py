@@ -34,6 +34,7 @@ TrainOnWhat = Literal[
     "customized",
 ]
 Reduction = Literal["mean", "none"]
+DatasetFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"]
 
 PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path")
 DATASETS = ("no_robots", "tulu3", "sample")
@@ -76,10 +77,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     submit_ahead: Annotated[Count, doc("steps queued beyond the one awaited")] = 1
     silence_limit: Annotated[Size, doc("seconds without any answer before the run stops")] = 600
 
-    dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE.jsonl or hf:REPO", "DATA")] = None
+    dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE or hf:REPO", "DATA")] = None
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset to train on", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
+    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
     streaming: Annotated[bool, doc("read an hf: dataset as it arrives, never whole")] = False
     shuffle_buffer: Annotated[Size, doc("rows a stream is shuffled within")] = 10_000
     streaming_length: Annotated[Size | None, doc("rows of an epoch, where the data is streamed")] = None

@@ -46,6 +46,8 @@ def open_parts(config: Config) -> Parts:
             dataset_config=config.dataset_config,
             dataset_split=config.dataset_split,
             dataset_column=config.dataset_column,
+            dataset_format=config.dataset_format,
+            max_bad_rows=config.max_bad_rows,
             test_size=config.test_size,
             seed=config.seed,
             streaming=config.streaming,

@@ -7,7 +7,7 @@ order of the rows in their source. A look at the data costs nothing, so it is th
 import sys
 from collections.abc import Iterator
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,7 +23,6 @@ from kernel.reading import read_conversation
 from shell.formats import check_name, open_format, read_variables
 from shell.maker import DatumMaker
 from shell.models import names_for
-from shell.rows import Row
 from shell.screen import Console
 from shell.show import N_SHOWN, ShowConfig
 from shell.sources import DatasetSpec, Source, open_source
@@ -75,6 +74,8 @@ def show(config: ShowConfig) -> int:
             dataset_config=config.dataset_config,
             dataset_split=config.dataset_split,
             dataset_column=config.dataset_column,
+            dataset_format=config.dataset_format,
+            max_bad_rows=config.max_bad_rows,
         )
     )
     maker = DatumMaker(
@@ -85,26 +86,41 @@ def show(config: ShowConfig) -> int:
         config.reduction,
         config.dataset_column,
         config.split_turns == "auto",
+        lenient=config.max_bad_rows > 0,
     )
     limit = N_SHOWN if config.limit is None and config.format == "text" else config.limit
-    datums = (datum for rows in _blocks(source, limit) for datum in look(maker, *rows))
+    refused: list[str] = []
+    datums = (datum for rows in _blocks(source, limit) for datum in look(maker, *rows, refused))
     if config.format == "json":
         print_json(datums)
     else:
         print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {maker.mode.value} are trained")
+    for reason in refused:
+        print(f"left out: {reason}", file=sys.stderr)
     return 0
 
 
-def look(maker: DatumMaker, first: int, rows: list[Row], places: list[str]) -> list[Shown]:
-    """The datums of neighbouring rows, of which the first has the given number."""
-    examples = maker.examples(rows, places)
+def look(
+    maker: DatumMaker, first: int, rows: list[Any], places: list[str], refused: list[str] | None = None
+) -> list[Shown]:
+    """The datums of neighbouring rows, of which the first has the given number.
+
+    Args:
+        rows: a `Row` each, or a `Rejected`.
+        refused: takes the reasons of those that have no datum, where the maker is lenient.
+    """
+    rendered = maker.render(rows, places)
+    examples = rendered.examples
+    if refused is not None:
+        refused += rendered.rejected.values()
     datums = maker.cut(examples, places)
     kept = n_kept(examples.offsets, maker.max_length)
     siblings = np.bincount(examples.rows, minlength=len(rows))
-    talks = [read_conversation(row, at, maker.column) for row, at in zip(rows, places, strict=True)]
-    renderer = maker.renderer
-    plain = renderer if isinstance(renderer, Renderer) else None
-    imitations = [sum(imitates(plain, message) for message in talk) if plain else 0 for talk in talks]
+    plain = maker.renderer if isinstance(maker.renderer, Renderer) else None
+    imitations = [0] * len(rows)
+    for i in sorted(set(range(len(rows))) - set(rendered.rejected)):
+        talk = read_conversation(rows[i], places[i], maker.column)
+        imitations[i] = sum(imitates(plain, message) for message in talk) if plain else 0
     shown = []
     for b, row in enumerate(examples.rows.tolist()):
         tokens, targets, weights = datums.example(b)
@@ -168,7 +184,7 @@ def coloured(datum: Shown, tokenizer: Tokenizer, marks: str = "") -> Text:
     return text
 
 
-def _blocks(source: Source, limit: int | None) -> Iterator[tuple[int, list[Row], list[str]]]:
+def _blocks(source: Source, limit: int | None) -> Iterator[tuple[int, list[Any], list[str]]]:
     """The rows of a source in its own order, the first `limit` of them, a block at a time, with their places."""
     if isinstance(source.train, Stream):
         train = source.train

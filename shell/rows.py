@@ -8,13 +8,14 @@ not looked at here: the kernel reads it as a conversation.
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.errors import InputError, expected
+if TYPE_CHECKING:
+    from shell.admission import Admission
 
 Row: TypeAlias = dict[str, Any]
 Int64: TypeAlias = NDArray[np.int64]
@@ -45,12 +46,17 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, indices: Int64) -> list[Row]:
-        """The rows of these indices, int64[B], in this order."""
+    @property
+    def n_rejected(self) -> int:
+        """How many rows are known that cannot be read; never more than were allowed."""
+        ...
+
+    def take(self, indices: Int64) -> list[Any]:
+        """The rows of these indices, int64[B], in this order: a `Row` each, or a `Rejected` in its place."""
         ...
 
     def column(self, name: str, start: int, stop: int) -> list[Any]:
-        """One column's values in rows start to stop, as the source holds them."""
+        """One column's values in rows start to stop, once brought to messages; a `Rejected` for a row that is one."""
         ...
 
     def place(self, i: int) -> str:
@@ -59,9 +65,9 @@ class Rows(Protocol):
 
 
 class ListRows:
-    """Rows from a list, passed on as they are."""
+    """Rows from a list, passed on as they are; some of them may be rejections."""
 
-    def __init__(self, rows: Sequence[Row], name: str = "rows") -> None:
+    def __init__(self, rows: Sequence[Row | Rejected], name: str = "rows") -> None:
         self._rows = list(rows)
         self.name = name
 
@@ -72,11 +78,15 @@ class ListRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def take(self, indices: Int64) -> list[Row]:
+    @property
+    def n_rejected(self) -> int:
+        return sum(isinstance(row, Rejected) for row in self._rows)
+
+    def take(self, indices: Int64) -> list[Any]:
         return [self._rows[i] for i in indices.tolist()]
 
     def column(self, name: str, start: int, stop: int) -> list[Any]:
-        return [row[name] for row in self._rows[start:stop]]
+        return [row if isinstance(row, Rejected) else row[name] for row in self._rows[start:stop]]
 
     def place(self, i: int) -> str:
         return f"{self.name}[{i}]"
@@ -92,23 +102,41 @@ class ArrowRows:
     Args:
         table: a `datasets.Dataset`.
         name: what to call it in errors; row 17 stands at `name[17]`, as `table[17]` would find it.
+        admission: what a row must be, and in which shape; None: rows are passed on as they are.
     """
 
-    def __init__(self, table: Any, name: str) -> None:
+    def __init__(self, table: Any, name: str, admission: "Admission | None" = None) -> None:
         self._table = table.with_format("arrow")
         self.name = name
+        self._admission = admission
         self.columns: tuple[str, ...] = tuple(table.column_names)
         self.fingerprint: str = table._fingerprint  # the library's own: of the files, and of what was done to them
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def take(self, indices: Int64) -> list[Row]:
-        return [without_nulls(row) for row in self._table[indices.tolist()].to_pylist()]
+    def admitted(self, admission: "Admission") -> "ArrowRows":
+        """The same rows, as an admission lets them in."""
+        return ArrowRows(self._table, self.name, admission)
+
+    @property
+    def n_rejected(self) -> int:
+        """Of the rows that have been read: a table is not gone through when it is opened."""
+        return 0 if self._admission is None else self._admission.n_rejected
+
+    def take(self, indices: Int64) -> list[Any]:
+        numbers = indices.tolist()
+        rows = [without_nulls(row) for row in self._table[numbers].to_pylist()]
+        if self._admission is None:
+            return rows
+        return [self._admission.admit(i, row, self.place(i)) for i, row in zip(numbers, rows, strict=True)]
 
     def column(self, name: str, start: int, stop: int) -> list[Any]:
-        values: list[Any] = self._table[start:stop][name].to_pylist()
-        return values
+        if self._admission is None or (name in self.columns and self._admission.keeps(name, self.columns)):
+            values: list[Any] = self._table[start:stop][name].to_pylist()
+            return values
+        rows = self.take(np.arange(start, min(stop, len(self))))
+        return [row if isinstance(row, Rejected) else row[name] for row in rows]
 
     def place(self, i: int) -> str:
         return f"{self.name}[{i}]"
@@ -126,16 +154,20 @@ def without_nulls(value: Any) -> Any:
 def digests(rows: Rows, column: str) -> NDArray[np.uint64]:
     """A hash of every row's content in one column: equal content, equal hash, however its keys are ordered.
 
+    Rows that cannot be read have no content, so each has a hash of its own.
+
     64 bits: among a million rows and a thousand held out, two differing ones share a hash once in 10^10 data sets.
 
     Returns:
         uint64[n], aligned with the rows.
     """
     blocks = (rows.column(column, start, start + _BLOCK) for start in range(0, len(rows), _BLOCK))
-    hashes = b"".join(
-        hashlib.blake2b(_CANONICAL.encode(value), digest_size=8).digest() for block in blocks for value in block
+    values = (value for block in blocks for value in block)
+    encoded = (
+        f"{rows.name} {i}".encode() if isinstance(value, Rejected) else _CANONICAL.encode(value)
+        for i, value in enumerate(values)
     )
-    return np.frombuffer(hashes, np.uint64)
+    return np.frombuffer(b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in encoded), np.uint64)
 
 
 def content_digest(chunks: Iterable[bytes]) -> str:
@@ -149,11 +181,3 @@ def content_digest(chunks: Iterable[bytes]) -> str:
         digest.update(len(chunk).to_bytes(8, "little"))
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def missing_column(column: str, names: Iterable[str], at: str) -> InputError:
-    """The error for rows that lack the column of messages; it names what is there."""
-    names = list(names)
-    came = ", ".join(repr(name) for name in names) or "no keys"
-    hint = " (try --dataset-column conversations)" if "conversations" in names else ""
-    return expected(f"the key {column!r}", f"{came}{hint}", at=at)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Struct
 
-from shell.config import Count, Length, Reduction, Text, TrainOnWhat
+from shell.config import Count, DatasetFormat, Length, Reduction, Text, TrainOnWhat
 from shell.fields import doc
 
 N_SHOWN = 10
@@ -19,10 +19,12 @@ class ShowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "--dataset chats.jsonl --renderer-name llama3 --tokenizer tokenizer.json --format json",
     )
 
-    dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE.jsonl or hf:REPO", "DATA")] = "sample"
+    dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE or hf:REPO", "DATA")] = "sample"
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
+    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
+    max_bad_rows: Annotated[Count, doc("rows of a source that may be unreadable")] = 0
     train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
     max_length: Annotated[Length | None, doc("tokens after which an example is cut")] = None
     reduction: Annotated[Reduction, doc("each example weighs 1 (mean), or each token (none)")] = "mean"

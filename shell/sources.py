@@ -2,7 +2,7 @@
 
     no_robots, tulu3   as tinker-cookbook builds them, from the Hugging Face Hub
     sample             the conversations in the box
-    PATH               a JSONL file
+    PATH               a file of JSONL, a JSON array or Parquet, packed by gzip or zstd or not (`shell.rowfile`)
     hf:REPO            any dataset of the Hub, or a folder laid out like one; with --streaming, read as it arrives
 
 The rows to train on are shuffled once by the seed here, before the holdout is taken off, and an epoch e shuffles them
@@ -22,12 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
+from kernel.shapes import COLUMN, KEYS
 from shell import hub
 from shell.adapter import Dataset, load_dataset
-from shell.jsonl import JsonlRows
-from shell.rows import ArrowRows, digests, missing_column
+from shell.admission import Admission
+from shell.rowfile import open_rows
+from shell.rows import ArrowRows, digests
 from shell.stream import Stream, head
 
+SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"}
+"""What the name of a file ends in, where it could be a repository's."""
 SAMPLE = Path(__file__).parent / "sample"
 ALL_ANSWERS, LAST_ANSWER = "all_assistant_messages", "last_assistant_message"
 
@@ -39,7 +43,11 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A name, a path, or `hf:REPO`."""
     dataset_config: str | None = None
     dataset_split: str = "train"
-    dataset_column: str = "messages"
+    dataset_column: str = COLUMN
+    dataset_format: str = "auto"
+    """The shape of the rows, see `kernel.shapes`; auto: each says."""
+    max_bad_rows: int = 0
+    """Rows of a source that may be unreadable before that is an error."""
     test_size: int | None = None
     """Rows to hold out; None: as the dataset says, else none."""
     seed: int = 0
@@ -54,6 +62,10 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def repo(self, name: str) -> str:
         """The folder that stands for a repository, or its name."""
         return self.mirrors.get(name, name)
+
+    def admission(self) -> Admission:
+        """What a row of one source must be."""
+        return Admission(self.dataset_format, self.dataset_column, self.max_bad_rows)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,8 @@ def open_source(spec: DatasetSpec) -> Source:
     """
     if spec.test_size is not None and spec.test_size < 0:
         raise expected("test_size >= 0 rows", str(spec.test_size), at="--test-size")
+    if spec.dataset_format not in ("auto", *KEYS):
+        raise unknown("dataset_format", spec.dataset_format, ["auto", *KEYS], at="--dataset-format")
     if spec.dataset == "hf:":
         raise expected("hf:REPO", "hf: alone", at="--dataset")
     if spec.dataset.startswith("hf:"):
@@ -98,7 +112,7 @@ def open_source(spec: DatasetSpec) -> Source:
         )
     if spec.dataset in NAMED:
         return NAMED[spec.dataset](spec)
-    return _open_jsonl(spec)
+    return _open_file(spec)
 
 
 def _open_no_robots(spec: DatasetSpec) -> Source:
@@ -112,18 +126,18 @@ def _open_tulu3(spec: DatasetSpec) -> Source:
 
 
 def _open_sample(spec: DatasetSpec) -> Source:
-    train, test = (Dataset(JsonlRows(SAMPLE / f"{split}.jsonl", spec.dataset_column)) for split in ("train", "test"))
+    train, test = (Dataset(open_rows(SAMPLE / f"{split}.jsonl", spec.admission())) for split in ("train", "test"))
     return _with_own_test(spec, train, test)
 
 
-def _open_jsonl(spec: DatasetSpec) -> Source:
+def _open_file(spec: DatasetSpec) -> Source:
     name = spec.dataset
     if not os.path.exists(os.path.expanduser(name)):
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix.startswith(".json"):
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not set(Path(name).suffixes) & SUFFIXES:
             raise expected("a dataset or a JSONL file", f"no file {name} (of the Hub: hf:{name})", at="--dataset")
         if "/" not in name and not Path(name).suffix:
             raise unknown("dataset", name, [*NAMED, "hf:REPO", "FILE.jsonl"], at="--dataset")
-    return _with_holdout(spec, Dataset(JsonlRows(name, spec.dataset_column)), 0)
+    return _with_holdout(spec, Dataset(open_rows(name, spec.admission())), 0)
 
 
 def _open_hub(spec: DatasetSpec) -> Source:
@@ -144,11 +158,11 @@ def _open_stream(spec: DatasetSpec) -> Source:
     if spec.dataset_split not in splits:
         raise unknown("split", spec.dataset_split, splits, at="--dataset-split")
     table, name = splits[spec.dataset_split], f"{repo}:{spec.dataset_split}"
-    first = head(table, max(n_test, 1), spec.dataset_column, name)
+    first = head(table, max(n_test, 1), spec.admission(), name)
     train = Stream(
         table.skip(n_test) if n_test else table,
         spec.streaming_length,
-        column=spec.dataset_column,
+        admission=spec.admission(),
         name=name,
         seed=spec.seed,
         buffer_size=spec.shuffle_buffer,
@@ -166,8 +180,7 @@ NAMED: dict[str, Callable[[DatasetSpec], Source]] = {
 
 def _with_own_test(spec: DatasetSpec, train: Dataset, test: Dataset) -> Source:
     """Data whose test rows stand apart; `test_size` takes the first of them."""
-    _check(train, spec.dataset_column)
-    _check(test, spec.dataset_column)
+    train, test = _admitted(spec, train), _admitted(spec, test)
     if spec.test_size is not None:
         if spec.test_size > len(test):
             raise expected(f"test_size <= {len(test)} rows", str(spec.test_size), at="--test-size")
@@ -177,7 +190,7 @@ def _with_own_test(spec: DatasetSpec, train: Dataset, test: Dataset) -> Source:
 
 def _with_holdout(spec: DatasetSpec, rows: Dataset, test_size: int, train_on_what: str = ALL_ANSWERS) -> Source:
     """Data whose first rows, once shuffled, are held out."""
-    _check(rows, spec.dataset_column)
+    rows = _admitted(spec, rows)
     n_test = test_size if spec.test_size is None else spec.test_size
     if n_test >= len(rows):
         raise expected(f"test_size < {len(rows)} rows", str(n_test), at="--test-size")
@@ -185,12 +198,16 @@ def _with_holdout(spec: DatasetSpec, rows: Dataset, test_size: int, train_on_wha
     return _source(spec, shuffled.skip(n_test), shuffled.take(n_test), train_on_what)
 
 
-def _check(dataset: Dataset, column: str) -> None:
+def _admitted(spec: DatasetSpec, dataset: Dataset) -> Dataset:
+    """The dataset, whose rows are brought to messages; files have seen to it themselves."""
     rows = dataset.rows
     if not len(dataset):
         raise expected("at least one row", "none", at=rows.name)
-    if isinstance(rows, ArrowRows) and column not in rows.columns:
-        raise missing_column(column, rows.columns, at=rows.name)
+    if not isinstance(rows, ArrowRows):
+        return dataset
+    admission = spec.admission()
+    admission.check_columns(rows.columns, rows.name)
+    return Dataset(rows.admitted(admission), dataset.indices)
 
 
 def _source(spec: DatasetSpec, train: Dataset, test: Dataset, train_on_what: str) -> Source:

@@ -10,7 +10,8 @@ from typing import Any
 
 from kernel.errors import expected
 from shell import hub
-from shell.rows import Row, missing_column, without_nulls
+from shell.admission import Admission
+from shell.rows import without_nulls
 
 
 class Stream:
@@ -19,18 +20,18 @@ class Stream:
     Args:
         table: the iterable dataset.
         n_rows: rows of an epoch; at most as many as there are.
-        column: the key that every row must have.
+        admission: what every row must be.
         name: what to call the stream in errors.
         seed: of the shuffle.
         buffer_size: rows that the shuffle chooses from; they are kept in memory.
     """
 
     def __init__(
-        self, table: Any, n_rows: int, *, column: str = "messages", name: str = "stream", seed: int, buffer_size: int
+        self, table: Any, n_rows: int, *, admission: Admission, name: str = "stream", seed: int, buffer_size: int
     ) -> None:
         self._table = table.shuffle(seed=seed, buffer_size=buffer_size)
         self._n_rows = n_rows
-        self._column = column
+        self._admission = admission
         self._name = name
         self.set_epoch(0)
 
@@ -40,14 +41,20 @@ class Stream:
     def set_epoch(self, epoch: int) -> None:
         """Goes to the start of this epoch."""
         self._table.set_epoch(epoch)
+        self._admission.forget()
         self._iterator = iter(self._table)
         self._next = 0
 
-    def read(self, start: int, n: int) -> list[Row]:
+    @property
+    def n_rejected(self) -> int:
+        """Rows of this epoch, of those that have been read, that cannot be."""
+        return self._admission.n_rejected
+
+    def read(self, start: int, n: int) -> list[Any]:
         """The n rows from row `start` of the epoch on; those before it that were not read are read past.
 
         Raises:
-            InputError: they have gone by, the stream has ended, or a row lacks the messages.
+            InputError: they have gone by, the stream has ended, or more rows cannot be read than may be.
 
         Touches: the network, or whatever the stream comes from.
         """
@@ -59,21 +66,18 @@ class Stream:
         if len(rows) < n:
             raise expected(f"{start + n} rows in the stream", "its end", at=f"{self._name} (--streaming-length)")
         self._next = start + n
-        for i, row in enumerate(rows):
-            if self._column not in row:
-                raise missing_column(self._column, row, at=self.place(start + i))
-        return rows
+        return [self._admission.admit(start + i, row, self.place(start + i)) for i, row in enumerate(rows)]
 
     def place(self, i: int) -> str:
         """Where row i of the epoch stands, for errors."""
         return f"{self._name}, row {i} of the stream"
 
 
-def head(table: Any, n: int, column: str, name: str) -> list[Row]:
+def head(table: Any, n: int, admission: Admission, name: str) -> list[Any]:
     """The first n rows of an iterable dataset, as they come.
 
     Raises:
-        InputError: there are fewer, or one lacks the messages.
+        InputError: there are fewer, or more of them cannot be read than may be.
 
     Touches: the network, or whatever the table comes from.
     """
@@ -81,7 +85,4 @@ def head(table: Any, n: int, column: str, name: str) -> list[Row]:
         rows = [without_nulls(row) for row in table.take(n)]
     if len(rows) < n:
         raise expected(f"at least {n} rows", str(len(rows)), at=name)
-    for i, row in enumerate(rows):
-        if column not in row:
-            raise missing_column(column, row, at=f"{name}[{i}]")
-    return rows
+    return [admission.admit(i, row, f"{name}[{i}]") for i, row in enumerate(rows)]

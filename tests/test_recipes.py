@@ -3,6 +3,7 @@
 Most of it runs in this process, through the recipes' own `run` and `shell.cli.main`; a handful are real processes.
 """
 
+import gzip
 import importlib.util
 import json
 import os
@@ -109,10 +110,53 @@ ROWS = {
     ),
     "a number": (b"3", "expected a JSON object, got 3 - at {}:1"),
     "NaN": (b'{"messages": NaN}', "expected a JSON object, got broken JSON (not a JSON value) - at {}:1:14"),
-    "no messages": (GOOD + b'\n{"text": "a"}', "expected the key 'messages', got 'text' - at {}:2"),
+    "no messages": (
+        GOOD + b'\n{"txt": "a"}',
+        "expected the key 'messages', or those of another shape (see --dataset-format), got 'txt' - at {}:2",
+    ),
+    "raw text among conversations": (
+        GOOD + b'\n{"text": "a"}',
+        "expected a conversation, for qwen3_instruct writes turns, got raw text (--renderer-name text trains it) "
+        "- at {}:2 $.text",
+    ),
+    "two shapes in a row": (
+        GOOD + b'\n{"text": "a", "messages": []}',
+        "expected a row of one shape (--dataset-format says which), got messages and text: 'text', 'messages' "
+        "- at {}:2",
+    ),
+    "a null of ShareGPT's": (
+        b'{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": null}]}',
+        "expected text, got null - at {}:1 $.conversations[1].value",
+    ),
+    "an unknown speaker": (
+        b'{"conversations": [{"from": "hmuan", "value": "a"}]}',
+        "unknown speaker 'hmuan', did you mean 'human'? - at {}:1 $.conversations[0].from",
+    ),
+    "an unknown role in a prompt": (
+        b'{"prompt": [{"role": "usr", "content": "a"}], "completion": "b"}',
+        "unknown role 'usr', did you mean 'user'? - at {}:1 $.prompt[0].role",
+    ),
+    "no output": (b'{"instruction": "a", "output": null}', "expected text, got null - at {}:1 $.output"),
+    "tools for a format without": (
+        line(USER, {"role": "usr", "content": ""}, ANSWER, tools=[{"name": "f"}]),
+        "unknown role 'usr', did you mean 'user'? - at {}:1 $.messages[1].role",
+    ),
+    "an array that breaks": (
+        b"[" + GOOD + b', {"messages": [}]',
+        f"expected a JSON object, got broken JSON (expecting value) - at {{}}:1:{len(GOOD) + 18}",
+    ),
+    "an array cut short": (
+        b"[\n" + GOOD + b",\n",
+        "expected the end of the array, ], got the end of the file - at {}:4:1",
+    ),
+    "a zip archive": (b"PK\x03\x04", "expected a JSONL file, got a zip archive (unpack it first) - at {}"),
+    "gzip cut short": (
+        gzip.compress(GOOD)[:-4],
+        "expected a whole file packed by gzip, got one that ends in the middle (was it copied whole?) - at {}",
+    ),
     "another column": (
         b'{"conversations": []}',
-        "expected the key 'messages', got 'conversations' (try --dataset-column conversations) - at {}:1",
+        "expected a list of at least one message, got an empty list - at {}:1 $.conversations",
     ),
     "empty messages": (
         GOOD + b"\n" + line(),

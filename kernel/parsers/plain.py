@@ -17,6 +17,17 @@ def parse_plain(segments: Sequence[Segment], stop: str) -> Parsed:
     return Parsed(Message("assistant", spelled(body)), termination)
 
 
+def parse_text(segments: Sequence[Segment]) -> Parsed:
+    """Text that nothing but a control token (EOS) ends.
+
+    >>> parse_text([Segment(Kind.MESSAGE, "4"), Segment(Kind.CONTROL, "<eos>")]).message.content
+    '4'
+    """
+    eos = bool(segments) and segments[-1].kind is Kind.CONTROL
+    termination = ParseTermination.EOS if eos else ParseTermination.MALFORMED
+    return Parsed(Message("assistant", spelled(segments[:-1] if eos else segments)), termination)
+
+
 def parse_role_colon(segments: Sequence[Segment]) -> Parsed:
     r"""A turn of the plain-text format: it ends with the text `\n\nUser:`, or with a control token (EOS).
 

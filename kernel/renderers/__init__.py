@@ -66,11 +66,13 @@ from kernel.renderers.qwen3_8 import (
 )
 from kernel.renderers.qwen3_vl import QWEN3_VL, QWEN3_VL_INSTRUCT
 from kernel.renderers.role_colon import ROLE_COLON
+from kernel.renderers.text import TEXT
 
 RENDERERS: dict[str, Renderer] = {
     renderer.name: renderer
     for renderer in (
         ROLE_COLON,
+        TEXT,
         LLAMA3,
         QWEN3,
         QWEN3_DISABLE_THINKING,
@@ -188,6 +190,7 @@ __all__ = [
     "QWEN3_VL_INSTRUCT",
     "RENDERERS",
     "ROLE_COLON",
+    "TEXT",
     "TML_V0",
     "find_renderer",
 ]

@@ -15,7 +15,9 @@ import numpy as np
 from kernel.atoms import Kind
 from kernel.compositor import SPLITTABLE
 from kernel.conversation import Conversation, split_inline_reasoning
+from kernel.errors import InputError
 from kernel.example import TrainOnWhat, check_trainable, trained
+from kernel.origin import retold
 from kernel.pieces import after_last_user
 from kernel.renderer import Span
 from kernel.script import Heads, Script
@@ -56,9 +58,15 @@ class TemplateCompositor:
         Args and errors are those of `kernel.compositor.Compositor.compose`, and `masked`'s.
         """
         where = places if places is not None else ["$"] * len(conversations)
-        examples = [self.masked(talk, mode, at) for talk, at in zip(conversations, where, strict=True)]
+        examples = [self._composed(talk, mode, at) for talk, at in zip(conversations, where, strict=True)]
         rows = [row for row, found in enumerate(examples) for _ in found]
         return self._script([one for found in examples for one in found], rows, where)
+
+    def _composed(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> list[Masked]:
+        try:
+            return self.masked(conversation, mode, at)
+        except InputError as error:
+            raise retold(error, getattr(conversation, "trace", None)) from None
 
     def prompts(self, conversations: Sequence[Conversation], prefill: str = "") -> Script:
         """The script of the prompts before the turn that follows each conversation; all weights are 0."""

@@ -7,8 +7,9 @@ and declarations are data. Which of it a rendering must show, and how, is the la
 import json
 from typing import Any, Literal, NamedTuple
 
+from kernel.atoms import stranger
 from kernel.conversation import Conversation, Message, Part, ToolCall, parts_of
-from kernel.errors import expected, unknown
+from kernel.errors import expected
 from shell.template.traced import Traced, data, written
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -68,7 +69,7 @@ def wire(conversation: Conversation, habits: Habits, at: str) -> Wire:
 
 def _message(made: Wire, i: int, message: Message, habits: Habits, at: str) -> dict[str, Any]:
     if message.role not in ROLES:
-        raise unknown("role", message.role, ROLES, at=f"{at}.role")
+        raise stranger(message.role, "the template", ROLES, at=f"{at}.role")
     reasoning, text = _content(message, habits, at)
     said = _data(made, i, "text", text)
     content = [_object(type=written("text"), text=said)] if habits.parts else said
