@@ -31,9 +31,11 @@ class Outcome(StrEnum):
     """evaluated, never trained"""
     DUPLICATE = "duplicate"
     """held out, but its content also stands in training: neither evaluated nor trained"""
+    NOT_DRAWN = "not_drawn"
+    """in a source of a mixture that was not used up, or of which fewer rows are taken"""
 
 
-OUTSIDE = (Outcome.HELD_OUT, Outcome.DUPLICATE)
+OUTSIDE = (Outcome.HELD_OUT, Outcome.DUPLICATE, Outcome.NOT_DRAWN)
 """outcomes of rows that belong to no epoch"""
 
 
@@ -49,6 +51,17 @@ class Entry(NamedTuple):
     """None for what stands outside every epoch"""
     step: int | None = None
     """the step it would have been trained in, or behind which it was left"""
+    source: str = ""
+    """the name of its source, where there are several"""
+
+
+class Intake(NamedTuple):
+    """What an epoch is made of."""
+
+    n_drawn: int
+    """places of an epoch: one a row, but that a mixture may draw a row again"""
+    n_again: int = 0
+    """those that hold a row drawn before in the same epoch"""
 
 
 def totals(entries: Iterable[Entry], n_whole: Mapping[int, int]) -> dict[int | None, dict[Outcome, int]]:

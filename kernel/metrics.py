@@ -81,6 +81,24 @@ def total(parts: Iterable[Sums]) -> Sums:
     return Sums(*map(sum, zip(*[Sums(), *parts], strict=True)))
 
 
+def tokens_of(examples: Int64, offsets: Int64) -> NDArray[np.bool_]:
+    """Which tokens of a batch belong to some of its examples.
+
+    Args:
+        examples: int64[E], their numbers in the batch.
+        offsets: int64[B + 1], example b is [offsets[b]:offsets[b + 1]].
+
+    Returns:
+        bool[N].
+
+    >>> tokens_of(np.array([0, 2]), np.array([0, 2, 3, 4])).tolist()
+    [True, True, False, True]
+    """
+    chosen = np.zeros(len(offsets) - 1, np.bool_)
+    chosen[examples] = True
+    return np.repeat(chosen, np.diff(offsets))
+
+
 def mean_nll(logprobs: Float32, weights: Float32) -> float:
     """Mean negative log-likelihood in nats: -sum(logprobs * weights) / sum(weights), or nan where nothing has weight.
 

@@ -13,15 +13,16 @@ import numpy as np
 from kernel.batch import Tail
 from kernel.datum import Datums, Reduction
 from kernel.errors import expected
-from kernel.example import TrainOnWhat
 from kernel.ledger import Entry, Outcome
 from kernel.truncation import Treatment, Truncation
 from shell.adapter import Dataset
 from shell.dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.formats import Format
 from shell.maker import DatumMaker
+from shell.mixed import labels_of
+from shell.mixing import mode_of, open_data, outside_entries, parts
 from shell.rows import ArrowRows
-from shell.sources import DatasetSpec, Source, open_source
+from shell.sources import DatasetSpec, Source
 from shell.stream import Stream
 from shell.tokenizer import Tokenizer
 
@@ -66,8 +67,8 @@ class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
         Touches: files; for data of the Hub the network.
         """
-        source = open_source(self.spec)
-        mode = TrainOnWhat(self.train_on_what or source.train_on_what)
+        source = open_data(self.spec)
+        mode = mode_of(source, self.train_on_what)
         maker = DatumMaker(
             renderer,
             tokenizer,
@@ -84,7 +85,8 @@ class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         if isinstance(source.train, Stream):
             train = StreamingSupervisedDataset(source.train, maker, self.batch_size, self.tail)
         else:
-            census = take_census(source.train, maker, self.max_bad_rows)
+            for part in parts(source):
+                census = take_census(part, maker, self.max_bad_rows, census)
             train = SupervisedDataset(source.train, maker, self.batch_size, self.tail, self.order, self.spec.seed)
             check_trains(train)
         test, outside = held_out(source, maker)
@@ -102,14 +104,17 @@ def held_out(source: Source, maker: DatumMaker) -> tuple[Datums | None, tuple[En
 
     Touches: what the rows come from.
     """
-    duplicates = [] if source.duplicates is None else source.duplicates.places()
-    entries = [Entry(Outcome.DUPLICATE, place, "its content also stands in training") for place in duplicates]
+    entries = outside_entries(source)
     if source.test is None:
         return None, tuple(entries)
     places = source.test.places()
     made = maker.make(source.test.to_list(), places)
     fell = {one.place: f"{one.outcome.value}: {one.reason}" for one in made.fell}
-    entries += [Entry(Outcome.HELD_OUT, place, fell.get(place, "")) for place in places]
+    of = labels_of(source.test.rows, source.test.indices)
+    entries += [
+        Entry(Outcome.HELD_OUT, place, fell.get(place, ""), source=label)
+        for place, label in zip(places, of, strict=True)
+    ]
     return (made.datums if made.datums.n_examples else None), tuple(entries)
 
 
@@ -142,18 +147,31 @@ class Census(NamedTuple):
     """rows that cannot be used"""
 
 
-def take_census(rows: Dataset, maker: DatumMaker, max_bad_rows: int = 0, block: int = 1024) -> Census:
+def take_census(
+    rows: Dataset,
+    maker: DatumMaker,
+    max_bad_rows: int = 0,
+    before: Census = Census(),  # noqa: B008 - immutable
+    block: int = 1024,
+) -> Census:
     """Look through data, and refuse it with a row that cannot be used, or in which nothing is trained.
 
     All rows of a JSONL file are looked at; of a table of `datasets`, whose rows cost ten times as much, only until one
     is trained, unless bad rows are to be counted: the others are checked in the batch they come in.
+
+    Args:
+        rows: of one source.
+        maker: rows to datums.
+        max_bad_rows: how many there may be in all.
+        before: what was found in other sources; it is counted in.
+        block: rows looked at together.
 
     Raises:
         InputError: naming the row, or the data in which nothing is trained, or more bad rows than allowed.
 
     Touches: what the rows come from.
     """
-    census = Census()
+    census = before
     for start in range(0, len(rows), block):
         places = np.arange(start, min(start + block, len(rows)))
         names = [rows.place(k) for k in places.tolist()]
@@ -172,8 +190,8 @@ def take_census(rows: Dataset, maker: DatumMaker, max_bad_rows: int = 0, block: 
             census.n_trained + len(np.unique(script.rows[hits])),
             n_bad,
         )
-        if census.n_trained and isinstance(rows.rows, ArrowRows) and not maker.lenient:
+        if census.n_trained > before.n_trained and isinstance(rows.rows, ArrowRows) and not maker.lenient:
             return census
-    if not census.n_trained:
+    if census.n_trained == before.n_trained:
         raise expected(f"a message that {maker.mode} trains", f"none in {len(rows)} rows", at=rows.rows.name)
     return census

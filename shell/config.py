@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from kernel.errors import expected, unknown
 from shell.endpoint import Endpoint
 from shell.fields import conform, doc, fields_of
+from shell.shares import read_shares
 
 Text = Annotated[str, Meta(min_length=1)]
 Size = Annotated[int, Meta(ge=1)]
@@ -35,6 +36,7 @@ TrainOnWhat = Literal[
 ]
 Reduction = Literal["mean", "none"]
 DatasetFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"]
+MixStopping = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]
 
 PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path")
 DATASETS = ("no_robots", "tulu3", "sample")
@@ -60,6 +62,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     examples: ClassVar[tuple[str, ...]] = (
         "--log-path /tmp/run",
         "--log-path /tmp/run --dataset chats.jsonl --batch-size 32",
+        "--log-path /tmp/run --dataset a.jsonl=0.7,b.jsonl=0.3",
+        "--log-path /tmp/run --dataset a.jsonl=5000rows,b.jsonl",
         "--log-path /tmp/run --config run.toml learning_rate=1e-4",
     )
 
@@ -77,7 +81,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     submit_ahead: Annotated[Count, doc("steps queued beyond the one awaited")] = 1
     silence_limit: Annotated[Size, doc("seconds without any answer before the run stops")] = 600
 
-    dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE or hf:REPO", "DATA")] = None
+    dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE, hf:REPO, or A=0.7,B=0.3", "DATA")] = None
+    mix_stopping: Annotated[MixStopping | None, doc("when a mixture ends, by default the first", "HOW")] = None
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset to train on", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
@@ -168,13 +173,17 @@ def presets_of(endpoint: Endpoint, dataset: str | None) -> list[str]:
 
 
 def check_dataset(dataset: str, at: str = "--dataset") -> None:
-    """Refuses a bare word that names no dataset and no file, with the nearest name; all else is for the reader of data.
+    """Refuses shares that cannot be read, and a bare word that names no dataset and no file, with the nearest name.
+
+    All else is for the reader of data.
 
     Touches: the file system, to see whether there is a file of that name.
 
     Raises:
-        InputError: the word is unknown.
+        InputError: the word is unknown, or a share is none.
     """
-    is_word = not any(mark in dataset for mark in "./\\:~")
-    if is_word and dataset not in DATASETS and not os.path.exists(dataset):
-        raise unknown("dataset", dataset, DATASETS, at)
+    for share in read_shares(dataset):
+        name = share.dataset
+        is_word = not any(mark in name for mark in "./\\:~")
+        if is_word and name not in DATASETS and not os.path.exists(name):
+            raise unknown("dataset", name, DATASETS, at)

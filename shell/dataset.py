@@ -15,6 +15,7 @@ from kernel.datum import Datums
 from kernel.order import ORDERS
 from shell.adapter import Dataset
 from shell.maker import DatumMaker, Made
+from shell.mixed import MixedRows
 from shell.stream import Stream
 
 Int64 = NDArray[np.int64]
@@ -82,8 +83,28 @@ class SupervisedDataset:
 
     def left_over(self) -> list[str]:
         """Where the rows stand that the current epoch leaves over in its tail."""
-        places = np.arange(self._n_batches * self._batch_size, self.n_rows)
-        return [self._rows.place(k) for k in self._order.rows(self.n_rows, self._seed + self._epoch, places).tolist()]
+        return [self._rows.place(k) for k in self._rows_behind(self._n_batches - 1).tolist()]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the sources; none where there is but one."""
+        return self._rows.rows.labels if isinstance(self._rows.rows, MixedRows) else ()
+
+    def sources_of(self, i: int) -> Int64:
+        """The number of the source of each row of batch i of the current epoch, int64[B]."""
+        return self._parts_of(self.rows_of(i))
+
+    def sources_behind(self, i: int) -> Int64:
+        """The number of the source of each row behind batch i in the current epoch, int64[N]."""
+        return self._parts_of(self._rows_behind(i))
+
+    def _rows_behind(self, i: int) -> Int64:
+        places = np.arange((i + 1) * self._batch_size, self.n_rows)
+        return self._order.rows(self.n_rows, self._seed + self._epoch, places)
+
+    def _parts_of(self, places: Int64) -> Int64:
+        rows = self._rows.rows
+        return rows.part_of(self._rows.indices[places]) if isinstance(rows, MixedRows) else np.zeros_like(places)
 
 
 class StreamingSupervisedDataset:
@@ -92,6 +113,7 @@ class StreamingSupervisedDataset:
     def __init__(self, rows: Stream, maker: DatumMaker, batch_size: int, tail: Tail = "drop") -> None:
         self.n_rows, self._n_batches = len(rows), n_batches(len(rows), batch_size, tail)
         self._rows, self._maker, self._batch_size = rows, maker, batch_size
+        self.sources: tuple[str, ...] = ()  # one
 
     def __len__(self) -> int:
         return self._n_batches
@@ -117,6 +139,14 @@ class StreamingSupervisedDataset:
     def n_behind(self, i: int) -> int:
         """How many rows of an epoch stand behind batch i."""
         return max(self.n_rows - (i + 1) * self._batch_size, 0)
+
+    def sources_of(self, i: int) -> Int64:
+        """The number of the source of each row of batch i: 0."""
+        return np.zeros(min(self._batch_size, self.n_rows - i * self._batch_size), np.int64)
+
+    def sources_behind(self, i: int) -> Int64:
+        """The number of the source of each row behind batch i: 0."""
+        return np.zeros(self.n_behind(i), np.int64)
 
     def left_over(self) -> list[str]:
         """Where the rows stand that an epoch leaves over in its tail."""

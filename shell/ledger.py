@@ -5,12 +5,14 @@ run goes on, so the ledger of a run that was cut and resumed is that of one that
 line: `metrics.jsonl` counts them (`num_rows_whole`), and the totals are made of both.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
-from kernel.ledger import OUTSIDE, Entry, Outcome, missing, totals
+from kernel.ledger import OUTSIDE, Entry, Intake, Outcome, missing, totals
 from kernel.plan import is_kept
 from shell.files import append_lines, read_lines, replace
 from shell.logs import read_metrics
@@ -27,6 +29,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     n_rows: int = 1
     epoch: int | None = None
     step: int | None = None
+    source: str = ""
 
 
 def begin_ledger(folder: Path, outside: Iterable[Entry], cursor: int) -> None:
@@ -75,11 +78,12 @@ def _lines(folder: Path) -> list[Line]:
     return lines
 
 
-def account(folder: Path, n_train: int) -> list[str]:
+def account(folder: Path, intake: Intake, sources: Mapping[str, Intake] = MappingProxyType({})) -> list[str]:
     """What became of all rows, in lines for people: of each epoch that was begun, and of what stands outside them.
 
     Args:
-        n_train: rows of an epoch.
+        intake: what an epoch is made of.
+        sources: and of each source, where there are several.
 
     Touches: `ledger.jsonl` and `metrics.jsonl` in the folder.
 
@@ -89,12 +93,21 @@ def account(folder: Path, n_train: int) -> list[str]:
     Raises:
         InputError: a line is not what a run writes.
     """
+    metrics, entries = read_metrics(folder), read_entries(folder)
+    lines = _account(entries, metrics, "num_rows_whole", intake)
+    for name, part in sources.items():
+        own = [entry for entry in entries if entry.source == name]
+        lines += [f"{name}: {line}" for line in _account(own, metrics, f"source/{name}/num_rows_whole", part)]
+    return lines
+
+
+def _account(entries: Sequence[Entry], metrics: Sequence[Mapping[str, Any]], key: str, intake: Intake) -> list[str]:
     n_whole: dict[int, int] = {}
-    for row in read_metrics(folder):
-        if "num_rows_whole" in row:
-            n_whole[row["epoch"]] = n_whole.get(row["epoch"], 0) + row["num_rows_whole"]
-    counts = totals(read_entries(folder), n_whole)
-    return [*spelled(counts, n_train), *_gap_lines(missing(counts, n_train), n_train)]
+    for row in metrics:
+        if key in row:
+            n_whole[row["epoch"]] = n_whole.get(row["epoch"], 0) + row[key]
+    counts = totals(entries, n_whole)
+    return [*spelled(counts, *intake), *_gap_lines(missing(counts, intake.n_drawn), intake.n_drawn)]
 
 
 def _gap_lines(gaps: dict[int, int], n_train: int) -> list[str]:
@@ -108,17 +121,21 @@ def _gap_lines(gaps: dict[int, int], n_train: int) -> list[str]:
     ]
 
 
-def spelled(counts: dict[int | None, dict[Outcome, int]], n_train: int) -> list[str]:
-    """The totals as lines; epochs that went alike share one.
+def spelled(counts: dict[int | None, dict[Outcome, int]], n_drawn: int, n_again: int = 0) -> list[str]:
+    """The totals as lines; epochs that went alike share one. The arguments are those of an `Intake`.
 
     >>> W, Z, H = Outcome.WHOLE, Outcome.ZERO_LOSS, Outcome.HELD_OUT
     >>> spelled({None: {H: 60}, 0: {W: 428, Z: 2}, 1: {W: 428, Z: 2}}, 430)
     ['490 rows: 60 held out, 430 to train on', 'epochs 0 and 1: 428 trained whole, 2 zero loss']
+    >>> spelled({0: {W: 12}}, 12, n_again=2)
+    ['10 rows: 10 to train on, 2 more draws of them in an epoch', 'epoch 0: 12 trained whole']
     """
     outside = counts.get(None, {})
     n_outside = sum(outside.values())
     told = [f"{outside[o]:,} {WORDS[o]}" for o in OUTSIDE if outside.get(o)]
-    lines = [f"{n_train + n_outside:,} rows: {', '.join([*told, f'{n_train:,} to train on'])}"]
+    n_train = n_drawn - n_again
+    told += [f"{n_train:,} to train on", *([f"{n_again:,} more draws of them in an epoch"] if n_again else [])]
+    lines = [f"{n_train + n_outside:,} rows: {', '.join(told)}"]
     alike: dict[str, list[int]] = {}
     for epoch, of in counts.items():
         if epoch is not None:
@@ -136,6 +153,7 @@ WORDS = {
     Outcome.NOT_REACHED: "not reached",
     Outcome.HELD_OUT: "held out",
     Outcome.DUPLICATE: "held out but also in training (not evaluated)",
+    Outcome.NOT_DRAWN: "not drawn",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernel.conversation import Conversation
 from kernel.datum import Datums, Reduction, build_datums, n_kept
@@ -32,6 +33,7 @@ from shell.rows import Rejected, Row
 from shell.tokenizer import Tokenizer
 
 T = TypeVar("T")
+Int64 = NDArray[np.int64]
 
 
 class Rendered(NamedTuple):
@@ -51,6 +53,8 @@ class Fell(NamedTuple):
     """where it stands in its source"""
     outcome: Outcome
     reason: str
+    row: int = 0
+    """its number in the call"""
 
 
 class Made(NamedTuple):
@@ -59,6 +63,8 @@ class Made(NamedTuple):
     datums: Datums
     n_rows: int
     fell: tuple[Fell, ...] = ()
+    rows: Int64 = np.empty(0, np.int64)
+    """int64[E], the row of each example, numbered as in the call"""
 
 
 class DatumMaker:
@@ -138,19 +144,20 @@ class DatumMaker:
         """
         kind = self.treatment.truncation
         settled = settle(rendered.examples, self.max_length, self.treatment)
-        fell = {i: Fell(places[i], Outcome.REJECTED, reason) for i, reason in rendered.rejected.items()}
+        fell = {i: Fell(places[i], Outcome.REJECTED, reason, i) for i, reason in rendered.rejected.items()}
         for row, n_before in rendered.shortened.items():
             n_now = int(np.diff(rendered.examples.offsets)[rendered.examples.rows == row].sum())
-            fell[row] = Fell(places[row], Outcome.TRUNCATED, f"{n_now} of {n_before} tokens, its answer whole")
+            reason = f"{n_now} of {n_before} tokens, its answer whole"
+            fell[row] = Fell(places[row], Outcome.TRUNCATED, reason, row)
         for fate in settled.fates:
             if kind is Truncation.ERROR and fate.outcome in (Outcome.TOO_LONG, Outcome.TRUNCATED):
                 wanted = f"examples of at most {self.max_length} tokens (--truncation error)"
                 raise expected(wanted, f"{fate.n_tokens} tokens", at=places[fate.row])
             before = rendered.shortened.get(fate.row, fate.n_tokens)
             reason = _reason(fate.outcome, before, fate.n_kept, self)
-            fell[fate.row] = Fell(places[fate.row], fate.outcome, reason)
+            fell[fate.row] = Fell(places[fate.row], fate.outcome, reason, fate.row)
         datums = self.cut(settled.examples, places)
-        return Made(datums, len(places), tuple(fell[row] for row in sorted(fell)))
+        return Made(datums, len(places), tuple(fell[row] for row in sorted(fell)), settled.examples.rows)
 
     def make(self, rows: Sequence[Row | Rejected], places: Sequence[str]) -> Made:
         """Datums of rows, and what became of those that are not trained whole. Raises as `render` and `finish`."""

@@ -53,6 +53,7 @@ def open_parts(config: Config) -> Parts:
             streaming=config.streaming,
             shuffle_buffer=config.shuffle_buffer,
             streaming_length=config.streaming_length,
+            mix_stopping=config.mix_stopping,
         ),
         batch_size=config.batch_size,
         max_length=config.max_length,

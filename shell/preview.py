@@ -16,16 +16,16 @@ from rich.text import Text
 
 from kernel.atoms import Kind
 from kernel.datum import n_kept
-from kernel.example import TrainOnWhat
 from kernel.imitation import imitates
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
 from shell.formats import check_name, open_format, read_variables
 from shell.maker import DatumMaker
+from shell.mixing import mode_of, open_data
 from shell.models import names_for
 from shell.screen import Console
 from shell.show import N_SHOWN, ShowConfig
-from shell.sources import DatasetSpec, Source, open_source
+from shell.sources import DatasetSpec, Source
 from shell.stream import Stream
 from shell.tokenizer import Tokenizer, open_tokenizer
 
@@ -68,7 +68,7 @@ def show(config: ShowConfig) -> int:
     tokenizer = open_tokenizer(names.tokenizer, names.revision)
     variables = read_variables(config.template_variables)
     renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
-    source = open_source(
+    source = open_data(
         DatasetSpec(
             dataset=config.dataset,
             dataset_config=config.dataset_config,
@@ -81,7 +81,7 @@ def show(config: ShowConfig) -> int:
     maker = DatumMaker(
         renderer,
         tokenizer,
-        TrainOnWhat(config.train_on_what or source.train_on_what),
+        mode_of(source, config.train_on_what),
         config.max_length,
         config.reduction,
         config.dataset_column,

@@ -13,9 +13,11 @@ from shell.connection import SERVICE_FOLDER
 from shell.endpoint import Endpoint
 from shell.ledger import account
 from shell.logs import CONFIG, read_metrics
+from shell.mixing import intake, intakes
 from shell.models import find
 from shell.parts import Parts
 from shell.rundir import FLAG
+from shell.sources import Source
 
 Row = Mapping[str, Any]
 
@@ -38,6 +40,7 @@ def opening(config: Config, endpoint: Endpoint, parts: Parts, resumed: Checkpoin
         f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {parts.renderer_name}",
         *foreign_line(config.model_name or "", parts.renderer_name),
         f"data      {data.source.description}; {data.maker.mode.value} are trained",
+        *mixture_lines(data.source),
         *split_line(data.census),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
         f"log       {config.log_path}",
@@ -93,16 +96,17 @@ def split_line(census: Census) -> list[str]:
     return [f"          {counts}: {census.n_examples:,} examples in all (--split-turns never keeps one)"]
 
 
-def ending(last: Checkpoint, endpoint: Endpoint, folder: Path, n_train: int) -> list[str]:
+def ending(last: Checkpoint, endpoint: Endpoint, folder: Path, source: Source) -> list[str]:
     """The last lines of a finished run: what was learned, what became of the rows, where it is, and the next command.
 
     Touches: `metrics.jsonl` and `ledger.jsonl` in the folder.
     """
-    first, *others = account(folder, n_train)
+    first, *others = account(folder, intake(source), intakes(source))
     lines = [
         f"learned   {learned(read_metrics(folder))}",
         f"rows      {first}",
         *(f"          {line}" for line in others),
+        *share_lines(read_metrics(folder), list(intakes(source))),
         f"saved     {last.state_path} (weights and optimizer)",
         f"          {last.sampler_path} (for sampling)",
     ]
@@ -113,6 +117,44 @@ def ending(last: Checkpoint, endpoint: Endpoint, folder: Path, n_train: int) -> 
         state = shlex.quote(str(folder / SERVICE_FOLDER))
         lines += [f"          python -m shell.embedded --state-dir {state} serves them to any program"]
     return lines
+
+
+def mixture_lines(source: Source) -> list[str]:
+    """What an epoch has of each source of a mixture, and how often it goes through it."""
+    of = intakes(source)
+    n = sum(part.n_drawn for part in of.values())
+    lines = []
+    for name, (n_drawn, n_again) in of.items():
+        again = f", {n_again:,} of them again" if n_again else ""
+        lines.append(f"{n_drawn / n:.1%} {name}: {n_drawn:,} rows of an epoch{again}")
+    return _headed("mixture", lines)
+
+
+def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """What each source of a mixture came to: its share of the rows and of the tokens, and its loss.
+
+    >>> rows = [{"source/a/num_rows": 3, "source/a/num_tokens": 10, "source/a/train_mean_nll": 4.0},
+    ...         {"source/b/num_rows": 1, "source/b/num_tokens": 30}]
+    >>> print(*share_lines(rows, ["a", "b"]), sep="\\n")
+    sources   a: 3 rows (75.0%), 10 tokens (25.0%), training loss 4.0000 -> 4.0000
+              b: 1 rows (25.0%), 30 tokens (75.0%)
+    """
+    sums = {
+        name: [sum(row.get(f"source/{name}/{key}", 0) for row in rows) for key in ("num_rows", "num_tokens")]
+        for name in names
+    }
+    n_rows, n_tokens = (max(sum(column), 1) for column in zip(*sums.values(), strict=True)) if sums else (1, 1)
+    lines = []
+    for name, (rows_of, tokens_of) in sums.items():
+        losses = [row[key] for row in rows if (key := f"source/{name}/train_mean_nll") in row]
+        loss = f", training loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
+        shares = f"{rows_of:,} rows ({rows_of / n_rows:.1%}), {tokens_of:,} tokens ({tokens_of / n_tokens:.1%})"
+        lines.append(f"{name}: {shares}{loss}")
+    return _headed("sources", lines)
+
+
+def _headed(word: str, lines: Sequence[str]) -> list[str]:
+    return [f"{word if i == 0 else '':<10}{line}" for i, line in enumerate(lines)]
 
 
 def how_to_go_on(folder: Path) -> str:

@@ -80,7 +80,7 @@ def run(resolved: Resolved[Config]) -> int:
         _say(
             Screen(folder),
             f"finished  all {parts.plan.n_steps} steps are done",
-            *ending(resumed, endpoint, folder, parts.data.train.n_rows),
+            *ending(resumed, endpoint, folder, parts.data.source),
         )
         return 0
     weights = choose_weights(config, resumed, folder, in_the_box=endpoint.url is None)
@@ -130,7 +130,7 @@ def _train(found: Found) -> int:
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")
         return stop.exit_code
-    _say(screen, *ending(read_checkpoints(folder)[-1], endpoint, folder, parts.data.train.n_rows))
+    _say(screen, *ending(read_checkpoints(folder)[-1], endpoint, folder, parts.data.source))
     return 0
 
 

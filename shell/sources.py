@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
+from kernel.ledger import Entry
+from kernel.mixture import Strategy
 from kernel.shapes import COLUMN, KEYS
 from shell import hub
 from shell.adapter import Dataset, load_dataset
@@ -56,6 +58,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     streaming_length: int | None = None
     mirrors: dict[str, str] = {}
     """Folders that stand for repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
+    mix_stopping: Strategy | None = None
+    """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
     cache_dir: str | None = None
     """Where `datasets` keeps its tables; None: where it always does."""
 
@@ -75,10 +79,12 @@ class Source:
     train: Dataset | Stream
     test: Dataset | None
     train_on_what: str
-    """The value of TrainOnWhat that suits the data when none is asked for."""
+    """The value of TrainOnWhat that suits the data when none is asked for; empty: its sources differ."""
     name: str
     duplicates: Dataset | None = None
     """Rows that left the holdout, as they also stand in training; None: not looked for (a stream)."""
+    not_drawn: tuple[Entry, ...] = ()
+    """Rows of a mixture's sources that no epoch draws."""
 
     @property
     def description(self) -> str:

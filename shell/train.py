@@ -6,13 +6,14 @@ its line of `metrics.jsonl` is on disk; a checkpoint counts when its save has re
 finished. When the service fails, what is finished stands, and nothing that was queued behind the failure is believed.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from kernel.metrics import add_up
+from kernel.metrics import add_up, mean_nll, tokens_of
 from kernel.plan import Mark, Moment, Request, checkpoint_mark, requests
 from shell import evaluate
 from shell.batches import Batch, batches, not_reached, prefetched
@@ -168,11 +169,18 @@ def _trained(job: Job, flight: Flight, batch: Batch) -> dict[str, object]:
         "num_rows": batch.n_rows,
         "num_rows_whole": batch.n_whole,
     }
+    tokens = {part.name: tokens_of(part.examples, datums.offsets) for part in batch.parts}
+    for part in batch.parts:
+        told = {"num_rows": part.n_rows, "num_rows_whole": part.n_whole, "num_tokens": int(tokens[part.name].sum())}
+        metrics |= {f"source/{part.name}/{key}": value for key, value in told.items()}
     if flight.logprobs is None or flight.update is None:
         return metrics
     logprobs = job.answer(flight.logprobs, f"the {Request.FORWARD_BACKWARD.value} of step {flight.step}")
     sums = add_up(logprobs, datums.targets, datums.weights, job.n_bytes)
     metrics |= {"train_mean_nll": sums.nll} if sums.weight else {}
     metrics |= {"train_mean_bpb": sums.bpb} if sums.n_text_bytes else {}
+    for name, own in tokens.items():
+        nll = mean_nll(logprobs[own], datums.weights[own])
+        metrics |= {} if math.isnan(nll) else {f"source/{name}/train_mean_nll": nll}
     updated = job.answer(flight.update, f"the {Request.OPTIM_STEP.value} of step {flight.step}")
     return {**metrics, **updated}

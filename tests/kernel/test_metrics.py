@@ -11,7 +11,7 @@ from tests import naive
 N_BYTES = np.array([0, 1, 4, 7, 0, 2], np.int32)  # ids 0 and 4 are control tokens
 
 logprobs = st.floats(-100, 0, width=32)
-weights = st.one_of(st.just(0.0), st.floats(0, 1, width=32))
+weights = st.one_of(st.just(0.0), st.floats(2**-20, 1, width=32))
 batches = st.lists(st.tuples(logprobs, st.integers(0, 5), weights), max_size=50)
 
 

@@ -164,6 +164,8 @@ class FakeDataset:
         fell = (Fell(f"row {first}", Outcome.TRUNCATED, "1 of 2 tokens"),) if i else ()
         return Made(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
 
+    sources = ()
+
     def left_over(self) -> list[str]:
         return [f"tail {self.epoch}"]
 

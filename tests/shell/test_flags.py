@@ -93,10 +93,11 @@ def test_help_shows_every_flag_under_its_heading_with_its_default(
     assert page.isascii()
 
 
-def test_help_takes_a_line_for_each_flag_but_the_one_with_seven_choices(
+def test_help_takes_a_line_for_each_flag_but_those_with_long_choices(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = help_page(capsys, monkeypatch, 100)
     continued = [line for line in page.splitlines() if line.startswith(" " * 30)]
-    assert len(continued) == 2
-    assert "all_user_and_system_messages" in continued[0]
+    assert len(continued) == 4
+    assert "all_exhausted_without_replacement" in continued[0]
+    assert "all_user_and_system_messages" in continued[2]

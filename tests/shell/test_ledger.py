@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernel.ledger import Entry, Outcome
+from kernel.ledger import Entry, Intake, Outcome
 from shell.cli import main
 from shell.ledger import account, append_entries, begin_ledger, read_entries
 from shell.logs import read_metrics
@@ -120,4 +120,4 @@ def test_totals_that_do_not_add_up_are_said(tmp_path, n_whole, warned):
     begin_ledger(tmp_path, [], 0)
     append_entries(tmp_path, [Entry(Outcome.ZERO_LOSS, "a:1", "", 1, 0, 0)])
     (tmp_path / "metrics.jsonl").write_text(f'{{"step":0,"epoch":0,"num_rows_whole":{n_whole}}}\n')
-    assert ("warning" in " ".join(account(tmp_path, 8))) is warned
+    assert ("warning" in " ".join(account(tmp_path, Intake(8)))) is warned
