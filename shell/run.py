@@ -98,6 +98,8 @@ def run(resolved: Resolved[Config]) -> int:
     offered = best and chain([best], others)
     found = Found(config, document, endpoint, folder, verdict, parts, now, offered, weights)
     with enter(folder, verdict):
+        if verdict == "resume" and read_checkpoints(folder) != checkpoints:
+            raise expected("the run as it was when this one looked", f"{folder}, where one has just run", "--log-path")
         if verdict == "delete" and not found.replaces:
             empty(folder)
         if verdict != "resume" and not found.replaces:  # the mark that the folder is ours comes first
@@ -138,9 +140,9 @@ def _train(found: Found) -> int:
             empty(folder)
             write_config(folder, found.document)
             screen.begin_log()
+        keep_checkpoints(folder, n_kept)  # first: a record must never stand above the lines it promises
         rewind(folder, begin.n_finished)
         begin_ledger(folder, parts.data.outside, begin.n_finished)
-        keep_checkpoints(folder, n_kept)
         write_config(folder, found.document)
         showing = screen.progress(begin.n_finished, n_steps)
         with stop_on_signals() as stop, showing, deleting(connection) as forget:

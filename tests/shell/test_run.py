@@ -278,6 +278,26 @@ def test_where_the_last_checkpoint_is_gone_the_one_before_is_taken_up(whole, beg
     assert [record.name for record in read_checkpoints(begun)] == ["000002", "000004", "000006", "000008", "final"]
 
 
+def test_a_record_is_taken_back_before_the_lines_below_it_are(begun, rows, monkeypatch):
+    vanish(begun, "000004")
+    with monkeypatch.context() as cutting:
+        cutting.setattr("shell.run.rewind", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert finish(rows, begun, *RESUME)[0] == 130
+    last = read_checkpoints(begun)[-1]
+    assert (last.name, len(read_metrics(begun)) >= last.cursor) == ("000002", True)
+
+
+def test_a_run_that_another_has_moved_on_meanwhile_is_not_taken_back(begun, rows, monkeypatch):
+    def meanwhile(*_):
+        keep_checkpoints(begun, 1)
+
+    monkeypatch.setattr("shell.run.check_room", meanwhile)
+    code, _, errors = finish(rows, begun, *RESUME)
+    assert code == 2
+    assert errors.endswith(f"got {begun}, where one has just run - at --log-path\n")
+    assert len(read_metrics(begun)) == N_STEPS + 1
+
+
 def test_where_every_checkpoint_is_gone_the_run_is_left_and_the_ways_on_are_named(begun, rows):
     vanish(begun, "000002", "000004")
     before = files_of(begun)
