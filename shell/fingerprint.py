@@ -161,7 +161,7 @@ def _rows(config: Config, parts: Parts) -> str:
 
 def _renderer(chat_format: Format, name: str | None) -> list[bytes]:
     if not isinstance(chat_format, Renderer):
-        return [chat_format.source.encode(), msgspec.json.encode(_plain(chat_format.variables))]
+        return [chat_format.source.encode(), msgspec.json.encode(_plain(chat_format.given))]
     own = Path((name or "").rpartition(":")[0]).expanduser()
     return [msgspec.json.encode(_plain(chat_format)), *([own.read_bytes()] if own.suffix == ".py" else [])]
 

@@ -139,3 +139,20 @@ def test_a_name_that_no_fingerprint_has_is_refused_with_the_nearest():
     check_accepted(None, [])
     with pytest.raises(InputError, match="unknown part of a run 'row', did you mean 'rows'"):
         check_accepted("row", [*of()])
+
+
+TEMPLATE = (
+    "{% if loud %}<|im_start|>system\nLoud.<|im_end|>\n{% endif %}{% for message in messages %}<|im_start|>"
+    "{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_template_shows_by_its_text_and_by_what_it_is_given(tmp_path):
+    shutil.copy(TOKENIZER, tmp_path / "tokenizer.json")
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    of_template = {"renderer_name": "hf_template", "tokenizer": str(tmp_path)}
+    before, loud = of(**of_template), of(**of_template, template_variables='{"loud": true}')
+    assert {name for name in before if before[name] != loud[name]} == {"renderer"}
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("Loud", "Lour"))
+    assert of(**of_template)["renderer"] != before["renderer"]
