@@ -71,6 +71,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     behavior_if_log_dir_exists: Annotated[
         Literal["ask", "resume", "delete", "raise"], doc("if a run is there", "HOW")
     ] = "ask"
+    accept_changes: Annotated[
+        Text | None, doc("resume though these differ, a new length: schedule", "all|NAME,...")
+    ] = None
     service: Annotated[Text, doc("auto, tinker, embedded, or the URL of one like Tinker", "WHICH")] = "auto"
     api_key: Annotated[Text | None, doc("key of the service; TINKER_API_KEY hides it better", "KEY", secret=True)] = (
         None

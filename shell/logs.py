@@ -8,6 +8,7 @@ back too, its account of what happened (a fault, a stop) stays.
 """
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -110,8 +111,9 @@ def log_line(folder: Path, text: str) -> None:
         InputError: the disk refuses.
     """
     path = folder / LOG
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    with writing(path), path.open("ab+") as file:
+        is_cut = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a crash
+        file.write(f"{chr(10) * is_cut}{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
 
 
 @contextmanager

@@ -16,26 +16,21 @@ from shell.logs import CONFIG, read_metrics
 from shell.mixing import intake, intakes
 from shell.models import find
 from shell.parts import Parts
+from shell.resume import Resumption
 from shell.rundir import FLAG
 from shell.sources import Source
 
 Row = Mapping[str, Any]
 
-FREE = {
-    "log_path", "behavior_if_log_dir_exists", "service", "recipe_name", "max_steps", "num_epochs", "submit_ahead",
-    "load_checkpoint_path", "eval_every", "save_every", "ttl_seconds", "silence_limit",
-}  # fmt: skip
-"""settings that a run may go on with otherwise: they decide no step, or the line about its length tells"""
 
-
-def opening(config: Config, endpoint: Endpoint, parts: Parts, resumed: Checkpoint | None) -> list[str]:
-    """The first lines of a run: which service and why, which model, which data, how many steps, from where."""
+def opening(config: Config, endpoint: Endpoint, parts: Parts) -> list[str]:
+    """The first lines of a run: which service and why, which model, which data, how many steps."""
     data, n_steps = parts.data, parts.plan.n_steps
     which = "the one in the box" if endpoint.url is None else endpoint.url
     n_batches, at_most = len(data.train), "at most " if config.tail == "keep" else ""
     batches = f"{n_batches} {'batch' if n_batches == 1 else 'batches'} of {at_most}{config.batch_size} rows"
     left_over = f", {data.n_left_over} left over in each epoch" if data.n_left_over else ""
-    lines = [
+    return [
         f"service   {which} ({endpoint.reason})",
         f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {parts.renderer_name}",
         *foreign_line(config.model_name or "", parts.renderer_name),
@@ -45,10 +40,18 @@ def opening(config: Config, endpoint: Endpoint, parts: Parts, resumed: Checkpoin
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
         f"log       {config.log_path}",
     ]
-    if resumed is not None:
-        lines += [f"resumed   from checkpoint {resumed.name}, at step {resumed.cursor}"]
-        if resumed.n_steps != n_steps:
-            lines += [f"          planned for {resumed.n_steps} steps then; the learning rate follows the new plan now"]
+
+
+def taken_up(resumption: Resumption, n_steps: int) -> list[str]:
+    """From where a run goes on, and what has changed since.
+
+    Args:
+        n_steps: of the run as it is asked for now.
+    """
+    checkpoint = resumption.checkpoint
+    lines = [f"resumed   from checkpoint {checkpoint.name}, at step {checkpoint.cursor}", *resumption.accepted]
+    if checkpoint.n_steps != n_steps:
+        lines += [f"          planned for {checkpoint.n_steps} steps then, {n_steps} now"]
     return lines
 
 
@@ -64,24 +67,6 @@ def foreign_line(model_name: str, renderer_name: str) -> list[str]:
     if model is None or renderer_name in model.renderers:
         return []
     return [f"warning   {model_name} was trained with {' or '.join(model.renderers)}, not with {renderer_name}"]
-
-
-def changed_lines(before: Row, now: Row) -> list[str]:
-    """What decides the steps of a run and is set otherwise than before it stopped.
-
-    Args:
-        before: the run's `config.json`.
-        now: what it will be.
-
-    >>> changed_lines({"config": {"batch_size": 2, "log_path": "a"}}, {"config": {"batch_size": 4, "log_path": "b"}})
-    ['warning   batch_size was 2 and is 4: these are not the steps that the run would have taken']
-    >>> changed_lines({"config": {"seed": 0}}, {"config": {"seed": 0}})
-    []
-    """
-    old, new = before.get("config", {}), now["config"]
-    changed = [name for name in new if name in old and name not in FREE and old[name] != new[name]]
-    told = ", ".join(f"{name} was {old[name]} and is {new[name]}" for name in changed)
-    return [f"warning   {told}: these are not the steps that the run would have taken"] if told else []
 
 
 def split_line(census: Census) -> list[str]:

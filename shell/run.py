@@ -5,11 +5,14 @@ bad input leaves everything as it was; then the folder is entered, the service o
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from kernel.errors import expected, unknown
 from kernel.plan import start
@@ -17,18 +20,20 @@ from shell.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
 from shell.cli import Resolved, describe
 from shell.client import Client, ServiceFault
 from shell.config import Config
-from shell.connection import Weights, choose_weights, connected, open_model
+from shell.connection import Connection, Weights, choose_weights, connected, open_model
 from shell.deletion import deleting
 from shell.embedded.lora import MAX_RANK
 from shell.endpoint import Endpoint
+from shell.fingerprint import check_accepted, fingerprint, package_version
 from shell.interrupt import stop_on_signals
 from shell.job import Job, Progress
 from shell.ledger import begin_ledger
 from shell.logs import read_config, rewind, sdk_warnings_to, write_config
 from shell.parts import Parts, adam_at, open_parts
 from shell.preflight import check_service
-from shell.report import changed_lines, ending, how_to_go_on, opening
-from shell.rundir import check_room, decide, enter, terminal_question
+from shell.report import ending, how_to_go_on, opening, taken_up
+from shell.resume import Resumption, first_there, resumptions
+from shell.rundir import Verdict, check_room, decide, empty, enter, terminal_question
 from shell.screen import Screen
 from shell.train import train
 
@@ -44,16 +49,17 @@ class Found(NamedTuple):
     """the config as it is recorded"""
     endpoint: Endpoint
     folder: Path
+    verdict: Verdict
     parts: Parts
-    resumed: Checkpoint | None
-    """the checkpoint of this run to go on from"""
+    fingerprint: Mapping[str, str]
+    offered: Iterator[Resumption] | None
+    """the checkpoints of this run to go on from; None: it begins"""
     weights: Weights
 
     @property
-    def begin(self) -> Progress:
-        if self.resumed is None:
-            return Progress(0)
-        return Progress(self.resumed.cursor, self.resumed.n_sequences, self.resumed.n_tokens)
+    def replaces(self) -> bool:
+        """Whether an old run stands in the folder until the service has accepted the model of this one."""
+        return self.verdict == "delete" and self.endpoint.url is not None
 
 
 def run(resolved: Resolved[Config]) -> int:
@@ -74,26 +80,37 @@ def run(resolved: Resolved[Config]) -> int:
     _check_service(config, endpoint)
     parts = open_parts(config)
     checkpoints = read_checkpoints(folder) if verdict == "resume" else []
-    begin = start(parts.plan, [checkpoint.mark for checkpoint in checkpoints])
-    resumed = None if begin.mark is None else checkpoints[begin.mark]
-    if resumed is not None and begin.finished:
+    if start(parts.plan, [checkpoint.mark for checkpoint in checkpoints]).finished:
         _say(
             Screen(folder),
             f"finished  all {parts.plan.n_steps} steps are done",
-            *ending(resumed, endpoint, folder, parts.data.source),
+            *ending(checkpoints[-1], endpoint, folder, parts.data.source),
         )
         return 0
-    weights = choose_weights(config, resumed, folder, in_the_box=endpoint.url is None)
+    now = fingerprint(config, parts)
+    check_accepted(config.accept_changes, [*now])
+    others = resumptions(checkpoints, now, config.accept_changes)
+    best = next(others, None)
+    weights = choose_weights(config, best and best.checkpoint, folder, in_the_box=endpoint.url is None)
     check_room(folder, ROOM_IN_THE_BOX_MB if endpoint.url is None else ROOM_MB)
-    document = {"tinsmith": _version(), **describe(resolved)}
+    recorded = resolved._replace(config=replace(config, accept_changes=None))  # what was accepted once is not for good
+    document = {"tinsmith": package_version(), **describe(recorded)}
+    offered = best and chain([best], others)
+    found = Found(config, document, endpoint, folder, verdict, parts, now, offered, weights)
     with enter(folder, verdict):
-        if verdict != "resume":  # the mark by which the folder is ours comes before anything else in it
+        if verdict == "resume" and read_checkpoints(folder) != checkpoints:
+            raise expected("the run as it was when this one looked", f"{folder}, where one has just run", "--log-path")
+        if verdict == "delete" and not found.replaces:
+            empty(folder)
+        if verdict != "resume" and not found.replaces:  # the mark that the folder is ours comes first
             write_config(folder, document)
         try:
-            return _train(Found(config, document, endpoint, folder, parts, resumed, weights))
+            return _train(found)
         except ServiceFault as fault:
             check_room(folder, ROOM_MB)
-            raise ServiceFault(f"{fault}. {how_to_go_on(folder)}") from fault
+            is_old = found.replaces and read_config(folder) != to_builtins(document)
+            way = f"The run in {folder} was left as it is" if is_old else how_to_go_on(folder)
+            raise ServiceFault(f"{fault}. {way}") from fault
 
 
 def _check_service(config: Config, endpoint: Endpoint) -> None:
@@ -110,28 +127,48 @@ def _check_service(config: Config, endpoint: Endpoint) -> None:
 
 def _train(found: Found) -> int:
     """From the folder being entered to the last line on the screen."""
-    config, document, endpoint, folder, parts, resumed, weights = found
-    screen, n_steps = Screen(folder), parts.plan.n_steps
+    config, endpoint, folder, parts = found.config, found.endpoint, found.folder, found.parts
+    screen, n_steps = Screen(folder, logs=not found.replaces), parts.plan.n_steps
     metadata = {"recipe_name": config.recipe_name, "renderer_name": parts.renderer_name}
-    _say(screen, *opening(config, endpoint, parts, resumed))
-    if resumed is not None:
-        _say(screen, *changed_lines(read_config(folder), document))
-    limit = config.silence_limit
+    _say(screen, *opening(config, endpoint, parts))
+    limit, weights = config.silence_limit, found.weights
     with sdk_warnings_to(screen.say), connected(endpoint, folder, weights, metadata, screen.say, limit) as connection:
-        client = open_model(connection, config, weights, metadata)
-        # only now, where a run goes on: what it goes on with has been accepted
-        rewind(folder, found.begin.n_finished)
-        begin_ledger(folder, parts.data.outside, found.begin.n_finished)
-        keep_checkpoints(folder, len(read_checkpoints(folder)))
-        write_config(folder, document)
-        showing = screen.progress(found.begin.n_finished, n_steps)
+        client, resumed = _model(found, connection, metadata, screen)
+        # only now, where a run goes on or is replaced: what follows it has been accepted
+        begin, n_kept = (resumed.progress, resumed.n_kept) if resumed else (Progress(0), 0)
+        if found.replaces:
+            empty(folder)
+            write_config(folder, found.document)
+            screen.begin_log()
+        keep_checkpoints(folder, n_kept)  # first: a record must never stand above the lines it promises
+        rewind(folder, begin.n_finished)
+        begin_ledger(folder, parts.data.outside, begin.n_finished)
+        write_config(folder, found.document)
+        showing = screen.progress(begin.n_finished, n_steps)
         with stop_on_signals() as stop, showing, deleting(connection) as forget:
-            progress = train(_job(found, client, forget, screen), found.begin, stop)
+            progress = train(_job(found, client, forget, screen), begin, stop)
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")
         return stop.exit_code
     _say(screen, *ending(read_checkpoints(folder)[-1], endpoint, folder, parts.data.source))
     return 0
+
+
+def _model(
+    found: Found, connection: Connection, metadata: Mapping[str, str], screen: Screen
+) -> tuple[Client, Resumption | None]:
+    """The model to train, and where its run goes on if it does not begin."""
+    config, folder = found.config, found.folder
+    if found.offered is None:
+        return open_model(connection, config, found.weights, metadata), None
+
+    def load(checkpoint: Checkpoint) -> Client:
+        weights = choose_weights(config, checkpoint, folder, in_the_box=found.endpoint.url is None)
+        return open_model(connection, config, weights, metadata)
+
+    client, resumed = first_there(found.offered, load, screen.say, folder, connection.secret)
+    _say(screen, *taken_up(resumed, found.parts.plan.n_steps))
+    return client, resumed
 
 
 def _job(found: Found, client: Client, forget: Callable[[str], object], screen: Screen) -> Job:
@@ -146,7 +183,7 @@ def _job(found: Found, client: Client, forget: Callable[[str], object], screen: 
         ttl_seconds=config.ttl_seconds,
         sends_zero_loss=config.zero_loss == "send",
         rolling_ttl_seconds=config.rolling_ttl_seconds,
-        fingerprint={},
+        fingerprint=found.fingerprint,
         client=client,
         folder=found.folder,
         screen=screen,
@@ -158,10 +195,3 @@ def _job(found: Found, client: Client, forget: Callable[[str], object], screen: 
 def _say(screen: Screen, *lines: str) -> None:
     for line in lines:
         screen.say(line)
-
-
-def _version() -> str:
-    try:
-        return version("tinsmith")
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,9 +1,10 @@
 """The folder of a run: whether it may be used, as what, and by whom.
 
 First it is decided, by looking alone (`decide`); only when everything else about a run has been found good is the
-folder made, emptied or entered (`enter`). A folder that is there already is never touched unless a run of ours made it
-and the user said what is to become of it; one made for a run that never began is taken back. Deleting never follows a
-link. While a run is in the folder, no second one gets in; the lock is the system's, so a crash cannot leave it stuck.
+folder made or entered (`enter`), and what stood there removed (`empty`). A folder that is there already is never
+touched unless a run of ours made it and the user said what is to become of it; one made for a run that never began is
+taken back. Deleting never follows a link. While a run is in the folder, no second one gets in; the lock is the
+system's, so a crash cannot leave it stuck.
 """
 
 import fcntl
@@ -105,12 +106,12 @@ def check_room(folder: Path, n_megabytes: int) -> None:
 
 @contextmanager
 def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
-    """Makes, empties or re-enters the folder, and holds it against every other run.
+    """Makes or re-enters the folder, and holds it against every other run.
 
     A new run that is refused or interrupted before its first step was finished leaves nothing behind, so that the same
     command, put right, meets no folder of a run.
 
-    Touches: the folder; on "delete", all that is in it.
+    Touches: the folder and its lock.
 
     Raises:
         InputError: it cannot be written, or another run is in it, or was since it was decided what it is.
@@ -126,9 +127,6 @@ def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
             raise expected("a folder that no other run is in", f"{folder}, in use", at="--log-path") from error
         if verdict == "new" and not _is_empty(folder):
             raise expected("a folder without a run in it", f"{folder}, where one has just run", at="--log-path")
-        if verdict == "delete":
-            with writing(folder):
-                _empty(folder)
         try:
             yield
         except (InputError, OSError, KeyboardInterrupt):
@@ -143,8 +141,21 @@ def _is_empty(folder: Path) -> bool:
     return {entry.name for entry in folder.iterdir()} <= _NOTHING_YET
 
 
+def empty(folder: Path) -> None:
+    """Removes all that is in a folder that was entered but the lock, the mark last.
+
+    So a deletion that is cut short can be taken up again.
+
+    Touches: the folder and all that is in it.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    with writing(folder):
+        _empty(folder)
+
+
 def _empty(folder: Path) -> None:
-    """Removes all but the lock, the mark last: a deletion that is cut short can be taken up again."""
     entries = [entry for entry in folder.iterdir() if entry.name not in (LOCK, CONFIG)]
     for entry in [*entries, folder / CONFIG]:
         if entry.is_dir() and not entry.is_symlink():

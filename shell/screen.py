@@ -64,10 +64,17 @@ def duration(seconds: float) -> str:
 
 
 class Screen:
-    """One run's lines on a console and in its `logs.log`."""
+    """One run's lines on a console and in its `logs.log`.
 
-    def __init__(self, folder: Path, console: rich.console.Console | None = None) -> None:
+    Args:
+        folder: the run's.
+        console: where its lines are shown.
+        logs: whether they are logged from the start; if not, they are kept until `begin_log`.
+    """
+
+    def __init__(self, folder: Path, console: rich.console.Console | None = None, logs: bool = True) -> None:
         self.folder = folder
+        self._unlogged: list[str] | None = None if logs else []
         self.console = console or Console(highlight=False, emoji=False)
         self.pace = Pace()
         self._bar: tuple[Progress, TaskID] | None = None
@@ -81,7 +88,19 @@ class Screen:
             InputError: the disk refuses.
         """
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        log_line(self.folder, text)
+        self._log(text)
+
+    def begin_log(self) -> None:
+        """Logs what was said so far, if it is not logged yet, and from now on every line. Touches: as `say`."""
+        unlogged, self._unlogged = self._unlogged or [], None
+        for text in unlogged:
+            self._log(text)
+
+    def _log(self, text: str) -> None:
+        if self._unlogged is None:
+            log_line(self.folder, text)
+        else:
+            self._unlogged.append(text)
 
     def step(self, row: Row, n_steps: int) -> None:
         """Shows a step: moves the bar where there is one, says a line elsewhere.
@@ -95,7 +114,7 @@ class Screen:
             return
         bar, task = self._bar
         bar.update(task, completed=row["step"] + 1, description=line)
-        log_line(self.folder, line)
+        self._log(line)
 
     @contextmanager
     def progress(self, n_done: int, n_steps: int) -> Iterator[None]:

@@ -601,7 +601,11 @@ def test_ctrl_c_stops_after_a_checkpoint_and_a_second_run_meanwhile_is_refused(t
     assert 2 <= n_done < 120
     assert f"stopped   after {n_done} of 120 steps. The last checkpoint is {n_done:06}; go on with: " in out
 
-    code, out, err = ask("sl_basic", *flags[:-1], -(-n_done // 4) + 1, *resume)
+    flags = (*flags[:-1], -(-n_done // 4) + 1)
+    told = ask("sl_basic", *flags, *resume)
+    assert told.code == 2
+    assert "schedule was linear to step 120 and is linear to step " in told.err
+    code, out, err = ask("sl_basic", *flags, *resume, "--accept-changes", "schedule")
     assert (code, err) == (0, "")
     assert f"resumed   from checkpoint {n_done:06}, at step {n_done}" in out
     assert [row["step"] for row in read(tmp_path / "run" / "metrics.jsonl")] == list(range(4 * (-(-n_done // 4) + 1)))

@@ -37,6 +37,8 @@ class ChatTemplate:
 
     Attributes:
         name: "hf_template".
+        source: Jinja text.
+        given: what else it was given to read.
         controls: the control tokens that its own text spells.
         bos: the token that opens a sequence, where the template writes it.
         stops: the control tokens that end an assistant's turn.
@@ -68,6 +70,7 @@ class ChatTemplate:
         Raises:
             InputError: the mask of its turns cannot be proven; the sentence says why.
         """
+        self.source, self.given = source, dict(variables or {})
         self.tokens = {control.text: control for control in controls}
         names = sorted(self.tokens, key=len, reverse=True)
         self._controls = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None

@@ -32,6 +32,16 @@ def test_the_account_for_people_loses_its_steps_past_the_cursor_and_keeps_what_h
     assert told == ["service   in the box", "step 1/9  loss 3.1", "stopped   step 2/9 was the last"]
 
 
+def test_a_line_for_people_that_a_crash_cut_does_not_swallow_the_next(tmp_path):
+    log_line(tmp_path, "step 1/9  loss 3.1")
+    with (tmp_path / "logs.log").open("ab") as file:
+        file.write(b"2026-01-01 00:00:00 step 2/9  lo")
+    log_line(tmp_path, "service   in the bøx")
+    rewind(tmp_path, 1)
+    told = [line.split(" ", 2)[2] for line in (tmp_path / "logs.log").read_text().splitlines()]
+    assert told == ["step 1/9  loss 3.1", "service   in the bøx"]
+
+
 def test_a_line_of_metrics_without_a_step_is_an_error_and_nothing_is_lost(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl:1: "):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -216,20 +217,125 @@ def begun(whole, tmp_path):
     return folder
 
 
-def test_a_run_that_goes_on_with_other_settings_says_so(begun, rows):
-    code, said, _ = finish(rows, begun, *RESUME, "--batch-size", "2", "--max-steps", "5", "--save-every", "0")
-    assert code == 0
-    assert "warning   batch_size was 4 and is 2: these are not the steps that the run would have taken\n" in said
+def files_of(folder):
+    names = ("metrics.jsonl", "ledger.jsonl", "checkpoints.jsonl", "config.json")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_a_run_whose_steps_would_be_others_is_refused_part_by_part_unless_that_is_accepted(begun, rows):
+    before = files_of(begun)
+    other = (*RESUME, "--batch-size", "2", "--learning-rate", "1e-3", "--max-steps", "8")
+    code, said, errors = finish(rows, begun, *other, "--accept-changes", "learning_rate")
+    assert (code, said) == (2, "")
+    assert errors == (
+        "error: since checkpoint 000004: batch_size was 4 and is 2 now. These are not the steps that the run would "
+        "have taken: put it back, or go on all the same with --accept-changes learning_rate,batch_size\n"
+    )
+    assert files_of(begun) == before
+
+    code, said, errors = finish(rows, begun, *other, "--accept-changes", "learning_rate,batch_size")
+    assert (code, errors) == (0, "")
+    assert "accepted  batch_size was 4 and is 2 now\naccepted  learning_rate was 0.01 and is 0.001 now\n" in said
+    assert json.loads((begun / "config.json").read_text())["config"]["accept_changes"] is None
+    assert read_checkpoints(begun)[-1].fingerprint["batch_size"] == "2"
+
+
+def test_what_decides_no_step_may_be_otherwise(begun, rows):
+    other = ("--submit-ahead", "3", "--eval-every", "1", "--save-every", "0", "--ttl-seconds", "60")
+    code, said, errors = finish(rows, begun, *RESUME, *other, "--recipe-name", "other", "--max-bad-rows", "1")
+    assert (code, errors) == (0, "")
+    assert "accepted" not in said
+
+
+def test_a_finished_run_is_lengthened_where_that_is_accepted(whole, rows, tmp_path):
+    folder = tmp_path / "longer"
+    shutil.copytree(whole[0], folder)
+    code, _, errors = finish(rows, folder, *RESUME, "--num-epochs", "3")
+    assert code == 2
+    assert "since checkpoint final: schedule was linear to step 8 and is linear to step 12 now. " in errors
+    assert finish(rows, folder, *RESUME, "--num-epochs", "3", "--accept-changes", "schedule")[0] == 0
+    assert [row["step"] for row in read_metrics(folder)] == list(range(13))
+
+
+def vanish(folder, *names, expired=False):
+    """Checkpoints go, in the service alone."""
+    with sqlite3.connect(folder / "service" / "state.sqlite3") as state:
+        for name in names:
+            change = "UPDATE checkpoints SET expires = 1" if expired else "DELETE FROM checkpoints"
+            assert state.execute(f"{change} WHERE path LIKE ?", [f"%/weights/{name}"]).rowcount == 1
+
+
+@pytest.mark.parametrize("expired", [True, False])
+def test_where_the_last_checkpoint_is_gone_the_one_before_is_taken_up(whole, begun, rows, expired):
+    vanish(begun, "000004", expired=expired)
+    code, said, errors = finish(rows, begun, *RESUME)
+    assert (code, errors) == (0, "")
+    gone = "has expired: it has outlived its ttl_seconds" if expired else "in this service"
+    assert re.search(rf"gone      checkpoint 000004 \(.*{gone}\): trying the one before\n", said)
+    assert "resumed   from checkpoint 000002, at step 2\n" in said
+    assert metrics(begun) == metrics(whole[0])
+    assert final_bytes(begun) == final_bytes(whole[0])
+    assert [record.name for record in read_checkpoints(begun)] == ["000002", "000004", "000006", "000008", "final"]
+
+
+def test_a_record_is_taken_back_before_the_lines_below_it_are(begun, rows, monkeypatch):
+    vanish(begun, "000004")
+    with monkeypatch.context() as cutting:
+        cutting.setattr("shell.run.rewind", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert finish(rows, begun, *RESUME)[0] == 130
+    last = read_checkpoints(begun)[-1]
+    assert (last.name, len(read_metrics(begun)) >= last.cursor) == ("000002", True)
+
+
+def test_a_run_that_another_has_moved_on_meanwhile_is_not_taken_back(begun, rows, monkeypatch):
+    def meanwhile(*_):
+        keep_checkpoints(begun, 1)
+
+    monkeypatch.setattr("shell.run.check_room", meanwhile)
+    code, _, errors = finish(rows, begun, *RESUME)
+    assert code == 2
+    assert errors.endswith(f"got {begun}, where one has just run - at --log-path\n")
+    assert len(read_metrics(begun)) == N_STEPS + 1
+
+
+def test_where_every_checkpoint_is_gone_the_run_is_left_and_the_ways_on_are_named(begun, rows):
+    vanish(begun, "000002", "000004")
+    before = files_of(begun)
+    code, _, errors = finish(rows, begun, *RESUME)
+    assert code == 2
+    assert errors == (
+        f"error: expected a checkpoint of {begun} that the service still has, got none: name the --service that "
+        "saved them, or begin anew with --behavior-if-log-dir-exists delete\n"
+    )
+    assert files_of(begun) == before
+
+
+def test_a_run_that_is_to_be_deleted_stays_until_the_service_has_taken_the_new_one(whole, rows, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    replacing = ("--behavior-if-log-dir-exists", "delete")
+    with process.start(tmp_path / "state") as service:
+        other = ("--service", service.url, "--model-name", "tinsmith/tiny", "--learning-rate", "1e-2")
+        code, _, errors = finish(rows, folder, *replacing, *other, "--lora-rank", "257")
+        assert code == 2
+        assert "got a refusal" in errors
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+        code, said, errors = finish(rows, folder, *replacing, *other)
+        assert (code, errors) == (0, "")
+    assert not (folder / "service").exists()
+    assert metrics(folder) == metrics(whole[0])
+    assert [line.split(" ", 2)[2] for line in (folder / "logs.log").read_text().splitlines()] == said.splitlines()
 
 
 def test_a_run_that_may_not_go_on_is_left_as_it_is(begun, rows):
-    names = ("metrics.jsonl", "checkpoints.jsonl", "config.json")
-    before = {name: (begun / name).read_bytes() for name in names}
+    before = files_of(begun)
     other = ("--model-name", "tinsmith/other", "--tokenizer", "sample", "--renderer-name", "qwen3_instruct")
-    code, _, errors = finish(rows, begun, *RESUME, *other)
+    code, _, errors = finish(rows, begun, *RESUME, *other, "--accept-changes", "all")
     assert code == 2
-    assert f"expected a checkpoint of tinsmith/other, got one of tinsmith/tiny - at {begun}/checkpoints.jsonl" in errors
-    assert {name: (begun / name).read_bytes() for name in names} == before
+    assert "model_name was tinsmith/tiny and is tinsmith/other now. " in errors
+    assert errors.endswith("put it back (model_name cannot change in a run)\n")
+    assert files_of(begun) == before
 
 
 def test_without_a_terminal_a_run_that_is_there_is_not_touched(whole, rows):

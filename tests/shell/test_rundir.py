@@ -7,7 +7,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.logs import write_config
-from shell.rundir import check_room, decide, enter, terminal_question
+from shell.rundir import check_room, decide, empty, enter, terminal_question
 
 
 @pytest.fixture
@@ -98,6 +98,8 @@ def test_deciding_touches_nothing(run_folder):
 
 def test_deleting_empties_the_folder_and_follows_no_link_out_of_it(run_folder):
     with enter(run_folder, "delete"):
+        assert (run_folder / "metrics.jsonl").exists(), "entering alone removes nothing"
+        empty(run_folder)
         assert [path.name for path in run_folder.iterdir()] == ["run.lock"]
     assert (run_folder.parent / "outside" / "precious").read_text() == "data"
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from kernel.errors import InputError
 from kernel.ledger import Entry, Outcome
 from kernel.plan import Plan, start
-from shell import checkpoints, logs
+from shell import checkpoints, ledger, logs
 from shell.checkpoints import keep_checkpoints, read_checkpoints
 from shell.client import Adam, ServiceFault
+from shell.files import append_lines
 from shell.interrupt import Stop
 from shell.job import Job, Progress
 from shell.ledger import begin_ledger, read_entries
@@ -97,26 +98,24 @@ class Events:
     def __init__(self, monkeypatch, cut_at=None):
         self.n, self.cut_at = 0, cut_at
         for module in (logs, checkpoints):
-            monkeypatch.setattr(module, "append_line", self.append)
-        self._append = APPEND
+            monkeypatch.setattr(module, "append_line", lambda path, value: self.append(path, [value]))
+        monkeypatch.setattr(ledger, "append_lines", self.append)
 
     def __call__(self, _):
         self.n += 1
         if self.n == self.cut_at:
             raise Cut
 
-    def append(self, path, value):
+    def append(self, path, values):
         try:
             self("write")
         except Cut:
-            with path.open("ab") as file:
-                file.write(b'{"step":1,"na')
+            append_lines(path, values)
+            with path.open("ab+") as file:
+                file.truncate(file.tell() - 3)
             raise
-        self._append(path, value)
+        append_lines(path, values)
         self("written")
-
-
-APPEND = logs.append_line
 
 
 def about(cadence, epochs="two epochs", **more):
