@@ -35,6 +35,7 @@ from shell.report import ending, how_to_go_on, opening, taken_up
 from shell.resume import Resumption, first_there, resumptions
 from shell.rundir import Verdict, check_room, decide, empty, enter, terminal_question
 from shell.screen import Screen
+from shell.service import hushed
 from shell.train import train
 
 ROOM_MB, ROOM_IN_THE_BOX_MB = 1, 64
@@ -132,7 +133,8 @@ def _train(found: Found) -> int:
     metadata = {"recipe_name": config.recipe_name, "renderer_name": parts.renderer_name}
     _say(screen, *opening(config, endpoint, parts))
     limit, weights = config.silence_limit, found.weights
-    with sdk_warnings_to(screen.say), connected(endpoint, folder, weights, metadata, screen.say, limit) as connection:
+    say = hushed(screen.say, endpoint.api_key)
+    with sdk_warnings_to(say), connected(endpoint, folder, weights, metadata, say, limit) as connection:
         client, resumed = _model(found, connection, metadata, screen)
         # only now, where a run goes on or is replaced: what follows it has been accepted
         begin, n_kept = (resumed.progress, resumed.n_kept) if resumed else (Progress(0), 0)

@@ -154,5 +154,15 @@ def said(error: BaseException, secret: str | None = None) -> str:
     """What went wrong, in the service's words, on one line and without the key."""
     text = getattr(error, "message", "") or str(error) or type(error).__name__
     text = " ".join(text.split(" for self.request_id")[0].removeprefix("Request failed: ").split())
-    status = f"HTTP {error.status_code}: " if isinstance(error, tinker.APIStatusError) else ""
-    return (status + text[:500]).replace(secret or "\0", "***")
+    if isinstance(error, tinker.APIStatusError):
+        text = f"HTTP {error.status_code}: " + text.removeprefix(f"Error code: {error.status_code} - ")
+    return text.replace(secret or "\0", "***")[:500].rstrip(".")
+
+
+def hushed(say: Callable[[str], None], secret: str | None) -> Callable[[str], None]:
+    """A way to show lines in which the key never stands, whoever wrote them.
+
+    >>> hushed(print, "tml-secret")("the service says: tml-secret is no key")
+    the service says: *** is no key
+    """
+    return lambda text: say(text.replace(secret or "\0", "***"))

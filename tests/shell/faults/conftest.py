@@ -1,0 +1,56 @@
+"""One service for all runs of these tests, a run that nothing happens to, and an SDK that is in a hurry."""
+
+import asyncio
+from types import ModuleType
+
+import pytest
+from tinker import _base_client
+from tinker.lib import api_future_impl, internal_client_holder
+
+from shell.embedded import process
+from tests.shell.faults.runs import finish, metrics, weights, write_rows
+
+
+@pytest.fixture(scope="package")
+def rows(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl")
+
+
+@pytest.fixture(scope="package")
+def state_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="package")
+def service(state_dir):
+    with process.start(state_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def whole(rows, service, state_dir, tmp_path_factory):
+    """What a run leaves that nothing happens to: its metrics and its final weights."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    ending = finish(rows, folder, service.url)
+    assert (ending.code, ending.errors) == (0, "")
+    return metrics(folder), weights(folder, state_dir)
+
+
+class Hurried(ModuleType):
+    """asyncio for the SDK's own modules, in which a second's patience is a fiftieth."""
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds, *result):
+        return await asyncio.sleep(seconds / 50, *result)
+
+
+@pytest.fixture(autouse=True)
+def hurried_sdk(monkeypatch):
+    """The SDK's pauses between attempts, shortened; what it attempts, and how often, stays."""
+    monkeypatch.setenv("TINKER_TELEMETRY", "0")
+    monkeypatch.setattr(_base_client, "INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr(_base_client, "MAX_RETRY_DELAY", 0.2)
+    for module in (api_future_impl, internal_client_holder):
+        monkeypatch.setattr(module, "asyncio", Hurried("asyncio"))
