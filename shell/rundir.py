@@ -127,6 +127,8 @@ def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
             raise expected("a folder that no other run is in", f"{folder}, in use", at="--log-path") from error
         if verdict == "new" and not _is_empty(folder):
             raise expected("a folder without a run in it", f"{folder}, where one has just run", at="--log-path")
+        if verdict == "delete" and (folder.is_symlink() or not is_marked(folder)):
+            raise expected("the run that was to be deleted", f"{folder}, which is another since", at="--log-path")
         try:
             yield
         except (InputError, OSError, KeyboardInterrupt):

@@ -111,6 +111,28 @@ def test_a_link_to_a_run_is_not_deleted_through(run_folder, tmp_path):
         decide(tmp_path / "alias", "delete")
 
 
+def test_a_link_among_the_folders_above_leads_to_the_run_and_to_nothing_else(run_folder, tmp_path):
+    (tmp_path / "house").symlink_to(tmp_path)
+    through_link = tmp_path / "house" / "run"
+    with enter(through_link, decide(through_link, "delete")):
+        empty(through_link)
+        assert [path.name for path in run_folder.iterdir()] == ["run.lock"]
+    assert (tmp_path / "outside" / "precious").read_text() == "data"
+
+
+@pytest.mark.parametrize("swapped_for", ["a link", "a folder"])
+def test_what_takes_the_place_of_a_run_before_it_is_deleted_is_left_alone(run_folder, tmp_path, swapped_for):
+    verdict = decide(run_folder, "delete")
+    run_folder.rename(tmp_path / "moved")
+    if swapped_for == "a link":
+        run_folder.symlink_to(tmp_path / "outside")
+    else:
+        (tmp_path / "outside").rename(run_folder)
+    with pytest.raises(InputError, match="which is another since"), enter(run_folder, verdict):
+        pass
+    assert (run_folder / "precious").read_text() == "data"
+
+
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_in_it(tmp_path):
     with enter(tmp_path, "new"), pytest.raises(InputError, match="in use"), enter(tmp_path, "resume"):
         pass

@@ -1,13 +1,17 @@
 """One service for all runs of these tests, a run that nothing happens to, and an SDK that is in a hurry."""
 
 import asyncio
+import time
+from functools import partial
 from types import ModuleType
 
 import pytest
 from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
+from shell import connection
 from shell.embedded import process
+from shell.pulse import Pulse
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
 
@@ -54,3 +58,22 @@ def hurried_sdk(monkeypatch):
     monkeypatch.setattr(_base_client, "MAX_RETRY_DELAY", 0.2)
     for module in (api_future_impl, internal_client_holder):
         monkeypatch.setattr(module, "asyncio", Hurried("asyncio"))
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Counts the silence of a service only from its first fault on, ten minutes of it in a second."""
+
+    def count_from(proxy):
+        began = None
+
+        def clock():
+            nonlocal began
+            if not proxy.happened:
+                return 0.0
+            began = began or time.monotonic()
+            return 600 * (time.monotonic() - began)
+
+        monkeypatch.setattr(connection, "Pulse", partial(Pulse, clock=clock))
+
+    return count_from

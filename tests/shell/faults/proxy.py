@@ -211,7 +211,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.tear()
             case Slow(seconds):
                 found = self.forward(body)
-                if not self.proxy.over.wait(seconds):
+                if self.proxy.over.wait(seconds):
+                    self.tear()
+                else:
                     self.give(found)
             case Late(n_others):
                 found = self.forward(body)

@@ -90,10 +90,10 @@ STOPPED = {
     ),
 }
 SILENT = {
-    "polls are never answered": ([Fault(LEARNT, 4, Slow(), 999)], "no answer from URL in 1 s (--silence-limit)"),
+    "polls are never answered": ([Fault(LEARNT, 4, Slow(), 999)], "no answer from URL in 300 s (--silence-limit)"),
     "polls are turned away for ever": ([Fault(STEPPED, 4, Says(503), 10**9)], "the service says HTTP 503"),
     "requests are turned away for ever": ([Fault(LEARN, 6, Says(429), 999)], "the service says HTTP 429"),
-    "the service has gone": ([Fault(STEP, 4, Refuse(999))], "no answer from URL in 1 s (--silence-limit)"),
+    "the service has gone": ([Fault(STEP, 4, Refuse(999))], "no answer from URL in 300 s (--silence-limit)"),
 }  # fmt: skip
 
 
@@ -107,6 +107,18 @@ def test_what_passes_leaves_no_trace_in_a_run(script, whole, rows, service, stat
     assert (metrics(folder), weights(folder, state_dir)) == whole
 
 
+@pytest.mark.parametrize("act", [Says(401), Says(404), Slow()], ids=["refused", "unknown", "never answered"])
+def test_a_superseded_checkpoint_that_cannot_be_deleted_is_nobodys_fault(
+    act, whole, rows, service, state_dir, tmp_path
+):
+    folder = tmp_path / "run"
+    with through(service.url, Fault("client/config", 3, act, 99)) as proxy:
+        ending = finish(rows, folder, proxy.url, "--rolling-save-every", "1")
+    assert (ending.code, ending.errors) == (0, "")
+    assert proxy.happened
+    assert (metrics(folder), weights(folder, state_dir)) == whole
+
+
 @pytest.mark.parametrize(("script", "sentence"), STOPPED.values(), ids=STOPPED)
 def test_what_does_not_pass_stops_a_run_where_it_can_go_on(script, sentence, whole, rows, service, state_dir, tmp_path):
     check_stop(script, sentence, whole, rows, service, state_dir, tmp_path / "run")
@@ -114,15 +126,16 @@ def test_what_does_not_pass_stops_a_run_where_it_can_go_on(script, sentence, who
 
 @pytest.mark.parametrize(("script", "sentence"), SILENT.values(), ids=SILENT)
 def test_a_service_that_falls_silent_is_given_up_at_the_limit(
-    script, sentence, whole, rows, service, state_dir, tmp_path
+    script, sentence, whole, rows, service, state_dir, tmp_path, impatient
 ):
-    check_stop(script, sentence, whole, rows, service, state_dir, tmp_path / "run", "--silence-limit", "1")
+    check_stop(script, sentence, whole, rows, service, state_dir, tmp_path / "run", impatient)
 
 
-def check_stop(script, sentence, whole, rows, service, state_dir, folder, *more):
+def check_stop(script, sentence, whole, rows, service, state_dir, folder, begin=lambda _: None):
     """The run stops with one line, keeps what is finished, and goes on from there to the same end."""
     with through(service.url, *script) as proxy:
-        ending = finish(rows, folder, proxy.url, *more)
+        begin(proxy)
+        ending = finish(rows, folder, proxy.url, "--silence-limit", "300")
     assert ending.code == 1
     assert ending.errors.count("\n") == 1
     assert sentence in ending.errors.replace(proxy.url, "URL")
@@ -152,10 +165,13 @@ def test_an_update_behind_a_failed_gradient_is_not_believed_though_the_service_m
 
 @pytest.mark.parametrize("act", [Slow(), Says(503), Refuse(999)], ids=["silent", "503", "gone"])
 @pytest.mark.parametrize("route", ["create_session", "create_model"])
-def test_a_run_that_cannot_open_says_so_at_the_limit_and_can_be_taken_up(route, act, rows, service, tmp_path):
+def test_a_run_that_cannot_open_says_so_at_the_limit_and_can_be_taken_up(
+    route, act, rows, service, tmp_path, impatient
+):
     folder = tmp_path / "run"
     with through(service.url, Fault(route, 1, act, 10**9)) as proxy:
-        ending = finish(rows, folder, proxy.url, "--silence-limit", "1")
+        impatient(proxy)
+        ending = finish(rows, folder, proxy.url)
     assert ending.code == 1
     assert "error: the opening of tinsmith/tiny failed: " in ending.errors
     assert "There is no checkpoint yet; go on with: python" in ending.errors

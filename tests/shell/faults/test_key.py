@@ -59,7 +59,7 @@ def given(request, monkeypatch, tmp_path):
     return []
 
 
-def check(ending, given, rows, service, tmp_path, monkeypatch):
+def check(ending, given, rows, service, tmp_path, monkeypatch, impatient):
     """Runs, and looks for the key in all that is left of it."""
     script, expected = ENDINGS[ending]
     folder, said, errors = tmp_path / "run", io.StringIO(), io.StringIO()
@@ -73,9 +73,10 @@ def check(ending, given, rows, service, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Screen, "step", interrupt)
     with through(service.url, *script) as proxy, redirect_stdout(said), redirect_stderr(errors):
+        impatient(proxy)
         monkeypatch.setenv("TINKER_BASE_URL", proxy.url)  # so that what the machine has belongs to it
         told = ["--service", "tinker", "--model-name", "tinsmith/tiny", "--tokenizer", "sample", "--dataset", str(rows),
-                "--renderer-name", "role_colon", "--log-path", str(folder), "--silence-limit", "1"]  # fmt: skip
+                "--renderer-name", "role_colon", "--log-path", str(folder)]  # fmt: skip
         assert main(run, [*told, *FLAGS, *given]) == expected
     assert "Traceback" not in errors.getvalue()
     assert ("***" in errors.getvalue()) == (ending in REPEATED)
@@ -87,12 +88,12 @@ def check(ending, given, rows, service, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_no_ending_of_a_run_leaves_the_key_anywhere(ending, rows, service, tmp_path, monkeypatch):
-    check(ending, ["--api-key", KEY], rows, service, tmp_path, monkeypatch)
+def test_no_ending_of_a_run_leaves_the_key_anywhere(ending, rows, service, tmp_path, monkeypatch, impatient):
+    check(ending, ["--api-key", KEY], rows, service, tmp_path, monkeypatch, impatient)
 
 
-def test_no_way_to_give_the_key_leaves_it_anywhere(given, rows, service, tmp_path, monkeypatch):
-    proxy = check("the key is refused in the middle", given, rows, service, tmp_path, monkeypatch)
+def test_no_way_to_give_the_key_leaves_it_anywhere(given, rows, service, tmp_path, monkeypatch, impatient):
+    proxy = check("the key is refused in the middle", given, rows, service, tmp_path, monkeypatch, impatient)
     assert proxy.keys == {KEY}  # and so it was there to be left
 
 
