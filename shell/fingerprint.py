@@ -28,15 +28,16 @@ OF_THE_MODEL = ("model_name", "lora_rank", "train_mlp", "train_attn", "train_une
 """settings that a checkpoint brings with it, so that none can be accepted otherwise"""
 SETTINGS = (
     *OF_THE_MODEL, "seed", "batch_size", "max_length", "truncation", "cut_answers", "zero_loss", "dataset_column",
-    "split_turns", "reduction", "tail", "order", "adam_beta1", "adam_beta2", "adam_eps", "weight_decay",
-    "grad_clip_norm",
+    "dataset_format", "split_turns", "reduction", "tail", "order", "adam_beta1", "adam_beta2", "adam_eps",
+    "weight_decay", "grad_clip_norm",
 )  # fmt: skip
 """settings that decide by their own value"""
 _ROOT = Path(__file__).resolve().parents[1]
 _CODE = (
-    "kernel", "shell/adapter.py", "shell/dataset.py", "shell/formats.py", "shell/images.py", "shell/jsonl.py",
-    "shell/maker.py", "shell/rows.py", "shell/service.py", "shell/sources.py", "shell/stream.py", "shell/template",
-    "shell/tokenizer.py",
+    "kernel", "shell/adapter.py", "shell/content.py", "shell/dataset.py", "shell/formats.py", "shell/images.py",
+    "shell/json_array.py", "shell/jsonl.py", "shell/jsonrows.py", "shell/maker.py", "shell/mixed.py",
+    "shell/mixing.py", "shell/parquet.py", "shell/rowfile.py", "shell/rows.py", "shell/service.py",
+    "shell/shares.py", "shell/sources.py", "shell/stream.py", "shell/template", "shell/tokenizer.py",
 )  # fmt: skip
 """sources that make datums of rows, and put these in order"""
 _NO_CODE = ("errors.py", "imitation.py", "ledger.py", "metrics.py", "parse.py", "parsers", "plan.py")

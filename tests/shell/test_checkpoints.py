@@ -38,7 +38,7 @@ def test_going_back_to_an_earlier_checkpoint_takes_back_the_later_ones_and_mends
 
 
 def test_a_record_of_another_version_is_read_for_what_is_known(tmp_path):
-    line = msgspec.to_builtins(checkpoint(2)) | {"rolling": True}
+    line = msgspec.to_builtins(checkpoint(2)) | {"mood": "good"}
     (tmp_path / "checkpoints.jsonl").write_bytes(msgspec.json.encode(line) + b"\n")
     assert read_checkpoints(tmp_path) == [checkpoint(2)]
 

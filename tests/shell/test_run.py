@@ -274,14 +274,19 @@ def test_where_the_last_checkpoint_is_gone_the_one_before_is_taken_up(whole, beg
     assert re.search(rf"gone      checkpoint 000004 \(.*{gone}\): trying the one before\n", said)
     assert "resumed   from checkpoint 000002, at step 2\n" in said
     assert metrics(begun) == metrics(whole[0])
+    assert files_of(begun)["ledger.jsonl"] == files_of(whole[0])["ledger.jsonl"]
     assert final_bytes(begun) == final_bytes(whole[0])
     assert [record.name for record in read_checkpoints(begun)] == ["000002", "000004", "000006", "000008", "final"]
 
 
 def test_a_record_is_taken_back_before_the_lines_below_it_are(begun, rows, monkeypatch):
     vanish(begun, "000004")
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as cutting:
-        cutting.setattr("shell.run.rewind", lambda *_: signal.raise_signal(signal.SIGINT))
+        cutting.setattr("shell.run.rewind", cut)
         assert finish(rows, begun, *RESUME)[0] == 130
     last = read_checkpoints(begun)[-1]
     assert (last.name, len(read_metrics(begun)) >= last.cursor) == ("000002", True)

@@ -48,7 +48,7 @@ def ticking():
     return lambda: float(next(ticks)) if threading.current_thread() is loop else 0.0
 
 
-def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None):
+def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None, clock=None):
     return Job(
         plan=plan,
         submit_ahead=submit_ahead,
@@ -63,7 +63,7 @@ def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None):
         forget=client.forget,
         folder=folder,
         screen=Quiet(),
-        clock=ticking(),
+        clock=clock or ticking(),
     )
 
 
@@ -189,6 +189,28 @@ def test_submit_ahead_steps_stand_beyond_the_one_that_is_awaited(tmp_path, submi
     train(job(tmp_path, client, plan, submit_ahead, FakeDataset()), Progress(0), Stop())
     before_first_wait = waits[: waits.index("wait")]
     assert before_first_wait.count("forward_backward") == submit_ahead + 1
+
+
+@pytest.mark.parametrize("submit_ahead", [0, 3])
+def test_saves_fall_at_multiples_of_the_tokens_trained_whoever_trained_them(tmp_path, submit_ahead):
+    plan = Plan(n_steps=7, save_every_tokens=8)
+    dataset = FakeDataset(7, without_loss=frozenset({(0, 3)}))  # tokens trained: 5, 10, 15, 15, 20, 25, 30
+    train(job(made(tmp_path / "whole"), RecordingClient(), plan, submit_ahead, dataset), Progress(0), Stop())
+    assert [record.cursor for record in read_checkpoints(tmp_path / "whole")] == [2, 5, 6, 7]
+    train(job(made(tmp_path / "rest"), RecordingClient(), plan, submit_ahead, dataset), Progress(3, 6, 15), Stop())
+    assert [record.cursor for record in read_checkpoints(tmp_path / "rest")] == [5, 6, 7]
+
+
+@pytest.mark.parametrize("submit_ahead", [0, 3])
+def test_saves_by_the_clock_fall_once_the_seconds_since_the_last_are_up(tmp_path, submit_ahead):
+    client, plan = RecordingClient(), Plan(n_steps=10, save_every_seconds=25, rolling_save_every=5)
+
+    def clock():  # ten seconds a step that was queued
+        return 10.0 * [kind for kind, _ in client.calls].count("forward_backward")
+
+    train(job(tmp_path, client, plan, submit_ahead, FakeDataset(10), clock), Progress(0), Stop())
+    told = [record.name for record in read_checkpoints(tmp_path)]
+    assert told == ["000004", "rolling-000005", "000007", "000010", "final"]
 
 
 @pytest.mark.parametrize("save_takes", [0, 5, 50])
