@@ -10,6 +10,7 @@ millions of characters; so by default it is loaded on a thread of its own, once 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -43,7 +44,7 @@ class Authority:
         lists = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         offsets = np.zeros(len(lists) + 1, np.int64)
         np.cumsum([len(ids) for ids in lists], out=offsets[1:])
-        return Ragged(np.array([number for ids in lists for number in ids], np.int32), offsets)
+        return Ragged(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
 
 class FastEncoder:
