@@ -11,13 +11,23 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.contest import Contest
 
-PACKAGES = ("numpy", "numba", "tokenizers", "tinker", "pydantic", "datasets", "msgspec", "pytest-benchmark")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "tokenizers",
+    "fastokens",
+    "tinker",
+    "pydantic",
+    "datasets",
+    "msgspec",
+    "pytest-benchmark",
+)
 ROOT = Path(__file__).parent.parent
 
 
@@ -27,6 +37,7 @@ def table(contest: Contest) -> Iterator[str]:
     compared = [("ours", contest.ours)]
     if contest.yardstick:
         compared.append((contest.yardstick.split()[0], contest.yardstick))
+    compared += contest.also.items()
     yield f"{contest.title}: {contest.n_rounds} rounds of {contest.laps[contest.ours][0].tally.n_rows} {contest.rows}"
     heads = [f"{contest.rows}/s", "tokens/s", "us a row", *(f"/ {short}" for short, _ in compared), "spread", "same"]
     yield " " * width + " ".join(f"{head:>{room}}" for head, room in zip(heads, _rooms(compared), strict=True))
@@ -53,7 +64,7 @@ def document(contests: Sequence[Contest], workload: dict[str, object], peers: di
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
         "machine": machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "peers": peers,
         "workload": workload,
         "contests": [_contest(contest) for contest in contests],
@@ -81,7 +92,7 @@ def _contest(contest: Contest) -> dict[str, Any]:
 
 def _figures(contest: Contest, name: str) -> dict[str, Any]:
     laps = contest.laps[name]
-    to = {contest.ours, contest.yardstick} - {""}
+    to = {contest.ours, contest.yardstick, *contest.also.values()} - {""}
     return {
         "rows": contest.rows,
         "rows_per_second": contest.rows_per_second(name),
@@ -95,6 +106,13 @@ def _figures(contest: Contest, name: str) -> dict[str, Any]:
             "n_tokens": [lap.tally.n_tokens for lap in laps],
         },
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _cpu() -> str:
