@@ -7,6 +7,7 @@ statistics than ours can be made of it.
 import os
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -71,6 +72,39 @@ def document(contests: Sequence[Contest], workload: dict[str, object], peers: di
     }
 
 
+def readme_table(run: dict[str, Any], titles: Sequence[str]) -> Iterator[str]:
+    """The lines of a page's table from a run's document: contests of these titles, and where the figures come from.
+
+    Raises:
+        ValueError: no such contest, or one in which a contender is missing, which does not count.
+    """
+    known = {contest["title"]: contest for contest in run["contests"]}
+    yield "| | conversations/s | tokens/s | times as fast as the cookbook |"
+    yield "|---|---:|---:|---:|"
+    for title in titles:
+        if title not in known:
+            raise ValueError(f"expected one of {list(known)}, got {title!r}")
+        if known[title]["missing"]:
+            raise ValueError(f"expected every contender in {title!r}, got {known[title]['missing']} missing")
+        yield f"| **{title}** | | | |"
+        contenders = known[title]["contenders"]
+        slow = next(one for name, one in contenders.items() if "cookbook" in name)
+        for name, one in contenders.items():
+            if not one["part"]:
+                times = _times_as_fast(one["laps"], slow["laps"])
+                yield f"| {name} | {one['rows_per_second']:,.0f} | {one['tokens_per_second']:,.0f} | {times:.1f} |"
+    on, versions = run["machine"], {**run["versions"], **run["peers"]}
+    yield ""
+    yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"
+    yield f"`{run['command']}`; " + ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
+
+
+def _times_as_fast(laps: dict[str, list[float]], slow: dict[str, list[float]]) -> float:
+    """The median over the rounds of how many times as long the slow one took for a row."""
+    each = zip(slow["seconds"], slow["n_rows"], laps["seconds"], laps["n_rows"], strict=True)
+    return statistics.median((theirs / n) / (own / m) for theirs, n, own, m in each)
+
+
 def machine() -> dict[str, Any]:
     """What the run ran on, as far as it shows in a figure."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -95,6 +129,7 @@ def _figures(contest: Contest, name: str) -> dict[str, Any]:
     to = {contest.ours, contest.yardstick, *contest.also.values()} - {""}
     return {
         "rows": contest.rows,
+        "part": name in contest.parts[1:],
         "rows_per_second": contest.rows_per_second(name),
         "tokens_per_second": contest.tokens_per_second(name),
         "times_as_long_as": {other: contest.ratio(name, other) for other in sorted(to)},
