@@ -41,17 +41,19 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Timed:
-    """A contender of this process: `ready` is not timed, `run` is; `tally` says what came out."""
+    """A contender of this process: `ready` is not timed, `run` is; `tally` says what came out, `parts` what of it took
+    how long, where it was timed within."""
 
     name: str
     ready: Callable[[int], Any]
     run: Callable[[Any], Any]
     tally: Callable[[Any], Tally]
+    parts: Callable[[Any], dict[str, Lap]] = lambda _: {}
 
     def laps(self, turn: int) -> dict[str, Lap]:
         given = self.ready(turn)
         seconds, result = timed(self.run, given)
-        return {self.name: Lap(seconds, self.tally(result))}
+        return {self.name: Lap(seconds, self.tally(result)), **self.parts(result)}
 
 
 def task(name: str, run: Callable[[], Any], n_rows: int, n_tokens: int = 0, times: int = 1) -> Timed:
@@ -79,6 +81,7 @@ class Contest:
         title: what was done, to what.
         ours: the name that ratios are taken to.
         yardstick: a second such name.
+        also: further such names, by the heads of their columns.
         rows: what is counted in a second beside tokens.
         parts: the names that are stages of one thing rather than contenders.
         notes: what else a reader must know.
@@ -88,6 +91,7 @@ class Contest:
     ours: str
     yardstick: str = ""
     rows: str = "conversations"
+    also: dict[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     laps: dict[str, list[Lap]] = field(default_factory=dict)
@@ -157,6 +161,7 @@ def race(
     theirs: list[dict[str, list[Lap]]] = [{} for _ in present]
     latest: list[Any] = []
     tallies: list[Tally] = []
+    parts: dict[str, list[Lap]] = {}
 
     def play(turn: int, half: int) -> None:
         for i in range(half, len(present), 2):
@@ -172,12 +177,15 @@ def race(
         latest.append(ours.run(given))
 
     def behind(_: Any) -> None:
-        turn = len(tallies)
-        tallies.append(ours.tally(latest.pop()))
+        turn, result = len(tallies), latest.pop()
+        tallies.append(ours.tally(result))
+        for name, lap in ours.parts(result).items():
+            parts.setdefault(name, []).append(lap)
         play(turn, 1 - turn % 2)
 
     benchmark.pedantic(run, setup=before, teardown=behind, rounds=n_rounds)
     if benchmark.stats is not None:  # None with --benchmark-disable
         contest.laps = {ours.name: list(map(Lap, benchmark.stats.stats.data, tallies))}
+        contest.laps |= parts
         contest.laps |= {name: laps for each in theirs for name, laps in each.items()}
     return contest

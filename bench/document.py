@@ -7,17 +7,28 @@ statistics than ours can be made of it.
 import os
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.contest import Contest
 
-PACKAGES = ("numpy", "numba", "tokenizers", "tinker", "pydantic", "datasets", "msgspec", "pytest-benchmark")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "tokenizers",
+    "fastokens",
+    "tinker",
+    "pydantic",
+    "datasets",
+    "msgspec",
+    "pytest-benchmark",
+)
 ROOT = Path(__file__).parent.parent
 
 
@@ -27,6 +38,7 @@ def table(contest: Contest) -> Iterator[str]:
     compared = [("ours", contest.ours)]
     if contest.yardstick:
         compared.append((contest.yardstick.split()[0], contest.yardstick))
+    compared += contest.also.items()
     yield f"{contest.title}: {contest.n_rounds} rounds of {contest.laps[contest.ours][0].tally.n_rows} {contest.rows}"
     heads = [f"{contest.rows}/s", "tokens/s", "us a row", *(f"/ {short}" for short, _ in compared), "spread", "same"]
     yield " " * width + " ".join(f"{head:>{room}}" for head, room in zip(heads, _rooms(compared), strict=True))
@@ -53,11 +65,44 @@ def document(contests: Sequence[Contest], workload: dict[str, object], peers: di
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len((_git("status", "--porcelain") or "").splitlines()),
         "machine": machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "peers": peers,
         "workload": workload,
         "contests": [_contest(contest) for contest in contests],
     }
+
+
+def readme_table(run: dict[str, Any], titles: Sequence[str]) -> Iterator[str]:
+    """The lines of a page's table from a run's document: contests of these titles, and where the figures come from.
+
+    Raises:
+        ValueError: no such contest, or one in which a contender is missing, which does not count.
+    """
+    known = {contest["title"]: contest for contest in run["contests"]}
+    yield "| | conversations/s | tokens/s | times as fast as the cookbook |"
+    yield "|---|---:|---:|---:|"
+    for title in titles:
+        if title not in known:
+            raise ValueError(f"expected one of {list(known)}, got {title!r}")
+        if known[title]["missing"]:
+            raise ValueError(f"expected every contender in {title!r}, got {known[title]['missing']} missing")
+        yield f"| **{title}** | | | |"
+        contenders = known[title]["contenders"]
+        slow = next(one for name, one in contenders.items() if "cookbook" in name)
+        for name, one in contenders.items():
+            if not one["part"]:
+                times = _times_as_fast(one["laps"], slow["laps"])
+                yield f"| {name} | {one['rows_per_second']:,.0f} | {one['tokens_per_second']:,.0f} | {times:.1f} |"
+    on, versions = run["machine"], {**run["versions"], **run["peers"]}
+    yield ""
+    yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"
+    yield f"`{run['command']}`; " + ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
+
+
+def _times_as_fast(laps: dict[str, list[float]], slow: dict[str, list[float]]) -> float:
+    """The median over the rounds of how many times as long the slow one took for a row."""
+    each = zip(slow["seconds"], slow["n_rows"], laps["seconds"], laps["n_rows"], strict=True)
+    return statistics.median((theirs / n) / (own / m) for theirs, n, own, m in each)
 
 
 def machine() -> dict[str, Any]:
@@ -81,9 +126,10 @@ def _contest(contest: Contest) -> dict[str, Any]:
 
 def _figures(contest: Contest, name: str) -> dict[str, Any]:
     laps = contest.laps[name]
-    to = {contest.ours, contest.yardstick} - {""}
+    to = {contest.ours, contest.yardstick, *contest.also.values()} - {""}
     return {
         "rows": contest.rows,
+        "part": name in contest.parts[1:],
         "rows_per_second": contest.rows_per_second(name),
         "tokens_per_second": contest.tokens_per_second(name),
         "times_as_long_as": {other: contest.ratio(name, other) for other in sorted(to)},
@@ -95,6 +141,13 @@ def _figures(contest: Contest, name: str) -> dict[str, Any]:
             "n_tokens": [lap.tally.n_tokens for lap in laps],
         },
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _cpu() -> str:

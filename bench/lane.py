@@ -1,12 +1,13 @@
-"""The contenders of this process: our path, whole and by stages; bare tokenisation; the naive twin.
+"""The contenders of this process: our path, by stages, whole and on threads; bare tokenisation; the naive twin.
 
 Each has a tokenizer of its own, made for the contest. `tokenizers` remembers the words it has seen, so contenders that
 shared one would warm it for each other, and a second contest on the same rows would not be a first pass.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tinker
@@ -21,18 +22,21 @@ from kernel.example import weigh
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
 from kernel.renderer import write
-from kernel.script import Ragged, assemble
+from kernel.script import assemble
 from shell.adapter import Dataset
 from shell.dataset import SupervisedDataset
-from shell.maker import DatumMaker
+from shell.encoder import Choice
+from shell.maker import DatumMaker, Rendered
 from shell.rows import Row
 from shell.service import datums_to_tinker
-from shell.tokenizer import open_tokenizer
+from shell.tokenizer import Tokenizer, open_tokenizer
 from tests import naive
 
 MAX_LENGTH = 32768
+N_LANES = 4
+"""contenders of a contest on threads, each with batches that no other of them has seen"""
 GREETING: Row = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]}
-STAGES = ("read rows", "conversations", "compose", "encode", "assemble", "datums", "tinker.Datum")
+STAGES = ("conversations", "compose", "encode", "assemble", "finish", "tinker.Datum")
 ARRAYS, DATUMS = "rows to flat arrays", "rows to list[tinker.Datum]"
 
 
@@ -47,9 +51,11 @@ class Lane:
         self._batches = SupervisedDataset(self.data, self.open_maker(), self.batch_size)
         self.n_rounds = min(len(self._batches), MAX_ROUNDS)
 
-    def open_maker(self, split_turns: bool = False) -> DatumMaker:
+    def open_maker(
+        self, split_turns: bool = False, encoder: Choice = "tokenizers", shared: Tokenizer | None = None
+    ) -> DatumMaker:
         """Rows to datums, with a tokenizer that has seen none of them, and whatever is compiled compiled."""
-        tokenizer = open_tokenizer(str(self.tokenizer))
+        tokenizer = shared or open_tokenizer(str(self.tokenizer), encoder=encoder)
         maker = DatumMaker(self.renderer, tokenizer, MODE, MAX_LENGTH, split_turns=split_turns)
         datums_to_tinker(maker.datums([GREETING], ["greeting"]))
         return maker
@@ -81,40 +87,79 @@ def whole(lane: Lane, name: str = "whole batch", split_turns: bool = False) -> T
     )
 
 
-class Stages:
-    """Ours, stage by stage, and the sums that others compare with."""
+def staged(lane: Lane, encoder: Choice) -> Timed:
+    """Ours: rows in memory to what the SDK sends, one example a conversation, with the time of each stage."""
+    maker = lane.open_maker(encoder=encoder)
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.maker = lane.open_maker()
-        self.compositor = Compositor(lane.renderer, split_turns=False)
-        self.statics = self.maker.tokenizer.encode_statics([])
+    def run(given: tuple[list[Row], list[str]]) -> Staged:
+        return in_stages(maker, *given)
 
-    def laps(self, turn: int) -> dict[str, Lap]:
-        places, clock = self.lane.places(turn), [perf_counter()]
-        rows = self.lane.rows(turn)
-        clock.append(perf_counter())
-        talks = [read_conversation(row, at) for row, at in zip(rows, places, strict=True)]
-        clock.append(perf_counter())
-        script = self.compositor.compose(talks, MODE, places)
-        clock.append(perf_counter())
-        statics, texts = self._statics(), self.maker.tokenizer.encode(script.texts)
-        clock.append(perf_counter())
-        examples = assemble(script, statics, texts)
-        clock.append(perf_counter())
-        datums = self.maker.cut(examples, places)
-        clock.append(perf_counter())
-        sent = datums_to_tinker(datums)
-        clock.append(perf_counter())
-        done = tally(len(rows), [lists(datum) for datum in sent])
-        seconds = np.diff(clock).tolist()
-        laps = {name: Lap(took, done._replace(digests=())) for name, took in zip(STAGES, seconds, strict=True)}
-        return {ARRAYS: Lap(sum(seconds[1:-1]), laps[STAGES[0]].tally), DATUMS: Lap(sum(seconds[1:]), done)} | laps
+    def parts(done: Staged) -> dict[str, Lap]:
+        made = tally(done.n_rows, [lists(datum) for datum in done.sent])._replace(digests=())
+        seconds = np.diff(done.clock).tolist()
+        laps = {name: Lap(took, made) for name, took in zip(STAGES, seconds, strict=True)}
+        return {ARRAYS: Lap(sum(seconds[:-1]), made), **laps}
 
-    def _statics(self) -> Ragged:
-        if len(self.compositor.statics) + 1 > len(self.statics.offsets):
-            self.statics = self.maker.tokenizer.encode_statics(self.compositor.statics)
-        return self.statics
+    return Timed(DATUMS, ready=lambda turn: (lane.rows(turn), lane.places(turn)), run=run, tally=sent, parts=parts)
+
+
+class Staged(NamedTuple):
+    """What came of rows, and when each stage ended."""
+
+    sent: list[tinker.Datum]
+    n_rows: int
+    clock: list[float]
+
+
+def in_stages(maker: DatumMaker, rows: list[Row], places: list[str]) -> Staged:
+    """What `maker.make` and `datums_to_tinker` do, a stage at a time."""
+    clock = [perf_counter()]
+    talks = [read_conversation(row, at, maker.column) for row, at in zip(rows, places, strict=True)]
+    clock.append(perf_counter())
+    script = maker._compositor.compose(talks, maker.mode, places)
+    clock.append(perf_counter())
+    if len(maker._compositor.statics) + 1 > len(maker._statics.offsets):
+        maker._statics = maker.tokenizer.encode_statics(maker._compositor.statics)
+    texts = maker.tokenizer.encode(script.texts)
+    clock.append(perf_counter())
+    examples = assemble(script, maker._statics, texts)
+    clock.append(perf_counter())
+    datums = maker.finish(Rendered(examples, {}, {}), places).datums
+    clock.append(perf_counter())
+    datums_sent = datums_to_tinker(datums)
+    clock.append(perf_counter())
+    return Staged(datums_sent, len(rows), clock)
+
+
+def sent(done: Staged) -> Tally:
+    return tally(done.n_rows, [lists(datum) for datum in done.sent])
+
+
+def on_threads(lane: Lane, n_threads: int, tokenizer: Tokenizer, first: int, ends_in: str = "datums") -> Timed:
+    """Batches on threads that share a tokenizer, each with a compositor of its own.
+
+    Args:
+        first: the batch of the first round; each round takes the one `N_LANES` further on.
+        ends_in: "datums" for `tinker.Datum`, "arrays" for flat arrays.
+    """
+    makers = [lane.open_maker(shared=tokenizer) for _ in range(n_threads)]
+    pool = ThreadPoolExecutor(n_threads)
+
+    def work(maker: DatumMaker, rows: list[Row], places: list[str]) -> int:
+        datums = maker.datums(rows, places)
+        if ends_in == "datums":
+            datums_to_tinker(datums)
+        return len(datums.inputs)
+
+    def ready(turn: int) -> list[tuple[list[Row], list[str]]]:
+        rows, places = lane.rows(first + N_LANES * turn), lane.places(first + N_LANES * turn)
+        return [(rows[i::n_threads], places[i::n_threads]) for i in range(n_threads)]
+
+    def run(given: list[tuple[list[Row], list[str]]]) -> int:
+        return sum(pool.map(work, makers, *zip(*given, strict=True)))
+
+    name = f"rows to {'list[tinker.Datum]' if ends_in == 'datums' else 'flat arrays'}, {n_threads} thread"
+    return Timed(name + "s" * (n_threads > 1), ready, run, lambda n_tokens: Tally(lane.batch_size, n_tokens))
 
 
 def bare(lane: Lane) -> Timed:

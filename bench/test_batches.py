@@ -7,13 +7,18 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import BENCHED
 from bench.contest import Again, Contest, race
-from bench.lane import DATUMS, STAGES, Lane, Stages, bare, naive_twin, whole
+from bench.lane import ARRAYS, DATUMS, N_LANES, STAGES, Lane, bare, naive_twin, on_threads, staged, whole
 from bench.peers import Peers
 from bench.workload import Workload
 from kernel.renderers import RENDERERS
+from shell.encoder import installed
+from shell.tokenizer import open_tokenizer
 
 BARE = "bare encode_batch_fast"
+KINDS = {"mixed languages": lambda workload: workload, "English": Workload.english}
 renderers = pytest.mark.parametrize("name", BENCHED)
+kinds = pytest.mark.parametrize("kind", KINDS)
+needs_fast = pytest.mark.skipif(not installed(), reason="the fast encoder is not installed")
 
 
 def lane_of(name: str, workload: Workload) -> Lane:
@@ -22,10 +27,11 @@ def lane_of(name: str, workload: Workload) -> Lane:
     return Lane(RENDERERS[name], workload)
 
 
-def contest_of(lane: Lane, which: str) -> Contest:
+def contest_of(lane: Lane, which: str, ours: str = DATUMS) -> Contest:
     note = f"{lane.n_left_out} conversations left out, which {lane.renderer.name} cannot write"
     notes = (note,) if lane.n_left_out else ()
-    return Contest(f"{lane.renderer.name}, {which}", "whole batch", yardstick=BARE, parts=STAGES, notes=notes)
+    title = f"{lane.renderer.name}, {which}"
+    return Contest(title, ours, yardstick=BARE, also={"arrays": ARRAYS}, parts=(ARRAYS, *STAGES), notes=notes)
 
 
 @renderers
@@ -34,24 +40,50 @@ def test_first_pass(
 ) -> None:
     """Every batch is of rows that the contender has not seen before. One example a conversation, as the peers make."""
     lane = lane_of(name, workload)
-    split = [whole(lane, "whole batch, turns split", split_turns=True)] if lane.splits() else []
-    others = [Stages(lane), *split, bare(lane), naive_twin(lane), *peers.contenders(lane)]
-    contest = race(benchmark, contest_of(lane, "first pass over unseen rows"), whole(lane), others, lane.n_rounds)
+    split = [whole(lane, "from the file, turns split", split_turns=True)] if lane.splits() else []
+    others = [whole(lane, "from the file"), *split, bare(lane), naive_twin(lane), *peers.contenders(lane)]
+    contest = race(benchmark, contest_of(lane, "first pass"), staged(lane, "tokenizers"), others, lane.n_rounds)
     contests.append(contest)
     if contest.laps:
-        assert contest.same(DATUMS) == contest.same("naive twin") == 1.0
+        assert contest.same("from the file") == contest.same("naive twin") == 1.0
+
+
+@needs_fast
+@kinds
+@renderers
+def test_first_pass_with_the_fast_encoder(
+    name: str, kind: str, workload: Workload, peers: Peers, contests: list[Contest], benchmark: BenchmarkFixture
+) -> None:
+    """The same, encoded by the fast encoder; one way of ours alone, as its memory of words is its thread's."""
+    lane = lane_of(name, KINDS[kind](workload))
+    others = [bare(lane), naive_twin(lane), *peers.contenders(lane)]
+    contest = contest_of(lane, f"fast encoder, first pass, {kind}")
+    contests.append(race(benchmark, contest, staged(lane, "fast"), others, lane.n_rounds))
+    if contest.laps:
+        assert contest.same("naive twin") == 1.0
+
+
+@needs_fast
+@kinds
+def test_threads(kind: str, workload: Workload, contests: list[Contest], benchmark: BenchmarkFixture) -> None:
+    """One thread and two, each on batches that no other has seen, with one encoder for all."""
+    lane = lane_of("qwen3_5", KINDS[kind](workload))
+    tokenizer = open_tokenizer(str(lane.tokenizer), encoder="fast")
+    ways = [(1, "datums"), (2, "datums"), (1, "arrays"), (2, "arrays")]
+    ours, *others = [on_threads(lane, n, tokenizer, i, ends_in) for i, (n, ends_in) in enumerate(ways)]
+    contest = Contest(f"qwen3_5, fast encoder, threads, {kind}", ours.name, also={"arrays": others[1].name})
+    contests.append(race(benchmark, contest, ours, others, max(1, lane.n_rounds // N_LANES)))
 
 
 @renderers
 def test_second_pass(name: str, workload: Workload, contests: list[Contest], benchmark: BenchmarkFixture) -> None:
     """Every batch is of rows that the contender was given a moment ago: the most that remembering words can do."""
     lane = lane_of(name, workload)
-    ours = whole(lane)
+    ours = staged(lane, "tokenizers")
 
-    def seen(turn: int) -> int:
-        ours.run(turn)
-        return turn
+    def seen(turn: int) -> object:
+        ours.run(ours.ready(turn))
+        return ours.ready(turn)
 
     contest = contest_of(lane, "second pass over the same rows")
-    others = [Again(Stages(lane)), Again(bare(lane))]
-    contests.append(race(benchmark, contest, replace(ours, ready=seen), others, lane.n_rounds))
+    contests.append(race(benchmark, contest, replace(ours, ready=seen), [Again(bare(lane))], lane.n_rounds))

@@ -1,8 +1,9 @@
 """What is rendered and encoded: a file of conversations, and a tokenizer that every renderer of the bench can use.
 
-By default both are those in the box. TINSMITH_BENCH_DATA and TINSMITH_BENCH_TOKENIZER name others: a JSONL file of
-`messages`, and a tokenizer.json. A control token that a renderer needs and the tokenizer lacks is added behind its last
-id, in a copy that all contenders read: llama3 can then be timed with Qwen's vocabulary, and nobody has an advantage.
+By default the conversations are made up (`made.py`) and the tokenizer is the one in the box. TINSMITH_BENCH_DATA and
+TINSMITH_BENCH_TOKENIZER name others: a JSONL file of `messages`, and a tokenizer.json. A control token that a renderer
+needs and the tokenizer lacks is added behind its last id, in a copy that all contenders read: llama3 can then be timed
+with Qwen's vocabulary, and nobody has an advantage.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.made import made_rows
 from kernel.compositor import Compositor
 from kernel.errors import InputError
 from kernel.example import TrainOnWhat
@@ -21,11 +23,11 @@ from kernel.pieces import Renderer
 from kernel.reading import read_conversation
 from shell.adapter import Dataset
 from shell.jsonl import JsonlRows
-from shell.sources import SAMPLE as SAMPLE_DATA
+from shell.rows import Row
 from shell.tokenizer import SAMPLE as SAMPLE_TOKENIZER
 
 MODE = TrainOnWhat.ALL_ASSISTANT_MESSAGES
-BATCH_SIZE, N_ROUNDS, MAX_ROUNDS = 128, 7, 15
+BATCH_SIZE, N_ROUNDS, MAX_ROUNDS, N_MADE = 128, 7, 15, 2000
 
 
 class Workload(NamedTuple):
@@ -41,6 +43,13 @@ class Workload(NamedTuple):
         """128 rows, or fewer if `N_ROUNDS` batches of as many are not there."""
         return min(BATCH_SIZE, len(self.data) // N_ROUNDS)
 
+    def english(self) -> "Workload":
+        """The conversations in ASCII, as English ones are; as many made-up ones where these are too few to race on."""
+        rows = [i for i, row in enumerate(self.data.to_list()) if _is_ascii(row)]
+        if len(rows) >= N_ROUNDS * BATCH_SIZE // 2:
+            return self._replace(data=self.data.select(rows))
+        return self._replace(data=Dataset.from_list(made_rows(N_MADE, english=True), "made-up English"))
+
     def fitting(self, renderer: Renderer) -> Dataset:
         """The conversations that a renderer can write."""
         compositor, fits = Compositor(renderer), []
@@ -55,7 +64,7 @@ class Workload(NamedTuple):
 
 def open_workload(renderers: Iterable[Renderer], folder: Path) -> Workload:
     """The workload that the environment names. Touches: the files; a copy of the tokenizer, in `folder`."""
-    data = Path(os.environ.get("TINSMITH_BENCH_DATA") or SAMPLE_DATA / "train.jsonl").expanduser()
+    data = Path(os.environ.get("TINSMITH_BENCH_DATA") or _made(folder)).expanduser()
     tokenizer = Path(os.environ.get("TINSMITH_BENCH_TOKENIZER") or SAMPLE_TOKENIZER).expanduser()
     copy = folder / "tokenizer.json"
     added = _add_controls(tokenizer, {name for renderer in renderers for name in renderer.controls}, copy)
@@ -64,14 +73,23 @@ def open_workload(renderers: Iterable[Renderer], folder: Path) -> Workload:
         "data": data.name,
         "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
         "n_conversations": len(rows),
-        "n_ascii_conversations": int(
-            np.sum([json.dumps(r["messages"], ensure_ascii=False).isascii() for r in rows.to_list()])
-        ),
+        "n_ascii_conversations": int(np.sum([_is_ascii(row) for row in rows.to_list()])),
         "tokenizer": tokenizer.name,
         "tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
         "n_controls_added": added,
     }
     return Workload(rows, copy, about)
+
+
+def _made(folder: Path) -> Path:
+    path = folder / "made-up.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False) for row in made_rows(N_MADE)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _is_ascii(row: Row) -> bool:
+    return json.dumps(row["messages"], ensure_ascii=False).isascii()
 
 
 def literal(tokenizer: Path) -> str:

@@ -9,25 +9,26 @@ its own. This is decided for each conversation, since splitting costs tokens: pl
 from __future__ import annotations  # array.array is not subscriptable at run time in Python 3.11
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from kernel.atoms import Kind
+from kernel.atoms import Kind, Slot
 from kernel.conversation import Conversation, Message, parts_of
 from kernel.errors import InputError, expected
 from kernel.example import TrainOnWhat, check_trainable, produced_from, trained
 from kernel.layouts import TEXT, Layout, LayoutBook, alike
 from kernel.origin import retold
-from kernel.pieces import Fact, Renderer
+from kernel.outline import NOBODY, Draft, Outline, Sketch, pattern
+from kernel.pieces import Fact, Renderer, after_last_user
 from kernel.renderer import prepared
-from kernel.script import Heads, Script
+from kernel.script import Script
 
 SPLITTABLE = frozenset(
     (TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.LAST_ASSISTANT_TURN, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
 )
 """The modes that train what sampling produces; the others weigh messages that no prompt ends at."""
+MOST_OUTLINES = 10_000
+"""how many patterns are remembered, before they are forgotten and met anew"""
 
 
 class _Example(NamedTuple):
@@ -40,7 +41,7 @@ class _Example(NamedTuple):
 
 
 class Compositor:
-    """Composes scripts for one renderer, remembering the layouts it has worked out.
+    """Composes scripts for one renderer, remembering the layouts and outlines it has worked out.
 
     Args:
         renderer: the chat format.
@@ -50,6 +51,8 @@ class Compositor:
     def __init__(self, renderer: Renderer, split_turns: bool = True) -> None:
         self.renderer, self.split_turns = renderer, split_turns
         self._book = LayoutBook(renderer)
+        self._outlines: dict[tuple[TrainOnWhat, Hashable], Outline] = {}
+        self._remembers = renderer.turn_start is after_last_user  # another function might look at what is said
 
     @property
     def statics(self) -> list[tuple[Kind, str]]:
@@ -76,37 +79,58 @@ class Compositor:
         ([' 2+2?\\n\\n', ' 4\\n\\nUser:'], [0, -1, 1, -1], [0, 0, 0, 1])
         """
         where = places if places is not None else ["$"] * len(conversations)
-        draft = _Draft(self._book.bos)
+        draft = Draft()
         for row, conversation in enumerate(conversations):
             try:
-                self._compose(draft, row, conversation, mode, where[row])
+                draft.put(row, *self._outlined(conversation, mode, where[row]))
             except InputError as error:
                 raise retold(error, getattr(conversation, "trace", None)) from None
         unchecked = self.renderer.refuses_reasoning and not self.split_turns
         return draft.script(where, self.renderer.name if unchecked else "")
 
-    def _compose(self, draft: _Draft, row: int, conversation: Conversation, mode: TrainOnWhat, at: str) -> None:
+    def _outlined(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> tuple[Outline, Conversation]:
+        """The outline of a conversation, and the conversation as the renderer wants it."""
         check_trainable(mode, conversation, at)
         ready = prepared(self.renderer, conversation)
-        for example in self._examples(ready, len(ready) - len(conversation), mode, at):
-            draft.begin(row)
-            for message, layout, hit in zip(ready, example.layouts, example.trained, strict=False):
-                draft.add(message, layout, hit, mode is TrainOnWhat.ALL_TOKENS)
-            for start in example.heads:
-                self._add_head(draft, ready[:start], example, at)
+        like = pattern(ready) if self._remembers else None
+        outline = None if like is None else self._outlines.get((mode, like))
+        if outline is None:
+            outline = self._outline(ready, len(ready) - len(conversation), mode, at)
+            if like is not None:
+                self._remember((mode, like), outline)
+        return outline, ready
 
     def prompts(self, conversations: Sequence[Conversation], prefill: str = "") -> Script:
         """The script of the prompts before the turn that follows each conversation; all weights are 0."""
-        draft = _Draft(self._book.bos)
+        draft = Draft()
         for row, conversation in enumerate(conversations):
             ready = prepared(self.renderer, conversation)
-            draft.begin(row)
-            for message, layout in zip(ready, self._book.of(ready, False, "$"), strict=True):
-                draft.add(message, layout, False, False)
-            draft.add(Message(""), self._book.of_cue(ready), False, False)
+            sketch = Sketch(self._book.bos)
+            sketch.begin()
+            for i, layout in enumerate(self._book.of(ready, False, "$")):
+                sketch.add(i, layout)
+            sketch.add(NOBODY, self._book.of_cue(ready))
             if prefill:
-                draft.add(Message("", prefill), _PREFILL, False, False)
+                sketch.add(len(ready), _PREFILL)
+            with_prefill = (*ready, Message("", prefill))
+            draft.put(row, sketch.outline(with_prefill), with_prefill)
         return draft.script(["$"] * len(conversations), "")
+
+    def _remember(self, key: tuple[TrainOnWhat, Hashable], outline: Outline) -> None:
+        if len(self._outlines) >= MOST_OUTLINES:
+            self._outlines.clear()
+        self._outlines[key] = outline
+
+    def _outline(self, ready: Conversation, n_added: int, mode: TrainOnWhat, at: str) -> Outline:
+        """What a prepared conversation is written with, example by example."""
+        sketch = Sketch(self._book.bos)
+        for example in self._examples(ready, n_added, mode, at):
+            sketch.begin()
+            for i, (layout, hit) in enumerate(zip(example.layouts, example.trained, strict=False)):
+                sketch.add(i, layout, hit, mode is TrainOnWhat.ALL_TOKENS)
+            for start in example.heads:
+                self._add_head(sketch, ready[:start], example, at)
+        return sketch.outline(ready)
 
     def _examples(self, ready: Conversation, n_added: int, mode: TrainOnWhat, at: str) -> list[_Example]:
         """The examples that a prepared conversation becomes, in the order of the turns they train."""
@@ -158,7 +182,7 @@ class Compositor:
                     at=f"{at if at == '$' else f'{at} $'}.messages[{i - n_added}]",
                 )
 
-    def _add_head(self, draft: _Draft, before: Conversation, example: _Example, at: str) -> None:
+    def _add_head(self, sketch: Sketch, before: Conversation, example: _Example, at: str) -> None:
         """Notes the prompt of `before`, so that what it supplies is not trained."""
         prompt = self._book.of(before, False, at)
         n_shared = 0
@@ -167,64 +191,8 @@ class Compositor:
         n_bos = len(self._book.bos)
         lengths = [len(layout.ops) for layout in example.layouts]
         since = 0 if example.whole_head else n_bos + sum(lengths[: len(before)])
-        rest = [*zip(before[n_shared:], prompt[n_shared:], strict=True), (Message(""), self._book.of_cue(before))]
-        draft.add_head(since, n_bos + sum(lengths[:n_shared]), rest)
+        rest = [*enumerate(prompt[n_shared:], n_shared), (NOBODY, self._book.of_cue(before))]
+        sketch.add_head(since, n_bos + sum(lengths[:n_shared]), rest)
 
 
-_PREFILL = Layout(array("i", [TEXT]), b"\0", b"\0", b"\1", (), (), ("", ""))
-
-
-class _Draft:
-    """A script as it grows."""
-
-    def __init__(self, bos: list[int]) -> None:
-        self._bos = bos
-        self._texts: list[str] = []
-        self._images: list[str] = []
-        self._ops, self._weights = array("i"), bytearray()
-        self._starts: list[int] = []
-        self._rows: list[int] = []
-        self._heads: list[tuple[int, int, int]] = []
-        self._head_ops, self._head_ends, self._head_texts = array("i"), [0], list[str]()
-        self._head_images: list[str] = []
-
-    def begin(self, row: int) -> None:
-        """One more example."""
-        self._rows.append(row)
-        self._starts.append(len(self._ops))
-        self._ops.extend(self._bos)
-        self._weights.extend(bytes(len(self._bos)))
-
-    def add(self, message: Message, layout: Layout, hit: bool, everything: bool) -> None:
-        """One more message of the example."""
-        self._ops += layout.ops
-        self._weights += layout.zeros if not hit else layout.ones if everything else layout.said
-        layout.fill(message, self._texts, self._images)
-
-    def add_head(self, since: int, n_shared: int, rest: list[tuple[Message, Layout]]) -> None:
-        """A prompt of the example's: where it may take weight from, and what it adds to the operations it shares."""
-        self._heads.append((len(self._rows) - 1, since, n_shared))
-        for message, layout in rest:
-            self._head_ops += layout.ops
-            layout.fill(message, self._head_texts, self._head_images)
-        self._head_ends.append(len(self._head_ops))
-
-    def script(self, places: Sequence[str], refuses: str) -> Script:
-        """What was drafted."""
-        examples, since, shared = np.array(self._heads, np.int64).reshape(-1, 3).T
-        heads = Heads(examples, since, shared, _ints(self._head_ops), np.array(self._head_ends, np.int64))
-        return Script(
-            self._texts + self._head_texts,
-            self._images + self._head_images,
-            _ints(self._ops),
-            np.frombuffer(bytes(self._weights), np.uint8),
-            np.array([*self._starts, len(self._ops)], np.int64),
-            np.array(self._rows, np.int64),
-            heads,
-            places,
-            refuses,
-        )
-
-
-def _ints(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    return np.array(values, np.int32)
+_PREFILL = Layout(array("i", [TEXT]), b"\0", b"\0", b"\1", ((Slot("text"),),), (), ("", ""))

@@ -43,7 +43,7 @@ def read_conversation(row: Mapping[str, object], at: str = "$", column: str = "m
         raise expected("a list of at least one message", kind_of(messages), at=f"{where}.{column}")
     trace = row.trace if isinstance(row, Shaped) else None
     try:
-        read: Conversation = tuple([_message(m, where, column, i) for i, m in enumerate(messages)])
+        read = _plain(messages) or tuple([_message(m, where, column, i) for i, m in enumerate(messages)])
     except InputError as error:
         raise retold(error, trace, column) from None
     if trace is None and column != "messages":
@@ -66,11 +66,25 @@ def _behind_tools(trace: Trace, i: int) -> Origin:
     return trace(i - 1) if i else Origin("$", {"content": ".tools", "role": ".tools"})
 
 
+def _plain(messages: list[object]) -> Conversation | None:
+    """The messages, where each is a role and text and nothing else: the common case, kept short."""
+    read = []
+    for raw in messages:
+        if type(raw) is not dict or len(raw) != 2:
+            return None
+        role, content = raw.get("role"), raw.get("content")
+        if type(role) is not str or type(content) is not str or not role:
+            return None
+        if not (content.isascii() or _encodable(content)) or not (role.isascii() or _encodable(role)):
+            return None
+        read.append(_made((role, content, (), "", "", None, ())))
+    return tuple(read)
+
+
+_made = Message._make  # of all fields: half the price of the constructor with its defaults
+
+
 def _message(raw: object, where: str, column: str, i: int) -> Message:
-    if type(raw) is dict and len(raw) == 2:  # the common case, kept short: it runs once per message of the data
-        plain_role, plain = raw.get("role"), raw.get("content")
-        if type(plain_role) is str and type(plain) is str and plain_role and _encodable(plain_role + plain):
-            return Message(plain_role, plain)
     at = f"{where}.{column}[{i}]"
     if not isinstance(raw, Mapping):
         raise expected("a message object with role and content", kind_of(raw), at=at)

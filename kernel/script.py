@@ -119,6 +119,22 @@ def assemble(script: Script, statics: Ragged, texts: Ragged, image_lengths: Ints
     return Examples(tokens, weights, offsets, script.rows, _media(script, starts, offsets) if n_images else ())
 
 
+def repeated(lists: Ragged, which: Ints) -> Ragged:
+    """The lists of the given numbers, in that order: what was encoded once, as often as it stands.
+
+    Args:
+        lists: n lists.
+        which: int64[m], each in [0, n).
+
+    >>> ids, offsets = repeated(Ragged(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])), np.array([1, 0, 1]))
+    >>> ids.tolist(), offsets.tolist()
+    ([7, 5, 6, 7], [0, 1, 3, 4])
+    """
+    offsets = np.zeros(len(which) + 1, np.int64)
+    np.cumsum(np.diff(lists.offsets)[which], out=offsets[1:])
+    return Ragged(_gather(lists.ids, lists.offsets, which, offsets), offsets)
+
+
 def _media(script: Script, starts: Ints, offsets: Ints) -> tuple[Media, ...]:
     """Where each image stands in its example."""
     at = np.flatnonzero(script.ops == -2)
@@ -130,6 +146,16 @@ def _media(script: Script, starts: Ints, offsets: Ints) -> tuple[Media, ...]:
 Ids = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(ids: Ids, starts: Ints, which: Ints, offsets: Ints) -> Ids:
+    out = np.empty(offsets[len(which)], np.int32)
+    for i in range(len(which)):
+        own, room = ids[starts[which[i]] :], out[offsets[i] : offsets[i + 1]]
+        for j in range(len(room)):
+            room[j] = own[j]
+    return out
 
 
 @numba.njit(cache=True, nogil=True)

@@ -111,6 +111,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     model_name: Annotated[Text | None, doc("model to train; by default the service's own", "NAME")] = None
     tokenizer: Annotated[Text | None, doc("name or tokenizer.json; by default the model's", "NAME")] = None
+    encoder: Annotated[Literal["auto", "fast", "tokenizers"], doc("what makes ids of text, all the same")] = "auto"
     renderer_name: Annotated[Text | None, doc("how a conversation is written; by default the model's", "NAME")] = None
     template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
     load_checkpoint_path: Annotated[Text | None, doc("begin with the weights of a tinker:// path or a run", "PATH")] = (

@@ -37,7 +37,7 @@ def open_parts(config: Config) -> Parts:
     assert config.dataset is not None
     names = names_for(config.model_name, config.renderer_name, config.tokenizer)
     check_name(names.renderer)
-    tokenizer = open_tokenizer(names.tokenizer, names.revision)
+    tokenizer = open_tokenizer(names.tokenizer, names.revision, config.encoder)
     variables = read_variables(config.template_variables)
     renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
     builder = ChatDatasetBuilder(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kernel.datum import Datums, Media
 from kernel.errors import expected
 from shell.client import Adam, Logprobs, ServiceFault, Signs
+from shell.collector import collection_paused
 from shell.images import read_image
 
 S = TypeVar("S")
@@ -44,32 +45,41 @@ def datums_to_tinker(datums: Datums) -> list[tinker.Datum]:
     spans: dict[int, list[Media]] = {}
     for media in datums.media:
         spans.setdefault(media.example, []).append(media)
-    return [
-        tinker.Datum(
-            model_input=tinker.ModelInput.model_construct(chunks=_chunks(inputs[begin:end], spans.get(b, []))),
-            loss_fn_inputs={
-                "target_tokens": tinker.TensorData.from_numpy(targets[begin:end]),
-                "weights": tinker.TensorData.from_numpy(weights[begin:end]),
-            },
-        )
-        for b, (begin, end) in enumerate(pairwise(datums.offsets.tolist()))
-    ]
+    with collection_paused():
+        return [
+            _datum(_chunks(inputs[a:b], spans.get(i)), targets[a:b], weights[a:b])
+            for i, (a, b) in enumerate(pairwise(datums.offsets.tolist()))
+        ]
 
 
-def _chunks(tokens: NDArray[np.int32], media: list[Media]) -> list[Any]:
+def _datum(chunks: list[Any], targets: NDArray[np.int64], weights: NDArray[np.float32]) -> tinker.Datum:
+    """By the constructors that look least at what they are given: arrays of the right types pass as they are."""
+    shape = [len(targets)]
+    tensors = {
+        "target_tokens": tinker.TensorData(targets, "int64", shape),
+        "weights": tinker.TensorData(weights, "float32", shape),
+    }
+    return tinker.Datum(tinker.ModelInput(chunks=chunks), tensors)
+
+
+def _text(tokens: NDArray[np.int32]) -> tinker.EncodedTextChunk:
+    return tinker.EncodedTextChunk.model_construct(tokens=tokens, type="encoded_text")
+
+
+def _chunks(tokens: NDArray[np.int32], media: list[Media] | None) -> list[Any]:
     """The text and the images of an example's inputs, in order; no chunk of text is empty unless it is the only one."""
     if not media:
-        return [tinker.EncodedTextChunk.model_construct(tokens=tokens)]
+        return [_text(tokens)]
     chunks: list[Any] = []
     at = 0
     for span in sorted(media, key=lambda span: span.start):
         if span.start > at:
-            chunks.append(tinker.EncodedTextChunk.model_construct(tokens=tokens[at : span.start]))
+            chunks.append(_text(tokens[at : span.start]))
         image = read_image(span.key)
         chunks.append(tinker.types.ImageChunk(data=image.data, format=image.format, expected_tokens=span.length))
         at = span.start + span.length
     if at < len(tokens):
-        chunks.append(tinker.EncodedTextChunk.model_construct(tokens=tokens[at:]))
+        chunks.append(_text(tokens[at:]))
     return chunks
 
 

@@ -8,8 +8,8 @@ spell, since `tokenizers` numbers added tokens anew on loading.
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from itertools import chain
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from kernel.atoms import Kind
 from kernel.errors import InputError, expected
 from kernel.parse import Segment
 from kernel.pieces import Renderer
-from kernel.script import Ragged
+from kernel.script import Ragged, repeated
+from shell.encoder import Choice, Relay
 from shell.hub import unreachable
 
 FLAG = "--tokenizer"
 SAMPLE = Path(__file__).parent / "sample" / "tokenizer.json"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 class Tokenizer:
@@ -34,11 +39,28 @@ class Tokenizer:
     Attributes:
         name: where it came from.
         controls: control token -> id, as the file has them.
+        literal: the tokenizer.json that text is encoded with: the same without control tokens.
         n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
     """
 
-    def __init__(self, json: bytes, name: str = "tokenizer.json") -> None:
-        """Raises InputError when `json` is not a tokenizer whose ids stay what the file says."""
+    def __init__(
+        self,
+        json: bytes,
+        name: str = "tokenizer.json",
+        encoder: Choice = "auto",
+        say: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        """Reads a tokenizer.json.
+
+        Args:
+            json: its bytes.
+            name: where they came from.
+            encoder: what encodes text, see `shell.encoder`; the ids are the same.
+            say: shows a line.
+
+        Raises:
+            InputError: `json` is not a tokenizer whose ids stay what the file says.
+        """
         from tokenizers import Tokenizer as Backend
 
         try:
@@ -46,7 +68,8 @@ class Tokenizer:
             vocabulary = _vocabulary(spec)
             added: list[dict[str, Any]] = spec.get("added_tokens") or []
             self.controls = {token["content"]: int(token["id"]) for token in added if not _is_plain(token)}
-            self._literal = Backend.from_str(msgspec.json.encode(_literal(spec)).decode())
+            self.literal = msgspec.json.encode(_literal(spec))
+            self._literal = Backend.from_str(self.literal.decode())
         except KeyError as error:
             raise expected("a tokenizer.json", f"JSON without {error}", at=name) from None
         except (msgspec.DecodeError, TypeError, ValueError, AttributeError) as error:
@@ -56,8 +79,14 @@ class Tokenizer:
         self.name, self.json = name, json
         self._forbidden = [_placeholder(token) for token in added] if any(map(_is_plain, added)) else []
         _check_ids(self._literal, vocabulary, name)
+        self._encoder = Relay(self.literal, self._literal, encoder, say)
         self.n_bytes = _byte_lengths(spec, vocabulary, added)
         self._names = {number: name for name, number in self.controls.items()}
+
+    @property
+    def encoder(self) -> str:
+        """The library that encodes what comes next."""
+        return self._encoder.name
 
     def encode(self, texts: Sequence[str]) -> Ragged:
         """Ids of every text, encoded literally, in one call.
@@ -68,10 +97,12 @@ class Tokenizer:
         for mark in self._forbidden:
             if any(mark in text for text in texts):
                 raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
-        ids = [encoding.ids for encoding in self._literal.encode_batch_fast(list(texts), add_special_tokens=False)]
-        offsets = np.zeros(len(ids) + 1, np.int64)
-        np.cumsum([len(one) for one in ids], out=offsets[1:])
-        return Ragged(np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1])), offsets)
+        distinct = dict.fromkeys(texts)  # turns that stand in several examples, system prompts that stand in many
+        if len(distinct) == len(texts):
+            return self._encoder.encode(texts)
+        numbers = dict(zip(distinct, range(len(distinct)), strict=True))
+        which = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
+        return repeated(self._encoder.encode(list(distinct)), which)
 
     def encode_statics(self, statics: Iterable[tuple[Kind, str]]) -> Ragged:
         """Ids of static runs: a control token's own id, template text encoded."""
@@ -123,8 +154,13 @@ class Tokenizer:
         return list(renderer.stops)
 
 
-def open_tokenizer(spec: str, revision: str | None = None) -> Tokenizer:
+def open_tokenizer(spec: str, revision: str | None = None, encoder: Choice = "auto") -> Tokenizer:
     """The tokenizer of that name: "sample" (in the box), a path to a tokenizer.json or its folder, or a repository.
+
+    Args:
+        spec: the name.
+        revision: of the repository.
+        encoder: what encodes text, see `shell.encoder`.
 
     Raises:
         InputError: in one sentence, when there is no such file, it is no tokenizer, or the hub cannot be reached.
@@ -132,7 +168,7 @@ def open_tokenizer(spec: str, revision: str | None = None) -> Tokenizer:
     Touches: the file; for a repository, the network and the hub's cache through `huggingface_hub`.
     """
     if spec == "sample":
-        return Tokenizer(SAMPLE.read_bytes(), "sample")
+        return Tokenizer(SAMPLE.read_bytes(), "sample", encoder)
     if spec.startswith("tml:"):
         raise expected(
             "a tokenizer.json by its path (this model's tokenizer comes with the tml-renderers package alone)",
@@ -143,11 +179,11 @@ def open_tokenizer(spec: str, revision: str | None = None) -> Tokenizer:
     if path.is_dir():
         path = path / "tokenizer.json"
     if path.is_file():
-        return Tokenizer(_read(path), spec)
+        return Tokenizer(_read(path), spec, encoder)
     if spec.endswith(".json") or spec.startswith((".", "/", "~")) or spec.count("/") != 1:
         what = "a tokenizer: a path to a tokenizer.json, or a repository's name"
         raise expected(what, f"{spec!r} (no file {path})", at=FLAG)
-    return Tokenizer(_read(_download(spec, revision)), spec)
+    return Tokenizer(_read(_download(spec, revision)), spec, encoder)
 
 
 def _read(path: Path) -> bytes:

@@ -131,3 +131,38 @@ def test_splitting_can_be_switched_off() -> None:
     for renderer in RENDERERS.values():
         script = Compositor(renderer, split_turns=False).compose([PLAIN], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
         assert len(script.rows) == 1
+
+
+@pytest.mark.parametrize("split", [True, False])
+@ALL
+def test_what_is_remembered_of_a_pattern_changes_nothing(renderer: Renderer, split: bool) -> None:
+    remembers = Compositor(renderer, split)
+
+    @settings(max_examples=15)
+    @given(st.lists(fits(renderer), min_size=1, max_size=4), st.sampled_from(TrainOnWhat))
+    def law(talks: list[Conversation], mode: TrainOnWhat) -> None:
+        talks = [tuple(m._replace(trainable=True) for m in t) if mode is TrainOnWhat.CUSTOMIZED else t for t in talks]
+        forgets = Compositor(renderer, split)
+        forgets._remembers = False
+        forgets._book = remembers._book  # the same numbers for the same static runs
+        assert composed(remembers, talks, mode) == composed(forgets, talks, mode)
+        assert composed(remembers, talks, mode) == composed(forgets, talks, mode)
+
+    law()
+
+
+def composed(compositor: Compositor, talks: list[Conversation], mode: TrainOnWhat) -> object:
+    try:
+        script = compositor.compose(talks, mode, [f"row {i}" for i in range(len(talks))])
+    except InputError as error:
+        return str(error)
+    arrays = (script.ops, script.weights, script.offsets, script.rows, *script.heads)
+    return script.texts, script.images, [array.tolist() for array in arrays]
+
+
+def test_patterns_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernel.compositor.MOST_OUTLINES", 3)
+    compositor = Compositor(ROLE_COLON)
+    for n in range(1, 9):
+        compositor.compose([(Message("user", "a"), Message("assistant", "b")) * n], TrainOnWhat.ALL_MESSAGES)
+    assert len(compositor._outlines) <= 3

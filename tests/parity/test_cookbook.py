@@ -19,7 +19,7 @@ from kernel.script import assemble
 from shell.tokenizer import open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, with_trainable
-from tests.parity.tokenizers import prepared
+from tests.parity.tokenizers import fast_encoder, prepared
 
 FAMILIES = {  # renderer: tokenizer, reasons, calls tools
     "role_colon": ("qwen3.json", False, False),
@@ -103,13 +103,15 @@ def speaking(message: dict[str, object]) -> dict[str, object]:
     return {**message, "content": content}
 
 
-def ours(compositor: Compositor, tokenizer, question: dict[str, object]) -> dict[str, object]:
+def ours(compositor: Compositor, tokenizer, question: dict[str, object], encoder=None) -> dict[str, object]:
     talk = read_conversation({"messages": question["messages"]})
     if question["mode"] == "prompt":
         script = compositor.prompts([talk])
     else:
         script = compositor.compose([talk], TrainOnWhat(question["mode"]))
-    examples = assemble(script, tokenizer.encode_statics(compositor.statics), tokenizer.encode(script.texts))
+    examples = assemble(
+        script, tokenizer.encode_statics(compositor.statics), (encoder or tokenizer).encode(script.texts)
+    )
     weights = [] if question["mode"] == "prompt" else examples.weights.tolist()
     return {"tokens": examples.tokens.tolist(), "weights": weights}
 
@@ -128,6 +130,7 @@ def test_tokens_and_weights_are_the_cookbooks(renderer: str, tmp_path: Path) -> 
     asked = questions(renderer, reasoning, tools)
     answers = ask(path, asked)
     compositor, tokenizer = Compositor(RENDERERS[renderer], split_turns=False), open_tokenizer(path)
+    fast = fast_encoder(tokenizer)
     refused = 0
     for question, answer in zip(asked, answers, strict=True):
         if "error" in answer:
@@ -136,6 +139,7 @@ def test_tokens_and_weights_are_the_cookbooks(renderer: str, tmp_path: Path) -> 
             refused += 1
             continue
         got = ours(compositor, tokenizer, question)
+        assert ours(compositor, tokenizer, question, fast) == got, question
         if renderer == "role_colon":
             answer = without_placeholder(answer, tokenizer.encode(["<UNUSED>"]).ids.tolist())
         assert got["tokens"] == answer["tokens"], (

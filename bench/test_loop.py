@@ -1,0 +1,120 @@
+"""What the training loop itself costs a step, with a service that answers at once; and a command to its first line."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import Future
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.contest import Contest, race, task
+from bench.document import ROOT
+from bench.test_arrays import batch
+from kernel.datum import Datums
+from kernel.metrics import add_up
+from kernel.plan import Plan
+from shell.client import Adam, Logprobs
+from shell.interrupt import Stop
+from shell.job import Job, Progress
+from shell.maker import Made
+from shell.service import datums_to_tinker
+from shell.train import train
+from tests.shell.recording import FakeDataset, Quiet
+
+N_ROUNDS, N_STEPS, N_ROWS = 7, 50, 128
+
+
+class AtOnce:
+    """A service that has answered before it is asked."""
+
+    def __init__(self, logprobs: Logprobs) -> None:
+        self._logprobs = logprobs
+
+    def forward_backward(self, _: Datums) -> "Future[Logprobs]":
+        return _done(self._logprobs)
+
+    forward = forward_backward
+
+    def optim_step(self, _: Adam) -> "Future[Mapping[str, float]]":
+        return _done({})
+
+    def save_state(self, name: str, _: int | None) -> "Future[str]":
+        return _done(f"tinker://{name}")
+
+    save_sampler = save_state
+
+    def check(self) -> None:
+        return None
+
+
+def _done(value: Any) -> "Future[Any]":
+    done: Future[Any] = Future()
+    done.set_result(value)
+    return done
+
+
+class Ready(FakeDataset):
+    """A dataset whose every batch is there."""
+
+    def __init__(self, datums: Datums) -> None:
+        super().__init__(N_STEPS)
+        self._made = Made(datums, N_ROWS)
+
+    def make_batch(self, _: int) -> Made:
+        return self._made
+
+
+def test_loop(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
+    """A step of 128 rows, its lines on disk: the loop beside what of it is the SDK's objects and the metrics."""
+    datums, rng = batch(), np.random.default_rng(1)
+    logprobs, n_bytes = -rng.random(len(datums.inputs), np.float32), rng.integers(0, 9, 250_000).astype(np.int32)
+    folders, root = count(), Path(tempfile.mkdtemp())
+
+    def steps() -> None:
+        folder = root / str(next(folders))
+        folder.mkdir()
+        train(job(folder, datums, AtOnce(logprobs), n_bytes), Progress(0), Stop())
+
+    scored = logprobs, datums.targets, datums.weights
+    size = N_STEPS * N_ROWS, N_STEPS * len(datums.inputs)
+    ours = task("the loop", steps, *size)
+    others = [
+        task("metrics of its steps", lambda: add_up(*scored, n_bytes), N_ROWS, times=N_STEPS),
+        task("tinker.Datum of its steps", lambda: datums_to_tinker(datums), N_ROWS, times=N_STEPS),
+    ]
+    contest = Contest(f"the loop, {N_STEPS} steps of {N_ROWS} rows", ours.name, rows="rows")
+    contests.append(race(benchmark, contest, ours, others, N_ROUNDS))
+
+
+def job(folder: Path, datums: Datums, client: Any, n_bytes: Any) -> Job:
+    return Job(
+        plan=Plan(N_STEPS),
+        submit_ahead=1,
+        dataset=Ready(datums),
+        held_out={},
+        n_bytes=n_bytes,
+        adam=lambda _: Adam(1e-4, 0.9, 0.95, 1e-8, 0.0, 0.0),
+        ttl_seconds=None,
+        fingerprint={},
+        client=client,
+        folder=folder,
+        screen=Quiet(),
+        clock=perf_counter,
+    )
+
+
+def test_start(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
+    """`--help`, beside a Python that does nothing."""
+
+    def started(*command: str) -> None:
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+
+    ours = task("sl_basic.py --help", lambda: started("recipes/sl_basic.py", "--help"), 1)
+    others = [task("python -c pass", lambda: started("-c", "pass"), 1)]
+    contests.append(race(benchmark, Contest("start", ours.name, rows="starts"), ours, others, N_ROUNDS))
