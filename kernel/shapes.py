@@ -1,13 +1,14 @@
 """The shapes that rows of chat data come in, each a function from a row to the same row with messages.
 
-    messages            {"messages": [{"role": ..., "content": ...}]}                            (OpenAI, TRL)
+    messages            {"messages": [{"role": ..., "content": ...}], "system": ...}             (OpenAI, TRL, Anthropic)
     sharegpt            {"conversations": [{"from": "human", "value": ...}], "system": ...}
     alpaca              {"instruction": ..., "input": ..., "output": ..., "system": ..., "history": [[..., ...]]}
     prompt_completion   {"prompt": ..., "completion": ...}, texts or lists of messages            (TRL, OpenAI)
     text                {"text": ...}: no turns, one message of the role "text"
 
 A row is recognised by its keys, on its own, so one file may hold several shapes. Nothing is guessed: a row that fits no
-shape, or two, is an error that names the flag which decides. Keys that are no part of a shape are kept. An instruction
+shape, or two, is an error that names the flag which decides. Keys that are no part of a shape are kept. A row's own
+`system` is the system's message that opens the conversation. An instruction
 and its input are joined by a newline, as LLaMA-Factory and Axolotl do. Of a prompt that is a list of messages, the
 assistant's are trained like any others; `--train-on-what last_assistant_turn` trains the completion alone.
 """
@@ -122,6 +123,9 @@ def _messages(row: Row, at: str, column: str) -> Row:
     messages = row[column]
     if type(messages) is list and messages and type(messages[0]) is dict and "from" in messages[0]:
         return _sharegpt(row, at, column)
+    if row.get("system") and type(messages) is list and messages and isinstance(messages[0], Mapping):
+        origins = [Origin(f"$.{column}[{i}]") for i in range(len(messages))]
+        return _opened(row, messages, origins, (), at, column)
     return row
 
 

@@ -35,6 +35,8 @@ class Admission:
 
     def keeps(self, column: str, columns: Sequence[str]) -> bool:
         """Whether rows of a table with these columns have in this one what they will have once they are let in."""
+        if "system" in columns:
+            return False
         if self.shape == "auto" and self.column == COLUMN:
             return column == COLUMN and fitting(set(columns)) == ["messages"]
         return self.shape in ("auto", "messages") and column == self.column

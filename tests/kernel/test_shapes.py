@@ -55,6 +55,8 @@ def test_a_row_of_messages_is_passed_on_as_it_is():
         {"conversations": [{"from": "system", "value": "S"}, *TALK], "system": "S"},
         {"instruction": "Q", "output": "A", "system": "S"},
         {"prompt": "Q", "completion": "A", "system": "S"},
+        {"messages": CHAT, "system": "S"},
+        {"messages": [SYSTEM, *CHAT], "system": "S"},
     ],
 )
 def test_a_system_prompt_beside_the_turns_opens_them(row):

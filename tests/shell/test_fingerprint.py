@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -156,3 +158,12 @@ def test_a_template_shows_by_its_text_and_by_what_it_is_given(tmp_path):
     assert {name for name in before if before[name] != loud[name]} == {"renderer"}
     (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("Loud", "Lour"))
     assert of(**of_template)["renderer"] != before["renderer"]
+
+
+def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
+    names = "import sys, shell.builder, shell.template.chat_template; print(*(m for m in sys.modules if 'shell.' in m))"
+    done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
+    used = {name.replace(".", "/") for name in done.stdout.split() if name.startswith("shell.")}
+    covered = {path.removesuffix(".py") for path in module._CODE}
+    alone = {name for name in used if not {name, name.rpartition("/")[0]} & covered}
+    assert alone == {"shell/builder"}  # it calls the others, and decides no token
