@@ -1,6 +1,6 @@
 """The shapes that rows of chat data come in, each a function from a row to the same row with messages.
 
-    messages            {"messages": [{"role": ..., "content": ...}], "system": ...}             (OpenAI, TRL, Anthropic)
+    messages            {"messages": [{"role": ..., "content": ...}], "system": ...}              (OpenAI, Anthropic)
     sharegpt            {"conversations": [{"from": "human", "value": ...}], "system": ...}
     alpaca              {"instruction": ..., "input": ..., "output": ..., "system": ..., "history": [[..., ...]]}
     prompt_completion   {"prompt": ..., "completion": ...}, texts or lists of messages            (TRL, OpenAI)
