@@ -40,6 +40,8 @@ def open_data(spec: DatasetSpec) -> Source:
     Touches: files; for data of the Hub the network and the cache of `datasets`.
     """
     shares = read_shares(spec.dataset)
+    if spec.mix_stopping is not None and len(shares) == 1:
+        raise expected("several sources to mix", f"one, {shares[0]}", at="--mix-stopping")
     if len(shares) == 1 and str(shares[0]) == shares[0].dataset:
         return open_source(msgspec.structs.replace(spec, dataset=shares[0].dataset))
     if spec.streaming:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from kernel.batch import n_steps
+from kernel.errors import expected
 from kernel.ledger import Entry
 from kernel.plan import Plan
 from kernel.schedule import Schedule, schedule
@@ -90,6 +91,7 @@ def open_parts(config: Config) -> Parts:
         max_bad_rows=config.max_bad_rows,
     )
     data = builder(renderer, tokenizer)
+    _check_cadences(config)
     sets, rare_sets = _open_sets(config, spec, data)
     samples = _open_samples(config, renderer, tokenizer)
     sample_every = config.eval_every if config.sample_every is None else config.sample_every
@@ -118,6 +120,18 @@ def open_parts(config: Config) -> Parts:
         samples,
     )
     return parts._replace(plan=parts.plan._replace(eval_every=config.eval_every if parts.held_out else 0))
+
+
+def _check_cadences(config: Config) -> None:
+    """Refuses what would be evaluated or sampled never."""
+    if config.eval_dataset and not config.eval_every:
+        raise expected("--eval-every of at least 1 step", "0", at="--eval-dataset")
+    if config.infrequent_eval_dataset and not config.infrequent_eval_every:
+        raise expected("--infrequent-eval-every of at least 1 step", "0", at="--infrequent-eval-dataset")
+    if config.sample_prompts and config.sample_every is None and not config.eval_every:
+        raise expected("--sample-every, as nothing is evaluated", "none", at="--sample-prompts")
+    if config.sample_every and not config.sample_prompts:
+        raise expected("--sample-prompts to sample", "none", at="--sample-every")
 
 
 def _open_sets(config: Config, spec: DatasetSpec, data: Opened) -> tuple[tuple[EvalSet, ...], tuple[EvalSet, ...]]:

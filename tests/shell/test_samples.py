@@ -60,3 +60,36 @@ def test_a_sample_says_how_it_ended_and_what_message_it_is(whole):
         assert (line["termination"] == "stop_sequence") == line["text"].endswith("<|im_end|>")
         assert line["message"]["role"] == "assistant"
         assert line["num_tokens"] <= 12
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--eval-dataset", "x=sample", "--eval-every", "0"), "expected --eval-every of at least 1 step, got 0"),
+        (("--infrequent-eval-dataset", "x=sample", "--infrequent-eval-every", "0"), "of at least 1 step, got 0"),
+        (
+            ("--sample-prompts", "Are you there?", "--eval-every", "0"),
+            "expected --sample-every, as nothing is evaluated",
+        ),
+        (("--sample-every", "3"), "expected --sample-prompts to sample, got none"),
+        (("--eval-dataset", "x=sample", "--infrequent-eval-dataset", "x=sample"), "got 'x' - at --infrequent-eval-dat"),
+    ],
+)
+def test_what_would_never_be_evaluated_or_sampled_is_refused(data, tmp_path, capsys, flags, sentence):
+    assert main(run, ["--log-path", str(tmp_path / "run"), "--dataset", str(data), "--batch-size", "4", *flags]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_sets_are_evaluated_by_their_cadences_and_at_the_end(data, tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = ("--batch-size", "4", "--max-length", "32", "--max-steps", "5", "--eval-every", "2", "--save-every", "0",
+             "--eval-dataset", "often=sample", "--infrequent-eval-dataset", f"rare=sample,also={data}",
+             "--infrequent-eval-every", "3", "--test-size", "4")  # fmt: skip
+    assert main(run, ["--log-path", str(folder), "--dataset", str(data), *flags]) == 0
+    rows = read_metrics(folder)
+    for name, steps in {"test": [0, 2, 4, 5], "often": [0, 2, 4, 5], "rare": [0, 3, 5], "also": [0, 3, 5]}.items():
+        assert [row["step"] for row in rows if f"{name}/nll" in row] == steps
+    assert rows[0]["often/nll"] == rows[0]["rare/nll"]
+    assert rows[0]["also/nll"] == pytest.approx(rows[0]["test/nll"]), "what is left of the data is its holdout"
+    assert "also: 4 rows (without 20 that training also has)" in capsys.readouterr().out
