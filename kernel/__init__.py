@@ -60,6 +60,7 @@ _HOMES = {
     "ledger": ("Entry", "Outcome", "totals"),
     "parse": ("BadCall", "ParseTermination", "Parsed", "Segment"),
     "order": ("hf_permutation", "holdout_rows", "places_of", "rows_at"),
+    "mixture": ("Mixture", "mix"),
     "batch": ("n_batches", "n_steps", "places"),
     "datum": ("Datums", "Media", "build_datums", "n_kept"),
     "schedule": ("constant", "cosine", "join", "linear", "schedule", "warmup"),
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from kernel.example import TrainOnWhat, weigh
     from kernel.ledger import Entry, Outcome, totals
     from kernel.metrics import Sums, add_up
+    from kernel.mixture import Mixture, mix
     from kernel.order import hf_permutation, holdout_rows, places_of, rows_at
     from kernel.parse import BadCall, Parsed, ParseTermination, Segment
     from kernel.pieces import Calls, Content, Data, Fact, Given, Reasoning, Refuse, Renderer, Said, Text, Tools

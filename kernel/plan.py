@@ -21,6 +21,8 @@ class Request(Enum):
     """One request to the service; the value is its name in messages."""
 
     EVALUATE = "evaluation"
+    EVALUATE_RARELY = "infrequent evaluation"
+    SAMPLE = "sampling"
     FORWARD_BACKWARD = "forward and backward pass"
     OPTIM_STEP = "optimizer step"
     SAVE_STATE = "save"
@@ -43,6 +45,10 @@ class Plan(NamedTuple):
     save_every_seconds: float = 0
     rolling_save_every: int = 0
     """steps between saves that only serve to resume: short-lived, each superseded by the next of any kind"""
+    rare_eval_every: int = 0
+    """steps between evaluations of the sets that are evaluated less often"""
+    sample_every: int = 0
+    """steps between samples of fixed prompts"""
 
 
 class Moment(NamedTuple):
@@ -92,12 +98,16 @@ def requests(plan: Plan, step: int, moment: Moment = Moment()) -> tuple[Request,
     ['SAVE_STATE']
     >>> [request.name for request in requests(Plan(n_steps=3, eval_every=2, save_every=2), 3)]
     ['EVALUATE', 'SAVE_STATE', 'SAVE_SAMPLER']
+    >>> [request.name for request in requests(Plan(n_steps=9, eval_every=2, rare_eval_every=4, sample_every=2), 4)][:3]
+    ['EVALUATE', 'EVALUATE_RARELY', 'SAMPLE']
     """
     at_end = step == plan.n_steps
     trains = moment.has_loss and not at_end
     saves = at_end or is_save_due(plan, step, moment)
     falls = {
-        Request.EVALUATE: plan.eval_every > 0 and (at_end or step % plan.eval_every == 0),
+        Request.EVALUATE: _falls(plan.eval_every, step, at_end),
+        Request.EVALUATE_RARELY: _falls(plan.rare_eval_every, step, at_end),
+        Request.SAMPLE: _falls(plan.sample_every, step, at_end),
         Request.FORWARD_BACKWARD: trains,
         Request.OPTIM_STEP: trains,
         Request.SAVE_STATE: saves,
@@ -105,6 +115,10 @@ def requests(plan: Plan, step: int, moment: Moment = Moment()) -> tuple[Request,
         Request.SAVE_SAMPLER: at_end,
     }
     return tuple(request for request, due in falls.items() if due)
+
+
+def _falls(every: int, step: int, at_end: bool) -> bool:
+    return every > 0 and (at_end or step % every == 0)
 
 
 def is_save_due(plan: Plan, step: int, moment: Moment) -> bool:

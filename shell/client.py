@@ -1,4 +1,4 @@
-"""What the training loop asks of a service: five requests, each answered later.
+"""What the training loop asks of a service: six requests, each answered later.
 
 The loop, the evaluation and the tests know a service only by this protocol, in the kernel's arrays and plain values.
 `shell.service.TinkerClient` fulfils it over the `tinker` SDK, and a recording stand-in can do so over nothing. A
@@ -6,7 +6,7 @@ request takes its place in the service's queue when its method is called (`save_
 nothing may follow it). Its answer is a standard future, whose error, if it has one, is a `ServiceFault`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import count
 from typing import NamedTuple, Protocol, TypeVar
@@ -51,6 +51,16 @@ class Adam(NamedTuple):
     grad_clip_norm: float
 
 
+class Drawing(NamedTuple):
+    """How prompts are answered."""
+
+    max_tokens: int
+    stop: list[int] | list[str]
+    """what ends an answer: ids, or texts"""
+    temperature: float = 0.0
+    seed: int = 0
+
+
 class Client(Protocol):
     """One model in training on a service. Requests run in the order in which these methods are called."""
 
@@ -72,6 +82,10 @@ class Client(Protocol):
 
     def save_sampler(self, name: str, ttl_seconds: int | None) -> Future[str]:
         """Asks for the weights to be exported for sampling; answers with their path."""
+        ...
+
+    def sample(self, prompts: Sequence[NDArray[np.int32]], drawing: Drawing) -> Future[list[list[int]]]:
+        """Asks for an answer to each prompt by the weights as they will be when the request's turn comes."""
         ...
 
     def check(self) -> Signs | None:

@@ -134,6 +134,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grad_clip_norm: Annotated[Amount, doc("longest gradient; 0: any length")] = 0.0
 
     eval_every: Annotated[Count, doc("steps between evaluations, the end one more; 0: none")] = 8
+    eval_dataset: Annotated[Text | None, doc("more sets to evaluate: NAME=DATA,NAME=DATA", "SETS")] = None
+    infrequent_eval_every: Annotated[Count, doc("steps between rarer evaluations, the end one more")] = 100
+    infrequent_eval_dataset: Annotated[Text | None, doc("sets to evaluate then: NAME=DATA,NAME=DATA", "SETS")] = None
+    sample_prompts: Annotated[Text | None, doc("FILE.jsonl, a text file of lines, or one prompt", "PROMPTS")] = None
+    sample_every: Annotated[Count | None, doc("steps between samples; by default each evaluation")] = None
+    sample_max_tokens: Annotated[Size, doc("longest sample")] = 64
+    sample_temperature: Annotated[Amount, doc("of samples; 0: the likeliest")] = 0.0
     save_every: Annotated[Count, doc("steps between checkpoints; 0: only the last")] = 20
     save_every_tokens: Annotated[Count, doc("trained tokens between checkpoints; 0: as the others say")] = 0
     save_every_seconds: Annotated[Count, doc("seconds between checkpoints; 0: as the others say")] = 0

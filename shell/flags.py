@@ -26,6 +26,7 @@ COOKBOOK_NAMES = {
     "file_path": "dataset",
     "model_name_for_tokenizer": "tokenizer",
     "shuffle_seed": "seed",
+    "stopping_strategy": "mix_stopping",
 }
 COOKBOOK_PLACES = ("dataset_builder.common_config.", "dataset_builder.", "...")
 

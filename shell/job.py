@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from kernel.plan import Plan
 from shell.batches import Dataset
 from shell.client import Adam, Client, T, answer
 from shell.evaluate import HeldOut
+from shell.samples import Samples
 from shell.screen import Screen
 
 
@@ -25,6 +26,9 @@ class Job:
     """steps queued beyond the one that is awaited"""
     dataset: Dataset
     held_out: HeldOut
+    rare: HeldOut = field(default_factory=dict)
+    """sets that are evaluated less often"""
+    samples: Samples | None = None
     n_bytes: NDArray[np.int32]
     """int32[V], the UTF-8 length of each id's own bytes"""
     adam: Callable[[int], Adam]

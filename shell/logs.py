@@ -22,7 +22,7 @@ from kernel.errors import InputError
 from kernel.plan import is_kept
 from shell.files import append_line, keep_lines, read_lines, replace, writing
 
-CONFIG, METRICS, LOG = "config.json", "metrics.jsonl", "logs.log"
+CONFIG, METRICS, SAMPLES, LOG = "config.json", "metrics.jsonl", "samples.jsonl", "logs.log"
 MARKER = "tinsmith"
 _STEP_LINE = re.compile(rb"^\S+ \S+ step (\d+)/")
 
@@ -88,13 +88,14 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def rewind(folder: Path, cursor: int) -> None:
     """Takes back what was written about steps at and past a cursor, and any half-written line.
 
-    Touches: `metrics.jsonl` and `logs.log` in the folder.
+    Touches: `metrics.jsonl`, `samples.jsonl` and `logs.log` in the folder.
 
     Raises:
-        InputError: the disk refuses, or a line of `metrics.jsonl` has no step.
+        InputError: the disk refuses, or a line of the first two has no step.
     """
-    read_lines(folder / METRICS, _Step)
-    keep_lines(folder / METRICS, lambda line: is_kept(msgspec.json.decode(line, type=_Step).step, cursor))
+    for name in (METRICS, SAMPLES):
+        read_lines(folder / name, _Step)
+        keep_lines(folder / name, lambda line: is_kept(msgspec.json.decode(line, type=_Step).step, cursor))
     keep_lines(folder / LOG, lambda line: not (said := _STEP_LINE.match(line)) or is_kept(int(said[1]) - 1, cursor))
 
 

@@ -40,13 +40,15 @@ def open_data(spec: DatasetSpec) -> Source:
     Touches: files; for data of the Hub the network and the cache of `datasets`.
     """
     shares = read_shares(spec.dataset)
+    if spec.mix_stopping is not None and len(shares) == 1:
+        raise expected("several sources to mix", f"one, {shares[0]}", at="--mix-stopping")
     if len(shares) == 1 and str(shares[0]) == shares[0].dataset:
         return open_source(msgspec.structs.replace(spec, dataset=shares[0].dataset))
     if spec.streaming:
         raise expected("one source to stream", f"a mixture of {len(shares)}", at="--streaming")
     labels = names(shares)
     sources = [open_source(_spec_of(share, spec, shares)) for share in shares]
-    own = [_own(source) for source in sources]
+    own = [own_rows(source) for source in sources]
     mixture = _mixture(shares, [len(one.train) for one in own], spec)
     rows = MixedRows([one.train.rows for one in own], labels)
     train = Dataset(rows, _indices(rows, [one.train for one in own], *mixture.train))
@@ -116,7 +118,8 @@ def _spec_of(share: Share, spec: DatasetSpec, shares: Sequence[Share]) -> Datase
     return msgspec.structs.replace(own, dataset_config=None, dataset_split="train")
 
 
-def _own(source: Source) -> Own:
+def own_rows(source: Source) -> Own:
+    """One source's rows in their own order: those to train on, and those it holds out."""
     assert isinstance(source.train, Dataset)
     train = Dataset(source.train.rows, np.sort(source.train.indices))
     tests = [test for test in (source.test, source.duplicates) if test]

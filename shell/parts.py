@@ -3,16 +3,22 @@
 from typing import NamedTuple
 
 from kernel.batch import n_steps
+from kernel.errors import expected
+from kernel.ledger import Entry
 from kernel.plan import Plan
 from kernel.schedule import Schedule, schedule
 from kernel.truncation import Truncation
 from shell.builder import ChatDatasetBuilder, Opened
-from shell.client import Adam
+from shell.client import Adam, Drawing
 from shell.config import Config
-from shell.formats import check_name, open_format, read_variables
+from shell.evalsets import EvalSet, check_names, open_sets, read_names
+from shell.evaluate import HeldOut
+from shell.formats import Format, check_name, open_format, read_variables
 from shell.models import learning_rate_advice, names_for, require
+from shell.prompts import open_prompts, stops_of
+from shell.samples import Samples
 from shell.sources import DatasetSpec
-from shell.tokenizer import open_tokenizer
+from shell.tokenizer import Tokenizer, open_tokenizer
 
 
 class Parts(NamedTuple):
@@ -23,6 +29,22 @@ class Parts(NamedTuple):
     plan: Plan
     learning_rate: float
     schedule: Schedule
+    sets: tuple[EvalSet, ...] = ()
+    """named sets, beside the holdout"""
+    rare_sets: tuple[EvalSet, ...] = ()
+    samples: Samples | None = None
+
+    @property
+    def held_out(self) -> HeldOut:
+        """What is evaluated each time: the holdout, where something of it can be, and the named sets."""
+        test = self.data.test
+        own = {} if test is None or not test.weights.any() else {"test": test}
+        return own | {one.name: one.datums for one in self.sets}
+
+    @property
+    def outside(self) -> tuple[Entry, ...]:
+        """The rows that belong to no epoch."""
+        return (*self.data.outside, *(entry for one in (*self.sets, *self.rare_sets) for entry in one.entries))
 
 
 def open_parts(config: Config) -> Parts:
@@ -40,21 +62,22 @@ def open_parts(config: Config) -> Parts:
     tokenizer = open_tokenizer(names.tokenizer, names.revision, config.encoder)
     variables = read_variables(config.template_variables)
     renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
+    spec = DatasetSpec(
+        dataset=config.dataset,
+        dataset_config=config.dataset_config,
+        dataset_split=config.dataset_split,
+        dataset_column=config.dataset_column,
+        dataset_format=config.dataset_format,
+        max_bad_rows=config.max_bad_rows,
+        test_size=config.test_size,
+        seed=config.seed,
+        streaming=config.streaming,
+        shuffle_buffer=config.shuffle_buffer,
+        streaming_length=config.streaming_length,
+        mix_stopping=config.mix_stopping,
+    )
     builder = ChatDatasetBuilder(
-        spec=DatasetSpec(
-            dataset=config.dataset,
-            dataset_config=config.dataset_config,
-            dataset_split=config.dataset_split,
-            dataset_column=config.dataset_column,
-            dataset_format=config.dataset_format,
-            max_bad_rows=config.max_bad_rows,
-            test_size=config.test_size,
-            seed=config.seed,
-            streaming=config.streaming,
-            shuffle_buffer=config.shuffle_buffer,
-            streaming_length=config.streaming_length,
-            mix_stopping=config.mix_stopping,
-        ),
+        spec=spec,
         batch_size=config.batch_size,
         max_length=config.max_length,
         train_on_what=config.train_on_what,
@@ -68,27 +91,68 @@ def open_parts(config: Config) -> Parts:
         max_bad_rows=config.max_bad_rows,
     )
     data = builder(renderer, tokenizer)
-    has_test = data.test is not None and bool(data.test.weights.any())
+    _check_cadences(config)
+    sets, rare_sets = _open_sets(config, spec, data)
+    samples = _open_samples(config, renderer, tokenizer)
+    sample_every = config.eval_every if config.sample_every is None else config.sample_every
     total = n_steps(len(data.train), config.num_epochs, config.max_steps)
     rate = (
         learning_rate_advice(require(config.model_name)).rate
         if config.learning_rate == "auto"
         else config.learning_rate
     )
-    return Parts(
+    parts = Parts(
         renderer.name,
         data,
         Plan(
             n_steps=total,
-            eval_every=config.eval_every if has_test else 0,
             save_every=config.save_every,
             save_every_tokens=config.save_every_tokens,
             save_every_seconds=config.save_every_seconds,
             rolling_save_every=config.rolling_save_every,
+            rare_eval_every=config.infrequent_eval_every if rare_sets else 0,
+            sample_every=sample_every if samples else 0,
         ),
         rate,
         schedule(config.lr_schedule, total, config.warmup_steps, config.min_learning_rate / rate),
+        sets,
+        rare_sets,
+        samples,
     )
+    return parts._replace(plan=parts.plan._replace(eval_every=config.eval_every if parts.held_out else 0))
+
+
+def _check_cadences(config: Config) -> None:
+    """Refuses what would be evaluated or sampled never."""
+    if config.eval_dataset and not config.eval_every:
+        raise expected("--eval-every of at least 1 step", "0", at="--eval-dataset")
+    if config.infrequent_eval_dataset and not config.infrequent_eval_every:
+        raise expected("--infrequent-eval-every of at least 1 step", "0", at="--infrequent-eval-dataset")
+    if config.sample_prompts and config.sample_every is None and not config.eval_every:
+        raise expected("--sample-every, as nothing is evaluated", "none", at="--sample-prompts")
+    if config.sample_every and not config.sample_prompts:
+        raise expected("--sample-prompts to sample", "none", at="--sample-every")
+
+
+def _open_sets(config: Config, spec: DatasetSpec, data: Opened) -> tuple[tuple[EvalSet, ...], tuple[EvalSet, ...]]:
+    """The sets to evaluate often, and those to evaluate less often."""
+    often, rarely = "--eval-dataset", "--infrequent-eval-dataset"
+    wanted = read_names(config.eval_dataset, often) if config.eval_dataset else {}
+    rare = read_names(config.infrequent_eval_dataset, rarely) if config.infrequent_eval_dataset else {}
+    check_names(list(wanted), list(rare), at=rarely)
+    opened = (open_sets(sets, spec, data.source, data.maker, at) for at, sets in ((often, wanted), (rarely, rare)))
+    sets, rare_sets = map(tuple, opened)
+    return sets, rare_sets
+
+
+def _open_samples(config: Config, chat_format: Format, tokenizer: Tokenizer) -> Samples | None:
+    if config.sample_prompts is None:
+        return None
+    drawing = Drawing(
+        config.sample_max_tokens, stops_of(chat_format, tokenizer), config.sample_temperature, config.seed
+    )
+    prompts = open_prompts(config.sample_prompts, chat_format, tokenizer, config.dataset_column)
+    return Samples(prompts, drawing, tokenizer, chat_format.parse)
 
 
 def adam_at(config: Config, parts: Parts, step: int) -> Adam:

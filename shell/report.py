@@ -18,6 +18,7 @@ from shell.models import find
 from shell.parts import Parts
 from shell.resume import Resumption
 from shell.rundir import FLAG
+from shell.screen import spoken
 from shell.sources import Source
 
 Row = Mapping[str, Any]
@@ -37,6 +38,7 @@ def opening(config: Config, endpoint: Endpoint, parts: Parts) -> list[str]:
         f"data      {data.source.description}; {data.maker.mode.value} are trained",
         *mixture_lines(data.source),
         *split_line(data.census),
+        *evaluation_lines(parts),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
         f"log       {config.log_path}",
     ]
@@ -153,6 +155,24 @@ def how_to_go_on(folder: Path) -> str:
     return f"{where}; go on with: python {shlex.quote(sys.argv[0])} --config {config} {FLAG} resume"
 
 
+def _losses(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The losses that were measured, and what people call them."""
+    sets = dict.fromkeys(key for row in rows for key in row if key.endswith("/nll"))
+    return [("train_mean_nll", "training"), *((key, spoken(key)) for key in sorted(sets, key="test/nll".__ne__))]
+
+
+def evaluation_lines(parts: Parts) -> list[str]:
+    """Which sets are evaluated how often, and what is sampled."""
+    plan, lines = parts.plan, []
+    for every, sets in ((plan.eval_every, parts.sets), (plan.rare_eval_every, parts.rare_sets)):
+        if sets and every:
+            lines.append(f"{', '.join(map(str, sets))}; every {every} steps and at the end")
+    if parts.samples and plan.sample_every:
+        n = len(parts.samples.prompts)
+        lines.append(f"{n} {'prompt is' if n == 1 else 'prompts are'} sampled every {plan.sample_every} steps")
+    return _headed("evaluates", lines)
+
+
 def learned(rows: Sequence[Row]) -> str:
     """The first and the last loss of a run, in training and held out.
 
@@ -160,7 +180,7 @@ def learned(rows: Sequence[Row]) -> str:
     'training loss 4.0000 -> 3.0000, held-out loss 4.1000 -> 3.3000 nats a token'
     """
     told = []
-    for key, name in (("train_mean_nll", "training"), ("test/nll", "held-out")):
+    for key, name in _losses(rows):
         values = [row[key] for row in rows if row.get(key) is not None]
         told += [f"{name} loss {values[0]:.4f} -> {values[-1]:.4f}"] if values else []
     return ", ".join(told) + " nats a token" if told else "nothing"

@@ -144,7 +144,7 @@ def _train(found: Found) -> int:
             screen.begin_log()
         keep_checkpoints(folder, n_kept)  # first: a record must never stand above the lines it promises
         rewind(folder, begin.n_finished)
-        begin_ledger(folder, parts.data.outside, begin.n_finished)
+        begin_ledger(folder, parts.outside, begin.n_finished)
         write_config(folder, found.document)
         showing = screen.progress(begin.n_finished, n_steps)
         with stop_on_signals() as stop, showing, deleting(connection) as forget:
@@ -179,7 +179,9 @@ def _job(found: Found, client: Client, forget: Callable[[str], object], screen: 
         plan=parts.plan,
         submit_ahead=config.submit_ahead,
         dataset=parts.data.train,
-        held_out={} if parts.data.test is None else {"test": parts.data.test},
+        held_out=parts.held_out,
+        rare={one.name: one.datums for one in parts.rare_sets},
+        samples=parts.samples,
         n_bytes=parts.data.maker.tokenizer.n_bytes,
         adam=partial(adam_at, config, parts),
         ttl_seconds=config.ttl_seconds,

@@ -45,11 +45,21 @@ def step_line(row: Row, n_steps: int, pace: Pace) -> str:
     """
     parts = [f"step {row['step'] + 1}/{n_steps}"]
     parts += [f"loss {row['train_mean_nll']:.4f}"] if "train_mean_nll" in row else ["nothing to train"]
-    parts += [f"held-out {row['test/nll']:.4f}"] if "test/nll" in row else []
+    parts += [f"{spoken(key)} {row[key]:.4f}" for key in row if key.endswith("/nll")]
     if pace.seconds > 0:
         left = (n_steps - row["step"] - 1) * pace.seconds / pace.n_steps
         parts += [f"{pace.n_tokens / pace.seconds:,.0f} tok/s", f"{duration(left)} left"]
     return "  ".join(parts)
+
+
+def spoken(key: str) -> str:
+    """What people call the set of a metric.
+
+    >>> spoken("test/nll"), spoken("code/nll")
+    ('held-out', 'code')
+    """
+    name = key.removesuffix("/nll")
+    return "held-out" if name == "test" else name
 
 
 def duration(seconds: float) -> str:

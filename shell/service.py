@@ -5,7 +5,8 @@ Datums are handed to it as arrays: pydantic's validation of token lists costs ma
 here, once for the whole batch, and the classes built without it.
 """
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import pairwise
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from kernel.datum import Datums, Media
 from kernel.errors import expected
-from shell.client import Adam, Logprobs, ServiceFault, Signs
+from shell.client import Adam, Drawing, Logprobs, ServiceFault, Signs
 from shell.collector import collection_paused
 from shell.images import read_image
 
@@ -103,6 +104,7 @@ class TinkerClient:
         """
         self.training = training
         self.check = check
+        self._secret, self._answered = secret, answered
         self._chained = partial(chained, secret=secret, answered=answered)
 
     def forward(self, datums: Datums) -> "Future[Logprobs]":
@@ -124,6 +126,29 @@ class TinkerClient:
     def save_sampler(self, name: str, ttl_seconds: int | None) -> "Future[str]":
         sent = self.training.save_weights_for_sampler(name, ttl_seconds=ttl_seconds)
         return self._chained(sent, lambda response: response.path)
+
+    def sample(self, prompts: Sequence[NDArray[np.int32]], drawing: Drawing) -> "Future[list[list[int]]]":
+        """As `Client.sample`. Nothing is drained for it, and no checkpoint is kept.
+
+        Of the SDK's two ways to export weights this one takes its place in the queue when it is called; the sampler
+        reads a snapshot, so what follows in the queue does not reach it. The answers are asked for on a thread.
+        """
+        exported = self.training.save_weights_and_get_sampling_client()
+        params = tinker.SamplingParams(**drawing._asdict())
+        answer: Future[list[list[int]]] = Future()
+
+        def draw() -> list[list[int]]:
+            sampler = exported.result()
+            self._answered()
+            sent = [sampler.sample(tinker.ModelInput.from_ints(ids.tolist()), 1, params) for ids in prompts]
+            drawn = []
+            for one in sent:
+                drawn.append([int(i) for i in one.result().sequences[0].tokens])
+                self._answered()
+            return drawn
+
+        threading.Thread(target=settle, args=(answer, draw, self._secret), daemon=True).start()
+        return answer
 
 
 def _logprobs(offsets: np.ndarray[Any, np.dtype[np.int64]], output: tinker.ForwardBackwardOutput) -> Logprobs:

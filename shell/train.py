@@ -22,6 +22,7 @@ from shell.interrupt import Stop
 from shell.job import Job, Progress
 from shell.ledger import append_entries
 from shell.logs import append_metrics
+from shell.samples import append_samples, sample_lines, shown
 from shell.saves import Save, ask_save, record_saves, with_sampler
 
 
@@ -35,6 +36,7 @@ class Flight:
     """of the run, once this step is finished"""
     times: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, Future[Logprobs]] = field(default_factory=dict)
+    samples: Future[list[list[int]]] | None = None
     logprobs: Future[Logprobs] | None = None
     update: Future[Mapping[str, float]] | None = None
     save: Save | None = None
@@ -101,7 +103,12 @@ def _submit(job: Job, step: int, rows: Iterator[Batch], queued: Progress) -> Fli
     for request in requests(job.plan, step, moment):
         match request:
             case Request.EVALUATE:
-                flight.evaluations = evaluate.ask(job.client, job.held_out)
+                flight.evaluations |= evaluate.ask(job.client, job.held_out)
+            case Request.EVALUATE_RARELY:
+                flight.evaluations |= evaluate.ask(job.client, job.rare)
+            case Request.SAMPLE if job.samples:
+                prompts = [prompt.tokens for prompt in job.samples.prompts]
+                flight.samples = job.client.sample(prompts, job.samples.drawing)
             case Request.FORWARD_BACKWARD if batch:
                 flight.logprobs = job.client.forward_backward(batch.datums)
             case Request.OPTIM_STEP:
@@ -136,26 +143,36 @@ def _finish(job: Job, flight: Flight, progress: Progress) -> Progress:
         name: job.answer(logprobs, f"the {Request.EVALUATE.value} ({name}) of {where}")
         for name, logprobs in flight.evaluations.items()
     }
+    drawn = job.answer(flight.samples, f"the {Request.SAMPLE.value} at {where}") if flight.samples else []
     evaluated = job.clock()
     row: dict[str, object] = {
         "step": flight.step,
         "epoch": flight.step // len(job.dataset),
         "progress": flight.step / job.plan.n_steps,
         **(_trained(job, flight, flight.batch) if flight.batch else {}),
-        **evaluate.score(job.held_out if evaluations else {}, evaluations, job.n_bytes),
+        **evaluate.score(_evaluated(job, evaluations), evaluations, job.n_bytes),
         **flight.times,
     }
     now = job.clock()
-    if evaluations:
+    if evaluations or drawn:
         row["time/evals"] = evaluated - began
     row["time/finish_batch"] = now - evaluated
     row["time/step"] = now - progress.time
     append_entries(job.folder, flight.batch.entries if flight.batch else not_reached(job.dataset, job.plan.n_steps))
+    said = sample_lines(job.samples, flight.step, drawn) if job.samples and drawn else []
+    if said:
+        append_samples(job.folder, said)
     if flight.batch or evaluations:
         append_metrics(job.folder, row)
+    for line in said:
+        job.screen.say(f"step {min(flight.step + 1, job.plan.n_steps)}/{job.plan.n_steps}  {shown(line)}")
     if flight.batch:
         job.screen.step(row, job.plan.n_steps)
     return flight.progress._replace(time=now)
+
+
+def _evaluated(job: Job, evaluations: Mapping[str, Logprobs]) -> evaluate.HeldOut:
+    return {name: datums for name, datums in {**job.held_out, **job.rare}.items() if name in evaluations}
 
 
 def _trained(job: Job, flight: Flight, batch: Batch) -> dict[str, object]:

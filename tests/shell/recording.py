@@ -88,6 +88,10 @@ class RecordingClient:
     def save_sampler(self, name: str, ttl_seconds: int | None) -> Future:
         return self._submit("save_sampler", (name, ttl_seconds), lambda: self._keep("sampler", name))
 
+    def sample(self, prompts: Any, drawing: Any) -> Future:  # noqa: ARG002
+        told = len(prompts)
+        return self._submit("sample", told, lambda: [[70 + len(self.state.updates)] * (1 + i) for i in range(told)])
+
     def check(self) -> None: ...
 
     def forget(self, path: str) -> None:

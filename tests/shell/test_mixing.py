@@ -9,6 +9,8 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.ledger import Intake, Outcome
+from shell import sources
+from shell.adapter import Dataset
 from shell.cli import main
 from shell.ledger import read_entries
 from shell.logs import read_metrics
@@ -79,6 +81,20 @@ def test_without_a_test_size_each_source_holds_out_what_it_does_alone(files):
     assert none.test is None
 
 
+def test_what_a_source_holds_out_of_its_own_rows_is_not_drawn(files, monkeypatch):
+    rows = Dataset.from_list([row(f"h {i}") for i in range(9)] + [row("a 3")] * 2, "held")
+    monkeypatch.setitem(sources.NAMED, "held", lambda spec: sources._with_holdout(spec, rows, 6))
+    for seed in range(4):
+        source = opened(files, "held,a.jsonl", seed=seed)
+        trained, held = set(texts(source.train)), texts(source.test)
+        assert not trained & set(held)
+        assert "a 3" not in held
+        assert len(held) + len(source.duplicates) == 6
+        assert set(texts(source.train)) | set(held) == {*(f"h {i}" for i in range(9)), *texts_of("a", 12)}
+    none = opened(files, "held,a.jsonl", test_size=0)
+    assert none.test is None
+
+
 def test_counts_take_so_many_rows_once_each(files):
     source = opened(files, "a.jsonl=7rows,b.jsonl=2rows")
     assert Counter(text[0] for text in texts(source.train)) == {"a": 7, "b": 2}
@@ -107,6 +123,7 @@ def test_rows_that_are_never_drawn_and_those_drawn_again_are_counted(files):
     [
         ("a.jsonl=13rows,b.jsonl", {}, "expected a count of 1 to 12 rows, got 13"),
         ("a.jsonl,missing.jsonl", {}, "expected a JSONL file, got no file of that name"),
+        ("a.jsonl", {"mix_stopping": "first_exhausted"}, "expected several sources to mix, got one, "),
         ("a.jsonl,b.jsonl", {"streaming": True}, "expected one source to stream, got a mixture of 2"),
         ("a.jsonl,b.jsonl", {"dataset_split": "test"}, "expected --dataset hf:REPO with --streaming"),
         ("a.jsonl,b.jsonl", {"test_size": 16}, "expected test_size <= 15 rows, which leaves the sources their own"),

@@ -12,19 +12,25 @@ from hypothesis import strategies as st
 from kernel.errors import InputError
 from kernel.ledger import Entry, Outcome
 from kernel.plan import Plan, start
-from shell import checkpoints, ledger, logs
+from kernel.renderers import find_renderer
+from shell import checkpoints, ledger, logs, samples
 from shell.checkpoints import keep_checkpoints, read_checkpoints
-from shell.client import Adam, ServiceFault
-from shell.files import append_lines
+from shell.client import Adam, Drawing, ServiceFault
+from shell.files import append_lines, read_lines
 from shell.interrupt import Stop
 from shell.job import Job, Progress
 from shell.ledger import begin_ledger, read_entries
 from shell.logs import read_metrics, rewind
+from shell.prompts import Prompt
+from shell.samples import Samples
+from shell.tokenizer import open_tokenizer
 from shell.train import train
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 
 OUTSIDE = (Entry(Outcome.HELD_OUT, "a.jsonl:3"),)
 PLAN = Plan(n_steps=5, eval_every=2, save_every=2)
+PROMPTS = tuple(Prompt(({"role": "user", "content": text},), np.arange(3, dtype=np.int32)) for text in "ab")
+SAMPLES = Samples(PROMPTS, Drawing(4, []), open_tokenizer("sample"), find_renderer("qwen3").parse)
 CADENCES = {
     "none": {},
     "every step": {"save_every": 1},
@@ -54,6 +60,8 @@ def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None, clock=None):
         submit_ahead=submit_ahead,
         dataset=dataset or FakeDataset(2, without_loss=frozenset({(1, 1)})),
         held_out={"test": datums(7)},
+        rare={"code": datums(30)},
+        samples=SAMPLES,
         n_bytes=np.ones(1000, np.int32),
         adam=lambda step: Adam(1.0 - step / plan.n_steps, 0.9, 0.95, 1e-8, 0.0, 0.0),
         ttl_seconds=3600,
@@ -89,7 +97,11 @@ def outcome(folder, client, kept):
     records = [(r.name, r.cursor, r.epoch, r.batch, r.n_sequences, r.n_tokens) for r in read_checkpoints(folder)]
     finished = read_checkpoints(folder)[-1]
     assert kept[finished.state_path] == kept[finished.sampler_path] == client.state
-    return (rows, records[-1], client.state, read_entries(folder)), records
+    return (rows, records[-1], client.state, read_entries(folder), read_samples(folder)), records
+
+
+def read_samples(folder):
+    return read_lines(folder / "samples.jsonl")
 
 
 class Events:
@@ -99,7 +111,8 @@ class Events:
         self.n, self.cut_at = 0, cut_at
         for module in (logs, checkpoints):
             monkeypatch.setattr(module, "append_line", lambda path, value: self.append(path, [value]))
-        monkeypatch.setattr(ledger, "append_lines", self.append)
+        for module in (ledger, samples):
+            monkeypatch.setattr(module, "append_lines", self.append)
 
     def __call__(self, _):
         self.n += 1
@@ -143,6 +156,37 @@ def test_a_run_cut_at_any_event_and_resumed_equals_the_run_uncut(tmp_path, monke
         resumed = outcome(folder, go_on(folder, kept, Events(monkeypatch), **told), kept)
         assert resumed[0] == whole
         assert is_by_the_clock(told) or resumed[1] == records
+
+
+@pytest.mark.parametrize("cadence", ["every step", "rolling"])
+@pytest.mark.parametrize("submit_ahead", [0, 1, 3])
+def test_samples_and_rare_evaluations_of_a_run_cut_anywhere_are_those_of_the_run_uncut(
+    tmp_path, monkeypatch, submit_ahead, cadence
+):
+    monkeypatch.setattr("shell.train.prefetched", lambda items: items)  # no thread
+    told = about(cadence, submit_ahead=submit_ahead)
+    told["plan"] = told["plan"]._replace(rare_eval_every=3, sample_every=2)
+    uncut, kept = Events(monkeypatch), {}
+    whole, _ = outcome(made(tmp_path / "whole"), go_on(tmp_path / "whole", kept, uncut, **told), kept)
+    assert [(line["step"], line["number"]) for line in whole[-1]] == [(s, n) for s in (0, 2, 4) for n in (0, 1)]
+    assert [row["step"] for row in whole[0] if "code/nll" in row] == [0, 3, 4]
+    for cut_at in range(1, uncut.n + 1):
+        folder, kept = made(tmp_path / f"{cut_at}"), {}
+        with pytest.raises(Cut):
+            go_on(folder, kept, Events(monkeypatch, cut_at), **told)
+        assert outcome(folder, go_on(folder, kept, Events(monkeypatch), **told), kept)[0] == whole
+
+
+def test_a_sample_is_of_the_weights_before_the_update_of_its_step(tmp_path):
+    plan = Plan(n_steps=4, eval_every=2, sample_every=2)
+    client = go_on(tmp_path, {}, plan=plan, submit_ahead=3, dataset=FakeDataset())
+    assert [kind for kind, _ in client.calls][:4] == ["forward", "sample", "forward_backward", "optim_step"]
+    letters = [client_text(70 + n_updates) for n_updates in (0, 2, 4)]
+    assert [line["text"] for line in read_samples(tmp_path) if line["number"] == 0] == letters
+
+
+def client_text(number):
+    return SAMPLES.tokenizer.decode([number])
 
 
 @given(st.lists(st.integers(1, 50), max_size=4), st.integers(0, 4), st.sampled_from([*CADENCES]))
