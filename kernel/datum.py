@@ -104,9 +104,7 @@ def build_datums(
         came = f"{kept[b]}" if kept[b] == full else f"{kept[b]} of {full} after the cut"
         raise expected("at least 2 tokens that end in text", came, at=f"example {b}")
 
-    out = _allocate(kept)
-    divisors = _divisors(weights, offsets, kept, units) if reduction == "mean" else np.ones(len(kept), np.float32)
-    _shift(tokens, weights, offsets, divisors, *out)
+    out = _build(tokens, weights, offsets, kept, _numbered(units, len(kept)), reduction == "mean")
     return Datums(*out, tuple(m for m in media if m.start < kept[m.example]))
 
 
@@ -151,52 +149,32 @@ def _check_media(tokens: Int32, weights: Float32, offsets: Int64, media: Sequenc
             raise ValueError(f"expected a span of token 0 and weight 0 inside its example, got {span}")
 
 
-def _allocate(kept: Int64) -> tuple[Int32, Int64, Float32, Int64]:
-    """Room for datums of kept - 1 places each: three views of one buffer, and the offsets."""
+def _numbered(units: Int64 | None, n: int) -> Int64:
+    """int64[n]: the units renumbered from 0 without a gap."""
+    if units is None or n == 0:
+        return np.arange(n)
+    units = np.asarray(units)
+    if (units[1:] >= units[:-1]).all():
+        numbers = np.zeros(n, np.int64)
+        np.cumsum(units[1:] != units[:-1], out=numbers[1:])
+        return numbers
+    return np.unique(units, return_inverse=True)[1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _build(
+    tokens: Int32, weights: Float32, starts: Int64, kept: Int64, units: Int64, mean: bool
+) -> tuple[Int32, Int64, Float32, Int64]:
+    """Datums of kept - 1 places each: three views of one buffer, and the offsets."""
     offsets = np.zeros(len(kept) + 1, np.int64)
-    np.cumsum(kept - 1, out=offsets[1:])
+    for b in range(len(kept)):
+        offsets[b + 1] = offsets[b] + kept[b] - 1
     n = offsets[-1]
     buffer = np.empty(16 * n, np.uint8)
-    targets, inputs, weights = np.split(buffer, [8 * n, 12 * n])
-    return inputs.view(np.int32), targets.view(np.int64), weights.view(np.float32), offsets
-
-
-def _divisors(weights: Float32, offsets: Int64, kept: Int64, units: Int64 | None) -> Float32:
-    """float32[B]: the sum of each example's unit where it is positive, else 1."""
-    sums = _sums(weights, offsets, kept)
-    if units is not None:
-        _, unit = np.unique(units, return_inverse=True)
-        sums = np.bincount(unit, weights=sums).astype(np.float64)[unit]
-    divisors = sums.astype(np.float32)
-    return np.where(divisors > 0, divisors, np.float32(1))
-
-
-@numba.njit(cache=True, nogil=True)
-def _sums(weights: Float32, starts: Int64, kept: Int64) -> NDArray[np.float64]:
-    """The sum of what each example keeps behind its first token, exact for weights of 0 and 1."""
-    sums = np.empty(len(kept))
+    targets, inputs = buffer[: 8 * n].view(np.int64), buffer[8 * n : 12 * n].view(np.int32)
+    shifted = buffer[12 * n :].view(np.float32)
+    divisors = _divisors(weights, starts, kept, units, mean)
     for b in range(len(kept)):
-        own = weights[starts[b] + 1 : starts[b] + kept[b]]
-        even = odd = 0.0  # two sums, so that one addition need not wait for the last
-        for i in range(len(own) // 2):
-            even += own[2 * i]
-            odd += own[2 * i + 1]
-        sums[b] = even + odd + (own[-1] if len(own) % 2 else 0.0)
-    return sums
-
-
-@numba.njit(cache=True, nogil=True)
-def _shift(
-    tokens: Int32,
-    weights: Float32,
-    starts: Int64,
-    divisors: Float32,
-    inputs: Int32,
-    targets: Int64,
-    shifted: Float32,
-    offsets: Int64,
-) -> None:
-    for b in range(len(divisors)):
         lo, hi, start = offsets[b], offsets[b + 1], starts[b]
         own, own_weights, divisor = tokens[start:], weights[start:], divisors[b]
         to_inputs, to_targets, to_weights = inputs[lo:hi], targets[lo:hi], shifted[lo:hi]
@@ -204,3 +182,25 @@ def _shift(
             to_inputs[i] = own[i]
             to_targets[i] = own[i + 1]
             to_weights[i] = own_weights[i + 1] / divisor
+    return inputs, targets, shifted, offsets
+
+
+@numba.njit(cache=True, nogil=True)
+def _divisors(weights: Float32, starts: Int64, kept: Int64, units: Int64, mean: bool) -> Float32:
+    """float32[B]: the sum of what each example's unit keeps, where that is positive and asked for, else 1."""
+    divisors = np.ones(len(kept), np.float32)
+    if not mean:
+        return divisors
+    totals = np.zeros(len(kept))
+    for b in range(len(kept)):
+        own = weights[starts[b] + 1 : starts[b] + kept[b]]
+        even = odd = 0.0  # two sums, so that one addition need not wait for the last; exact for weights of 0 and 1
+        for i in range(len(own) // 2):
+            even += own[2 * i]
+            odd += own[2 * i + 1]
+        totals[units[b]] += even + odd + (own[-1] if len(own) % 2 else 0.0)
+    for b in range(len(kept)):
+        total = np.float32(totals[units[b]])
+        if total > 0:
+            divisors[b] = total
+    return divisors
