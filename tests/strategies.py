@@ -18,8 +18,16 @@ arguments = st.dictionaries(names, texts | st.integers() | st.none() | st.lists(
     json.dumps
 )
 calls = st.tuples(names, arguments, texts).map(ToolCall._make)
-tools = st.tuples(names, texts).map(
-    lambda both: ToolSpec(both[0], json.dumps({"name": both[0], "description": both[1]}))
+properties = st.fixed_dictionaries(
+    {"type": st.sampled_from(["string", "integer", "array"])},
+    optional={"description": texts, "enum": st.lists(texts, min_size=1, max_size=2), "default": texts},
+)
+parameters = st.dictionaries(names, properties, max_size=2).map(lambda some: {"type": "object", "properties": some})
+tools = st.tuples(names, texts, st.none() | parameters).map(
+    lambda spec: ToolSpec(
+        spec[0],
+        json.dumps({"name": spec[0], "description": spec[1]} | ({"parameters": spec[2]} if spec[2] else {})),
+    )
 )
 
 
@@ -37,7 +45,9 @@ def assistants(draw: st.DrawFn, reasons: bool = True, calls_tools: bool = True) 
 @st.composite
 def conversations(draw: st.DrawFn, reasons: bool = True, calls_tools: bool = True, max_size: int = 6) -> Conversation:
     """Messages in any order; with tools declared at times where the format has a way to."""
-    others = st.tuples(st.sampled_from(["user", "user", "system"]), texts).map(lambda said: Message(*said))
+    others = st.tuples(st.sampled_from(["user", "user", "system"]), texts, st.just("") | names).map(
+        lambda said: Message(said[0], said[1], name=said[2])
+    )
     results = st.tuples(texts, names, names).map(lambda r: Message("tool", r[0], name=r[1], tool_call_id=r[2]))
     kinds = [others, assistants(reasons, calls_tools)] + ([results] if calls_tools else [])
     talk = tuple(draw(st.lists(st.one_of(*kinds), min_size=1, max_size=max_size)))

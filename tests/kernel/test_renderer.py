@@ -49,13 +49,23 @@ def neutral(message: Message) -> Message:
     else:
         content = tuple(Part(part.kind, plain(part.text)) for part in message.content)
     calls = tuple(ToolCall("f", plain_json(call.arguments), "i" if call.id else "") for call in message.tool_calls)
-    tools = tuple(ToolSpec("f", '{"name": "f"}') for _ in message.tools)
-    return message._replace(content=content, tool_calls=calls, tools=tools, name="n" if message.name else "")
+    tools = tuple(ToolSpec("f", plain_declaration(spec.json)) for spec in message.tools)
+    name, number = "n" if message.name else "", "i" if message.tool_call_id else ""
+    return message._replace(content=content, tool_calls=calls, tools=tools, name=name, tool_call_id=number)
 
 
 def plain_json(arguments: str) -> str:
     """Arguments of the same number, with keys and values that spell nothing."""
     return json.dumps({f"k{i}": 0 for i, _ in enumerate(json.loads(arguments))})
+
+
+def plain_declaration(declared: str) -> str:
+    """A declaration with as many parameters, that spells nothing."""
+    given = json.loads(declared)
+    if "parameters" not in given:
+        return json.dumps({"name": "f", "description": "d"})
+    properties = {f"k{i}": {"type": "string"} for i, _ in enumerate(given["parameters"]["properties"])}
+    return json.dumps({"name": "f", "description": "d", "parameters": {"type": "object", "properties": properties}})
 
 
 @ALL

@@ -1,5 +1,7 @@
 """Asks tinker-cookbook, in the environment that has it; what the parity tests have in common."""
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -22,12 +24,12 @@ needs_oracle = pytest.mark.skipif(
 
 
 class Oracle:
-    """`oracle.py` as a process that is asked as long as the block lasts; it reads the tokenizer at this path."""
+    """`oracle.py` as a process that is asked as long as the block lasts; each question names its tokenizer's file."""
 
-    def __init__(self, tokenizer: str) -> None:
+    def __init__(self) -> None:
         script = str(Path(__file__).with_name("oracle.py"))
         self._process = subprocess.Popen(
-            [ORACLE, "-P", script, tokenizer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [ORACLE, "-P", "-W", "ignore", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> Self:
@@ -36,11 +38,6 @@ class Oracle:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-
-    def ask(self, question: object) -> Any:
-        """The answer to one question."""
-        _write(self._in, [question])
-        return json.loads(self._out.readline())
 
     def batches(self, batches: Iterable[Sequence[object]]) -> Iterator[list[Any]]:
         """The answers to batches of questions, which are written while answers are read."""
@@ -73,8 +70,15 @@ def _write(file: IO[str], questions: Iterable[object]) -> None:
     file.flush()
 
 
+@functools.cache
+def _oracle() -> Oracle:
+    """One for all tests, since it takes long to start."""
+    oracle = Oracle()
+    atexit.register(oracle.__exit__)
+    return oracle
+
+
 def ask(tokenizer: str, questions: Iterable[dict[str, object]]) -> list[dict]:
     """The answers of `oracle.py`, which reads the tokenizer at this path."""
-    with Oracle(tokenizer) as oracle:
-        (answers,) = oracle.batches([list(questions)])
-    return answers
+    asked = [{"tokenizer": tokenizer, **question} for question in questions]
+    return [answer for answers in _oracle().batches([asked]) for answer in answers]

@@ -1,11 +1,11 @@
 """Answers of tinker-cookbook, one JSON document a line: run by the Python of an environment that has it, never by ours.
 
-    PYTHON_OF_THE_ORACLE tests/parity/oracle.py TOKENIZER_JSON < questions.jsonl > answers.jsonl
+    PYTHON_OF_THE_ORACLE tests/parity/oracle.py < questions.jsonl > answers.jsonl
 
-A question is {"renderer", "mode", "messages"} and maybe "tools"; mode "prompt" asks for the generation prompt, with
-"prefill" begun by that text. Mode "parse" asks what the sampled "tokens" say. An answer is {"tokens", "weights"},
-{"content", "calls", "n_bad_calls", "termination"} or {"error"}. A renderer with a tokenizer of its own is asked and
-answers in pieces in place of tokens: [text, whether it is a control token].
+A question is {"tokenizer", "renderer", "mode", "messages"} and maybe "tools"; the tokenizer is a tokenizer.json. Mode
+"prompt" asks for the generation prompt, with "prefill" begun by that text. Mode "parse" asks what the sampled "tokens"
+say. An answer is {"tokens", "weights"}, {"content", "calls", "n_bad_calls", "termination"} or {"error"}. A renderer
+with a tokenizer of its own is asked and answers in pieces, not tokens: [text, whether it is a control token].
 
 A line may also be {"tokenizer", "renderer", "messages", "asks"} with a list of questions about one conversation; its
 answer is the list of their `digest`s, "error" for one that is refused.
@@ -33,12 +33,12 @@ def main() -> None:
 
     torch.set_num_threads(1)
     gc.set_threshold(100_000)
-    renderers = Renderers(sys.argv[1])
+    renderers = None
     for line in sys.stdin:
         asked = json.loads(line)
+        if renderers is None or asked["tokenizer"] != renderers.tokenizer_file:
+            renderers = Renderers(asked["tokenizer"])
         if "asks" in asked:
-            if asked["tokenizer"] != renderers.tokenizer_file:
-                renderers = Renderers(asked["tokenizer"])
             print(json.dumps(digests(renderers[asked["renderer"]], asked["messages"], asked["asks"])), flush=True)
         else:
             print(json.dumps(answer(renderers[asked["renderer"]], asked)), flush=True)

@@ -162,7 +162,7 @@ def chunks(n: int) -> list[tuple[int, int]]:
 
 
 def main(n: int, progress: Path, families: list[str]) -> None:
-    with Oracle(str(TOKENIZERS / "qwen3.json")) as oracle:
+    with Oracle() as oracle:
         for family in families:
             variants = [name for name in FAMILIES if family_of(name) == family]
             for name in variants:

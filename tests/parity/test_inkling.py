@@ -19,7 +19,7 @@ from kernel.renderer import Span, write, write_prompt
 from kernel.renderers import TML_V0
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, text
-from tests.parity.test_kimi_and_gpt_oss import tool
+from tests.parity.declarations import typed_tool as tool
 
 pytestmark = needs_oracle
 MODES = ("prompt", "all_assistant_messages", "last_assistant_turn", "last_assistant_message", "customized")

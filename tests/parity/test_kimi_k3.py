@@ -1,7 +1,8 @@
 """Kimi K3.1 Pro against Moonshot's own encoder of K3, piece for piece, where that file is at hand.
 
-Set TINSMITH_KIMI_K3 to `encoding_k3.py` from the repository of moonshotai/Kimi-K3. It gives segments: control tokens,
-and texts that are never read as such. It says nothing of weights, so what is trained is held down by tests of our own.
+Set TINSMITH_KIMI_K3 to `encoding_k3.py` from the repository of moonshotai/Kimi-K3, or to a derivation with the same
+`build_chat_segments` (vLLM has one). It gives segments: control tokens, and texts that are never read as such. It says
+nothing of weights, so what is trained is held down by tests of our own.
 """
 
 import importlib.util
@@ -19,7 +20,7 @@ from kernel.reading import read_conversation
 from kernel.renderer import Span, write, write_prompt
 from kernel.renderers import RENDERERS
 from tests.parity.conversations import conversation
-from tests.parity.test_kimi_and_gpt_oss import tool
+from tests.parity.declarations import typed_tool as tool
 
 ENCODER = os.environ.get("TINSMITH_KIMI_K3", "")
 N = int(os.environ.get("TINSMITH_PARITY_N", "200"))

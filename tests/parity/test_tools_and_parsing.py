@@ -1,13 +1,14 @@
 """Declared tools, and sampled turns read back: equal to tinker-cookbook's, where an environment with it is at hand.
 
-A sampled turn is what an example trains of its last message. Both sides read it; where ours differs on purpose the
-comparison says so: the newlines that the format writes around calls are not text, an argument keeps its white space, a
-turn that opens its own block is not given a second one, and every block is trimmed where the first one is.
+A sampled turn is what an example trains of an assistant's message, kept to what both sides can read: Kimi's calls by
+ids that name the function, and gpt-oss's one call a turn, since sampling stops there. Both sides read it; where ours
+differs on purpose `alike` says so.
 """
 
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +16,27 @@ import pytest
 from kernel.compositor import Compositor
 from kernel.conversation import parts_of
 from kernel.example import TrainOnWhat
-from kernel.parse import ParseTermination
+from kernel.parse import Parsed, ParseTermination
 from kernel.reading import read_conversation
 from kernel.renderers import RENDERERS
 from kernel.script import assemble
 from shell.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
-from tests.parity.conversations import conversation, text, value
-from tests.parity.test_cookbook import FAMILIES
+from tests.parity.conversations import conversation
+from tests.parity.declarations import tool, typed_tool
+from tests.parity.test_cookbook import FAMILIES, speaking
 from tests.parity.tokenizers import prepared
 
 pytestmark = needs_oracle
-DECLARING = [name for name in FAMILIES if name.startswith(("qwen3", "nemotron3"))]
+CALLING = [name for name, (_, _, calls) in FAMILIES.items() if calls]
+FRAMED = ("qwen3", "nemotron3")  # white space around blocks, calls and arguments belongs to the format
+TYPED = ("kimi", "gpt_oss")  # tools are declared as TypeScript
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
+ALWAYS = tuple(TrainOnWhat)[:5]
+MODES = (TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES, *ALWAYS, "prompt")  # gpt-oss: the first differs on purpose
+
+Message = dict[str, Any]
+Parts = list[tuple[str, str]]
 
 
 def opened(renderer: str, folder: Path) -> tuple[str, Tokenizer]:
@@ -35,7 +44,7 @@ def opened(renderer: str, folder: Path) -> tuple[str, Tokenizer]:
     return path, open_tokenizer(path)
 
 
-def rendered(renderer: str, tokenizer: Tokenizer, question: dict) -> tuple[list[int], list[float]]:
+def rendered(renderer: str, tokenizer: Tokenizer, question: Message) -> tuple[list[int], list[float]]:
     compositor = Compositor(RENDERERS[renderer], split_turns=False)
     talk = read_conversation({key: question[key] for key in ("messages", "tools") if key in question})
     prompt = question["mode"] == "prompt"
@@ -44,36 +53,35 @@ def rendered(renderer: str, tokenizer: Tokenizer, question: dict) -> tuple[list[
     return examples.tokens.tolist(), [] if prompt else examples.weights.tolist()
 
 
-def tool(rng: random.Random) -> dict[str, object]:
-    """A declaration as people write them, with fields that a format may or may not know."""
-    schema = {name: parameter(rng) for name in rng.sample(("q", "city", "n", "opts"), rng.randrange(4))}
-    parameters: dict[str, object] = {"type": "object", "properties": schema}
-    if schema and rng.random() < 0.5:
-        parameters["required"] = list(schema)[:2]
-    if rng.random() < 0.3:
-        parameters["additionalProperties"] = False
-    made: dict[str, object] = {"name": rng.choice(("search", "get_weather")), "description": text(rng)}
-    made["parameters"] = parameters
-    return made | ({"strict": True} if rng.random() < 0.3 else {})
+def talk_for(renderer: str, rng: random.Random) -> list[Message]:
+    reasons = "disable" not in renderer or renderer.startswith("deepseek")
+    talk = conversation(rng, reasons, True, odd=False)
+    return [speaking(message) for message in talk] if renderer.startswith("deepseekv3") else talk
 
 
-def parameter(rng: random.Random) -> dict[str, object]:
-    made: dict[str, object] = {"type": rng.choice(("string", "integer", "object"))}
-    extras = {"description": text(rng), "enum": ["ä", 1, None], "default": value(rng), "minimum": 0, "items": {"x": 1}}
-    return made | {key: extra for key, extra in extras.items() if rng.random() < 0.3}
+def tools_for(renderer: str, rng: random.Random) -> list[dict[str, object]]:
+    tools = [(typed_tool if renderer.startswith(TYPED) else tool)(rng) for _ in range(rng.randint(1, 3))]
+    deferred = {"defer_loading": True} if renderer.startswith("glm") and rng.random() < 0.1 else {}
+    return [tools[0] | deferred, *tools[1:]]
 
 
-@pytest.mark.parametrize("renderer", DECLARING)
+def samplable(renderer: str, message: Message) -> Message:
+    if "tool_calls" not in message or not renderer.startswith(TYPED):
+        return message
+    calls = [{"function": call["function"]} for call in message["tool_calls"]]
+    return {**message, "tool_calls": calls[:1] if renderer.startswith("gpt_oss") else calls}
+
+
+@pytest.mark.parametrize("renderer", CALLING)
 def test_declared_tools_read_like_the_cookbooks(renderer: str, tmp_path: Path) -> None:
     path, tokenizer = opened(renderer, tmp_path)
     rng = random.Random(f"tools {renderer}")
     asked = []
     for i in range(N):
-        talk = conversation(rng, "disable" not in renderer, True, odd=False)
+        talk = talk_for(renderer, rng)
         talk[0] = talk[0] | ({"content": ""} if i % 5 == 0 and talk[0]["role"] == "system" else {})
-        mode = rng.choice((TrainOnWhat.ALL_TOKENS, TrainOnWhat.ALL_MESSAGES, LAST, "prompt"))
-        tools = [tool(rng) for _ in range(rng.randint(1, 3))]
-        asked.append({"renderer": renderer, "mode": str(mode), "messages": talk, "tools": tools})
+        mode = rng.choice(MODES[1:] if renderer.startswith("gpt_oss") else MODES)
+        asked.append({"renderer": renderer, "mode": str(mode), "messages": talk, "tools": tools_for(renderer, rng)})
     for question, answer in zip(asked, ask(path, asked), strict=True):
         assert "error" not in answer, (question, answer)
         tokens, weights = rendered(renderer, tokenizer, question)
@@ -81,18 +89,19 @@ def test_declared_tools_read_like_the_cookbooks(renderer: str, tmp_path: Path) -
         assert np.array_equal(weights, answer["weights"]), question
 
 
-@pytest.mark.parametrize("renderer", DECLARING)
+@pytest.mark.parametrize("renderer", CALLING)
 def test_sampled_turns_are_read_as_the_cookbook_reads_them(renderer: str, tmp_path: Path) -> None:
     path, tokenizer = opened(renderer, tmp_path)
     rng = random.Random(f"parse {renderer}")
     asked = []
     while len(asked) < N:
-        talk = conversation(rng, "disable" not in renderer, True, odd=False)
-        last = max(i for i, message in enumerate(talk) if message["role"] == "assistant")
+        talk = [samplable(renderer, message) for message in talk_for(renderer, rng)]
+        last = rng.choice([i for i, message in enumerate(talk) if message["role"] == "assistant"])
         tokens, weights = rendered(renderer, tokenizer, {"mode": LAST, "messages": talk[: last + 1]})
         prompt, _ = rendered(renderer, tokenizer, {"mode": "prompt", "messages": talk[:last]})
         sampled = [token for token, weight in zip(tokens, weights, strict=True) if weight]
-        if tokens[: len(prompt)] != prompt and sampled[0] == tokenizer.controls["<think>"]:
+        opens = renderer.startswith(FRAMED) and sampled[0] == tokenizer.controls["<think>"]
+        if opens and tokens[: len(prompt)] != prompt:
             continue  # white space that opens the reasoning joins the prompt's newline: the cookbook adds a block
         cut = sampled[: rng.randrange(len(sampled))] if rng.random() < 0.1 else sampled
         asked.append({"renderer": renderer, "mode": "parse", "tokens": cut})
@@ -102,22 +111,40 @@ def test_sampled_turns_are_read_as_the_cookbook_reads_them(renderer: str, tmp_pa
         assert str(turn.termination) == answer["termination"], tokenizer.decode(question["tokens"])
         if turn.termination is ParseTermination.MALFORMED:
             continue  # the cookbook gives the text as it came
-        calls = [[call.name, call.arguments] for call in turn.message.tool_calls]
-        parts = [[part.kind, part.text] for part in parts_of(turn.message)]
-        read = tokenizer.decode(question["tokens"]), parts, answer
-        assert said(parts, calls) == said(theirs(answer["content"]), answer["calls"]), read
-        assert arguments(calls) == arguments(answer["calls"]), read
-        assert len(turn.bad_calls) == answer["n_bad_calls"], read
+        assert len(turn.bad_calls) == answer["n_bad_calls"], (tokenizer.decode(question["tokens"]), turn, answer)
+        assert alike(renderer, *ours(turn)) == alike(renderer, *theirs(renderer, answer)), (question, turn, answer)
 
 
-def theirs(content: str | list[dict[str, str]]) -> list[list[str]]:
+def ours(turn: Parsed) -> tuple[Parts, list[tuple[str, str]]]:
+    parts = [(part.kind, part.text) for part in parts_of(turn.message)]
+    return parts, [(call.name, call.arguments) for call in turn.message.tool_calls]
+
+
+def theirs(renderer: str, answer: dict[str, Any]) -> tuple[Parts, list[tuple[str, str]]]:
+    content, calls = answer["content"], [(name, arguments) for name, arguments in answer["calls"]]
+    if renderer.startswith("gpt_oss") and calls and isinstance(content, str):
+        content = ""  # the cookbook gives a call alone as raw text too
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return [[part["type"], part[part["type"]]] for part in parts]
+    return [(part["type"], part[part["type"]]) for part in parts], calls
 
 
-def said(parts: list[list[str]], calls: list[list[str]]) -> list[tuple[str, str]]:
+def alike(renderer: str, parts: Parts, calls: list[tuple[str, str]]) -> tuple[Parts, list[tuple[str, Any]]]:
+    """What was read, without what the two sides are known to read differently."""
+    read = [(name, json.loads(arguments)) for name, arguments in calls]
+    if renderer.startswith(FRAMED):
+        return _framed(parts, bool(calls)), [
+            (name, {k: _stripped(v) for k, v in given.items()}) for name, given in read
+        ]
+    if renderer.startswith("deepseekv3") and calls:  # the cookbook takes white space off what stands beside
+        parts = [(kind, said.strip() if kind == "text" else said) for kind, said in parts]
+    if renderer.startswith("gpt_oss"):  # the cookbook drops blank parts
+        parts = [(kind, said) for kind, said in parts if said.strip()]
+    return [(kind, said) for kind, said in parts if said], read
+
+
+def _framed(parts: Parts, calls: bool) -> Parts:
     """Parts, neighbours of a kind joined; later blocks trimmed, and text beside calls without newlines at its end."""
-    out: list[tuple[str, str]] = []
+    out: Parts = []
     for kind, one in parts:
         joined = out.pop()[1] + one if out and out[-1][0] == kind else one
         out.append((kind, joined))
@@ -126,8 +153,5 @@ def said(parts: list[list[str]], calls: list[list[str]]) -> list[tuple[str, str]
     return [(kind, one) for kind, one in out if one]
 
 
-def arguments(calls: list[list[str]]) -> list[tuple[str, object]]:
-    def stripped(one: object) -> object:
-        return one.strip() if isinstance(one, str) else one
-
-    return [(name, {key: stripped(one) for key, one in json.loads(given).items()}) for name, given in calls]
+def _stripped(one: object) -> object:
+    return one.strip() if isinstance(one, str) else one
