@@ -46,8 +46,7 @@ def begin_ledger(folder: Path, outside: Iterable[Entry], cursor: int) -> None:
     """
     lines = [line for line in _lines(folder) if line.step is not None and is_kept(line.step, cursor)]
     text = b"".join(msgspec.json.encode(line) + b"\n" for line in [*(Line(*entry) for entry in outside), *lines])
-    if text or (folder / LEDGER).exists():
-        replace(folder / LEDGER, text)
+    replace(folder / LEDGER, text)
 
 
 def append_entries(folder: Path, entries: Sequence[Entry]) -> None:

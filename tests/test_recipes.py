@@ -539,7 +539,7 @@ def test_the_recipe_trains_and_leaves_its_files(whole, talks):
     folder, (code, out, err) = whole
     assert (code, err) == (0, "")
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoints.jsonl", "logs.log", "run.lock", "service",
+        "config.json", "metrics.jsonl", "ledger.jsonl", "checkpoints.jsonl", "logs.log", "run.lock", "service",
     }  # fmt: skip
     document = json.loads((folder / "config.json").read_text())
     assert document["config"]["dataset"] == str(talks)
