@@ -147,7 +147,7 @@ class Draft:
 
     def script(self, places: Sequence[str], refuses: str) -> Script:
         """What was drafted."""
-        examples, since, shared = np.array(self._heads, np.int64).reshape(-1, 3).T
+        examples, since, shared = np.ascontiguousarray(np.array(self._heads, np.int64).reshape(-1, 3).T)
         heads = Heads(examples, since, shared, _ints(self._head_ops), np.array(self._head_ends, np.int64))
         return Script(
             self._texts + self._head_texts,

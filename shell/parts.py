@@ -10,6 +10,7 @@ from kernel.schedule import Schedule, schedule
 from kernel.truncation import Truncation
 from shell.builder import ChatDatasetBuilder, Opened
 from shell.client import Adam, Drawing
+from shell.compiled import compile_kernel
 from shell.config import Config
 from shell.evalsets import EvalSet, check_names, open_sets, read_names
 from shell.evaluate import HeldOut
@@ -60,6 +61,7 @@ def open_parts(config: Config) -> Parts:
     names = names_for(config.model_name, config.renderer_name, config.tokenizer)
     check_name(names.renderer)
     tokenizer = open_tokenizer(names.tokenizer, names.revision, config.encoder)
+    compile_kernel(tokenizer.say)
     variables = read_variables(config.template_variables)
     renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
     spec = DatasetSpec(

@@ -41,6 +41,7 @@ class Tokenizer:
         controls: control token -> id, as the file has them.
         literal: the tokenizer.json that text is encoded with: the same without control tokens.
         n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
+        say: shows a line; may be set to another once there is a better place for it.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class Tokenizer:
             raise expected("a tokenizer.json", f"something else ({error})", at=name) from None
         except Exception as error:  # the tokenizers library raises bare Exception for what it cannot read
             raise expected("a tokenizer.json that the tokenizers library reads", str(error), at=name) from None
-        self.name, self.json = name, json
+        self.name, self.json, self.say = name, json, say
         self._forbidden = [_placeholder(token) for token in added] if any(map(_is_plain, added)) else []
         _check_ids(self._literal, vocabulary, name)
-        self._encoder = Relay(self.literal, self._literal, encoder, say)
+        self._encoder = Relay(self.literal, self._literal, encoder, lambda line: self.say(line))
         self.n_bytes = _byte_lengths(spec, vocabulary, added)
         self._names = {number: name for name, number in self.controls.items()}
 

@@ -155,12 +155,11 @@ def test_examples_split_from_one_row_share_its_sum():
 
 def test_a_batch_is_one_allocation_and_an_example_a_view_of_it():
     datums = build_datums(*flat([([1, 2, 3], [1, 1, 1]), ([4, 5], [1, 1])]), max_length=None)
-    arrays = (*datums[:3], *datums.example(1))
-    buffer = datums.inputs.base
-    while buffer.base is not None:
-        buffer = buffer.base
-    assert all(np.shares_memory(array, buffer) for array in arrays)
-    assert buffer.nbytes == sum(array.nbytes for array in datums[:3])
+    inputs, targets, weights = (array.ctypes.data for array in datums[:3])
+    assert inputs == targets + datums.targets.nbytes
+    assert weights == inputs + datums.inputs.nbytes
+    for view, whole in zip(datums.example(1), datums[:3], strict=True):
+        assert np.shares_memory(view, whole)
     assert [array.dtype for array in datums[:4]] == [np.int32, np.int64, np.float32, np.int64]
 
 
