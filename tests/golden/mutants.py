@@ -2,6 +2,8 @@
 
     python -m tests.golden.mutants [--write] [RENDERER ...]     # the mutants that no golden render catches
 
+With --write a renderer's survivors go into the page as soon as they are known; what it says of others stays.
+
 A mutant that survives the golden renders is tried on random conversations: if one tells it from the original, a golden
 case is missing, and the script fails. If none does, the change changes nothing that can be written: such survivors
 stand in `SURVIVORS.md` with the reason.
@@ -27,6 +29,7 @@ from kernel.renderers import RENDERERS
 from tests.golden.cases import CASES
 from tests.parity.conversations import conversation
 
+PAGE = Path(__file__).with_name("SURVIVORS.md")
 N_RANDOM = 400
 MODES = (TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.LAST_ASSISTANT_TURN, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
 
@@ -168,8 +171,18 @@ REASONS = (
 """Why a mutant that nothing tells from the original is the original: by what was changed."""
 
 
+def read_page(page: str) -> dict[str, list[str]]:
+    """The survivors of every renderer that a page names."""
+    tried = re.search(r"^Renderers tried, .*?: (.*)\.$", page, re.MULTILINE)
+    found: dict[str, list[str]] = {name: [] for name in tried[1].split(", ")} if tried else {}
+    for name, what in re.findall(r"^- (\w+), (.*)$", page, re.MULTILINE):
+        found[name].append(what)
+    return found
+
+
 def page(found: Mapping[str, Sequence[str]]) -> str:
     """The survivors by their reason, as Markdown."""
+    found = {name: found[name] for name in RENDERERS if name in found}
     lines = ["# Mutants that no golden render catches", "", "Written by `python -m tests.golden.mutants --write`.", ""]
     lines += [f"None is told from the original by {N_RANDOM} random conversations of each renderer either.", ""]
     lines += [f"Renderers tried, {len(found)} of {len(RENDERERS)}: {', '.join(found)}."]
@@ -185,7 +198,8 @@ def page(found: Mapping[str, Sequence[str]]) -> str:
 
 def main(names: Sequence[str], write_page: bool) -> int:
     """Tries the mutants of these renderers; 1 if a random conversation tells one that no golden case does."""
-    missed, found = 0, dict[str, list[str]]()
+    missed = 0
+    found = read_page(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     for name in names:
         n = sum(1 for _ in mutants(RENDERERS[name]))
         alive = list(survivors(RENDERERS[name]))
@@ -195,8 +209,8 @@ def main(names: Sequence[str], write_page: bool) -> int:
         for what, told in alive:
             sys.stdout.write(f"    {what}{'   <- A RANDOM CONVERSATION TELLS IT' if told else ''}\n")
         sys.stdout.flush()
-    if write_page:
-        Path(__file__).with_name("SURVIVORS.md").write_text(page(found), encoding="utf-8")
+        if write_page:
+            PAGE.write_text(page(found), encoding="utf-8")
     return 1 if missed else 0
 
 

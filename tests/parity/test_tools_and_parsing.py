@@ -143,14 +143,19 @@ def alike(renderer: str, parts: Parts, calls: list[tuple[str, str]]) -> tuple[Pa
 
 
 def _framed(parts: Parts, calls: bool) -> Parts:
-    """Parts, neighbours of a kind joined; later blocks trimmed, and text beside calls without newlines at its end."""
+    """Later blocks trimmed, and text beside calls without newlines at its end."""
+    out = _joined(parts)
+    out = out[:1] + [(kind, one.strip() if kind == "thinking" else one) for kind, one in out[1:]]
+    return _joined([(kind, one.rstrip("\n") if calls and kind == "text" else one) for kind, one in out])
+
+
+def _joined(parts: Parts) -> Parts:
+    """Neighbours of a kind as one part, empty ones left out."""
     out: Parts = []
     for kind, one in parts:
-        joined = out.pop()[1] + one if out and out[-1][0] == kind else one
-        out.append((kind, joined))
-    out = out[:1] + [(kind, one.strip() if kind == "thinking" else one) for kind, one in out[1:]]
-    out = [(kind, one.rstrip("\n") if calls and kind == "text" else one) for kind, one in out]
-    return [(kind, one) for kind, one in out if one]
+        if one:
+            out.append((kind, out.pop()[1] + one if out and out[-1][0] == kind else one))
+    return out
 
 
 def _stripped(one: object) -> object:
