@@ -93,10 +93,14 @@ def readme_table(run: dict[str, Any], titles: Sequence[str]) -> Iterator[str]:
             if not one["part"]:
                 times = _times_as_fast(one["laps"], slow["laps"])
                 yield f"| {name} | {one['rows_per_second']:,.0f} | {one['tokens_per_second']:,.0f} | {times:.1f} |"
-    on, versions = run["machine"], {**run["versions"], **run["peers"]}
+    on = run["machine"]
     yield ""
     yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"
-    yield f"`{run['command']}`; " + ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
+    yield f"`{run['command']}`; {_listed(run['versions'])}; the peers' own environment: {_listed(run['peers'])}."
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _times_as_fast(laps: dict[str, list[float]], slow: dict[str, list[float]]) -> float:
