@@ -60,6 +60,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Folders that stand for repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
     mix_stopping: Strategy | None = None
     """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
+    prepared_dir: str | None = None
+    """Where what was worked out of rows is kept; None: where it always is."""
     cache_dir: str | None = None
     """Where `datasets` keeps its tables; None: where it always does."""
 
