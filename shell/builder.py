@@ -18,6 +18,7 @@ from kernel.errors import expected
 from kernel.ledger import Entry, Outcome
 from kernel.truncation import Treatment, Truncation
 from shell.adapter import Dataset
+from shell.cache import prepared_root
 from shell.dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.formats import Format
 from shell.maker import DatumMaker
@@ -25,7 +26,7 @@ from shell.mixed import MixedRows, labels_of
 from shell.mixing import mode_of, open_data, outside_entries, parts
 from shell.prepared.gather import Counts
 from shell.prepared.job import FormatNames, Job
-from shell.prepared.preparation import Preparation, Prepare, open_prepared, prepared_root
+from shell.prepared.preparation import Preparation, Prepare, open_prepared
 from shell.prepared.rendering import anew
 from shell.prepared.store import Say
 from shell.rows import ArrowRows, Rows

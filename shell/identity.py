@@ -29,7 +29,8 @@ from shell.rows import Rows, content_digest
 HOUSE = Path(__file__).parents[1]
 OUTSIDE = frozenset(
     {
-        "shell/batches.py", "shell/builder.py", "shell/checkpoints.py", "shell/cli.py", "shell/client.py",
+        "shell/batches.py", "shell/builder.py", "shell/cache.py", "shell/checkpoints.py", "shell/cli.py",
+        "shell/client.py",
         "shell/config.py", "shell/connection.py", "shell/dataset.py", "shell/deletion.py", "shell/endpoint.py",
         "shell/evaluate.py", "shell/pulse.py", "shell/supervisor.py",
         "shell/fields.py", "shell/files.py", "shell/flags.py", "shell/interrupt.py", "shell/job.py",

@@ -41,7 +41,7 @@ def build_chunk(rows: Rows, maker: DatumMaker, plan: Plan, number: int) -> bytes
     own = plan.rows_of(number)
     blocks = [range(start, min(start + BLOCK, own.stop)) for start in range(own.start, own.stop, BLOCK)]
     rendered = [_rendered(rows, maker, block) for block in blocks]
-    return write_chunk(_behind_each_other(rendered), len(own), own.start, plan.key, number)
+    return write_chunk(behind_each_other(rendered), len(own), own.start, plan.key, number)
 
 
 def lenient(maker: DatumMaker) -> DatumMaker:
@@ -178,7 +178,7 @@ def _rendered(rows: Rows, maker: DatumMaker, numbers: range) -> Rendered:
     return maker.render(rows.take(np.array(numbers, np.int64)), places)
 
 
-def _behind_each_other(blocks: Iterable[Rendered]) -> Rendered:
+def behind_each_other(blocks: Iterable[Rendered]) -> Rendered:
     """Blocks of BLOCK rows each, but for the last, as one."""
     parts: list[Examples] = []
     rejected: dict[int, str] = {}

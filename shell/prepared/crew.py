@@ -23,7 +23,7 @@ from shell.prepared.store import Plan, Say
 from shell.prepared.worker import Answer
 
 NICE = 10
-_ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "NUMBA_NUM_THREADS": "1"}
+ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "NUMBA_NUM_THREADS": "1"}
 
 
 class Crew:
@@ -118,7 +118,7 @@ class Crew:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join([str(HOUSE), *sys.path])},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([str(HOUSE), *sys.path])},
                 start_new_session=True,  # Ctrl-C is for the run, which ends its workers itself
             )
             self._processes.append(process)
@@ -159,6 +159,11 @@ def make_whole(
             return False
         finish(folder, plan, decided_by)
         return True
+
+
+def n_cores() -> int:
+    """How many processors this process may use. Touches: the system."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Beside:

@@ -8,7 +8,6 @@ A store brings nothing for a few rows, so `auto` begins none for fewer than LEAS
 (a full disk, a damaged file) is said in one line, and costs time alone: rows that it lacks are rendered anew.
 """
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from kernel.errors import InputError
 from shell.identity import Identity, identity_of, key_of
 from shell.maker import DatumMaker
 from shell.prepared.build import build
-from shell.prepared.crew import Beside, Crew, make_whole
+from shell.prepared.crew import Beside, Crew, make_whole, n_cores
 from shell.prepared.job import Job
 from shell.prepared.rendering import FromStore, Render, anew
 from shell.prepared.store import Plan, Say, Store
@@ -54,16 +53,6 @@ class Preparation:
             return f"{self.plan.n_rows:,} rows, from {self.store.folder}"
         n_there = self.plan.n_rows - n_missing
         return f"{n_there:,} of {self.plan.n_rows:,} rows, the others while training, in {self.store.folder}"
-
-
-def prepared_root(given: str | None = None) -> Path:
-    """The folder in which all stores are.
-
-    Touches: the environment: TINSMITH_CACHE.
-    """
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("TINSMITH_CACHE") or "~/.cache/tinsmith").expanduser() / "prepared"
 
 
 def open_prepared(
@@ -118,12 +107,8 @@ def _make(
     def tell(n_chunks: int, _n_all: int) -> None:
         done(min(n_chunks * plan.n_chunk, plan.n_rows), plan.n_rows)
 
-    n_workers = min(_n_cores(), plan.n_chunks)
+    n_workers = min(n_cores(), plan.n_chunks)
     if job is None or n_workers < 2:
         build(folder, rows, maker, plan, decided_by, tell)
     else:
         make_whole(job, plan, decided_by, Crew(job, n_workers), tell)
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
