@@ -27,18 +27,15 @@ from shell.mixed import MixedRows
 from shell.rows import Rows, content_digest
 
 HOUSE = Path(__file__).parents[1]
-OUTSIDE = frozenset(
-    {
-        "shell/batches.py", "shell/builder.py", "shell/cache.py", "shell/checkpoints.py", "shell/cli.py",
-        "shell/client.py",
-        "shell/config.py", "shell/connection.py", "shell/dataset.py", "shell/deletion.py", "shell/endpoint.py",
-        "shell/evaluate.py", "shell/pulse.py", "shell/supervisor.py",
-        "shell/fields.py", "shell/files.py", "shell/flags.py", "shell/interrupt.py", "shell/job.py",
-        "shell/ledger.py", "shell/logs.py", "shell/parts.py", "shell/preflight.py", "shell/prepare.py",
-        "shell/preview.py", "shell/report.py", "shell/run.py", "shell/rundir.py", "shell/saves.py", "shell/screen.py",
-        "shell/service.py", "shell/show.py", "shell/train.py",
-    }
-)  # fmt: skip
+OUTSIDE = {
+    "shell/batches.py", "shell/builder.py", "shell/cache.py", "shell/checkpoints.py", "shell/cli.py",
+    "shell/client.py", "shell/collector.py", "shell/config.py", "shell/connection.py", "shell/dataset.py",
+    "shell/deletion.py", "shell/endpoint.py", "shell/evaluate.py", "shell/fields.py", "shell/files.py",
+    "shell/fingerprint.py", "shell/flags.py", "shell/interrupt.py", "shell/job.py", "shell/ledger.py",
+    "shell/logs.py", "shell/parts.py", "shell/preflight.py", "shell/prepare.py", "shell/preview.py", "shell/pulse.py",
+    "shell/report.py", "shell/resume.py", "shell/run.py", "shell/rundir.py", "shell/saves.py", "shell/screen.py",
+    "shell/service.py", "shell/show.py", "shell/supervisor.py", "shell/train.py",
+}  # fmt: skip
 """modules that decide no token: they choose among rows, send them, or talk"""
 OUTSIDE_FOLDERS = ("shell/embedded/", "shell/sample/", "shell/prepared/")
 

@@ -104,7 +104,7 @@ def open_parts(
         zero_loss=config.zero_loss,
         max_bad_rows=config.max_bad_rows,
         prepare=config.prepare,
-        names=FormatNames(names.renderer, names.tokenizer, names.revision, config.template_variables),
+        names=FormatNames(names.renderer, names.tokenizer, names.revision, config.template_variables, config.encoder),
     )
     _check_cadences(config)
     data = builder(renderer, tokenizer, say, done)

@@ -11,6 +11,7 @@ import msgspec
 from kernel.errors import expected
 from kernel.example import TrainOnWhat
 from kernel.truncation import Treatment, Truncation
+from shell.encoder import Choice
 from shell.formats import open_format, read_variables
 from shell.identity import identity_of, key_of
 from shell.maker import DatumMaker
@@ -33,6 +34,8 @@ class FormatNames(msgspec.Struct, frozen=True):
     revision: str | None = None
     variables: str | None = None
     """what a template reads besides, as JSON"""
+    encoder: Choice = "auto"
+    """what makes ids of text; the ids are the same"""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +62,7 @@ class Work:
 
     def __init__(self, job: Job) -> None:
         names = job.names
-        tokenizer = open_tokenizer(names.tokenizer, names.revision)
+        tokenizer = open_tokenizer(names.tokenizer, names.revision, names.encoder)
         variables = read_variables(names.variables)
         renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
         self.rows = _rows(job)

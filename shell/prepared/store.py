@@ -24,7 +24,7 @@ Say = Callable[[str], object]
 
 MANIFEST = "manifest.json"
 LEAST, MOST, N_CHUNKS = 1024, 65536, 256
-TOUCHED_A_ROW, MOST_TOUCHED = 1 << 17, 1 << 29
+TOUCHED_A_ROW, MOST_TOUCHED = 1 << 17, 1 << 27
 """bytes that the system maps in when a row is read, and those after which all is mapped out again: resident memory
 stays below that, however large the store"""
 

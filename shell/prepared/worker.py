@@ -3,6 +3,7 @@
 It ends when its input does, so it never outlives who started it by more than a chunk.
 """
 
+import os
 import sys
 from typing import TextIO
 
@@ -37,4 +38,6 @@ def serve(lines: TextIO, answers: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.stdin, sys.stdout)
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # whatever a library prints is no answer
+        serve(sys.stdin, answers)
