@@ -1,6 +1,6 @@
-"""Examples taken apart and put together: some of a batch, and batches one behind the other.
+"""Examples taken apart and put together: some of a batch, batches one behind the other, and in another order.
 
-Both keep the order, the numbers of rows and the spans of images; neither looks at a token.
+All keep the numbers of rows and the spans of images; none looks at a token.
 """
 
 from collections.abc import Sequence
@@ -48,6 +48,26 @@ def joined(parts: Sequence[Examples]) -> Examples:
         np.concatenate([part.rows for part in parts]),
         tuple(m._replace(example=m.example + n) for part, n in zip(parts, before, strict=False) for m in part.media),
     )
+
+
+def arranged(examples: Examples, order: NDArray[np.int64]) -> Examples:
+    """The examples in another order.
+
+    Args:
+        examples: B of them.
+        order: int64[B], which stands at each place.
+
+    >>> pair = Examples(np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([0, 1, 3]), np.array([4, 5]))
+    >>> arranged(pair, np.array([1, 0])).tokens, arranged(pair, np.array([1, 0])).rows
+    (array([1, 2, 0], dtype=int32), array([5, 4]))
+    """
+    lengths = np.diff(examples.offsets)[order]
+    offsets = _offsets(lengths)
+    places = np.repeat(examples.offsets[order] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    now_at = np.empty(len(order), np.int64)
+    now_at[order] = np.arange(len(order))
+    media = sorted(m._replace(example=int(now_at[m.example])) for m in examples.media)
+    return Examples(examples.tokens[places], examples.weights[places], offsets, examples.rows[order], tuple(media))
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -38,7 +38,7 @@ Reduction = Literal["mean", "none"]
 DatasetFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"]
 MixStopping = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]
 
-PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path")
+PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path", "prepared_dir")
 DATASETS = ("no_robots", "tulu3", "sample")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "embedded": {"model_name": "tinsmith/tiny", "dataset": "sample", "learning_rate": 1e-2},
@@ -107,6 +107,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
     reduction: Annotated[Reduction, doc("each example weighs 1 (mean), or each token (none)")] = "mean"
     tail: Annotated[Literal["drop", "keep"], doc("an epoch's last, short batch")] = "drop"
+    prepare: Annotated[
+        Literal["always", "auto", "never"], doc("keep rows as tokens: all before training, or beside it", "WHEN")
+    ] = "auto"
+    prepared_dir: Annotated[Text | None, doc("where they are kept; by default ~/.cache/tinsmith", "FOLDER")] = None
     order: Annotated[Literal["hf", "cipher"], doc("of rows: as datasets shuffles, or in O(1) memory")] = "hf"
 
     model_name: Annotated[Text | None, doc("model to train; by default the service's own", "NAME")] = None

@@ -1,8 +1,8 @@
 """Datums of a dataset, a batch at a time: rows are read, rendered, encoded and cut when a step asks for them.
 
-Nothing is tokenised before it is trained. A batch is a pure function of the data, the settings, the epoch and its
-number, so a resumed run asks for the next batch and gets what the whole run would have had there. A stream is the one
-exception: it goes forward only.
+Where there is a prepared store, rows come out of it instead, with the same tokens and weights. A batch is a pure
+function of the data, the settings, the epoch and its number, so a resumed run asks for the next batch and gets what the
+whole run would have had there. A stream is the one exception: it goes forward only.
 """
 
 from typing import Literal
@@ -16,6 +16,8 @@ from kernel.order import ORDERS
 from shell.adapter import Dataset
 from shell.maker import DatumMaker, Made
 from shell.mixed import MixedRows
+from shell.prepared.rendering import Render, anew
+from shell.rows import Places
 from shell.stream import Stream
 
 Int64 = NDArray[np.int64]
@@ -31,6 +33,7 @@ class SupervisedDataset:
         tail: what becomes of an epoch's last, short batch.
         order: "hf" or "cipher", see `kernel.order`; epoch e is shuffled by seed + e.
         seed: of the order.
+        render: rows to tokens and weights; None: made anew by the maker.
 
     Raises:
         InputError: fewer rows than a batch, with the tail dropped.
@@ -44,10 +47,12 @@ class SupervisedDataset:
         tail: Tail = "drop",
         order: Literal["hf", "cipher"] = "hf",
         seed: int = 0,
+        render: Render | None = None,
     ) -> None:
         self.n_rows, self._n_batches = len(rows), n_batches(len(rows), batch_size, tail)
         self._rows, self._maker, self._batch_size = rows, maker, batch_size
         self._order, self._seed = ORDERS[order], seed
+        self._render = render or anew(rows.rows, maker)
         self.set_epoch(0)
 
     def __len__(self) -> int:
@@ -70,8 +75,9 @@ class SupervisedDataset:
 
         Touches: what the rows come from.
         """
-        rows = self.rows_of(i)
-        return self._maker.make(self._rows.read(rows), [self._rows.place(k) for k in rows.tolist()])
+        numbers = self._rows.indices[self.rows_of(i)]
+        places = Places(self._rows.rows, numbers)
+        return self._maker.finish(self._render(numbers, places), places)
 
     def get_batch(self, i: int) -> Datums:
         """Datums of batch i of the current epoch. Raises and touches as `make_batch`."""

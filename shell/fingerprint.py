@@ -6,19 +6,16 @@ stands as a digest. What decides no step (the log's place, cadences, `submit_ahe
 is here as far as the learning rate follows it: a constant schedule may be lengthened freely.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from kernel.errors import InputError, unknown
-from kernel.pieces import Renderer
 from shell.config import Config
 from shell.formats import Format
+from shell.identity import format_digest
 from shell.parts import Parts
 from shell.rows import content_digest
 from shell.stream import Stream
@@ -38,7 +35,7 @@ _CODE = (
     "shell/exactness.py", "shell/formats.py", "shell/hub.py", "shell/images.py", "shell/json_array.py",
     "shell/jsonl.py", "shell/jsonrows.py", "shell/maker.py", "shell/mixed.py", "shell/mixing.py", "shell/parquet.py",
     "shell/rowfile.py", "shell/rows.py", "shell/service.py", "shell/shares.py", "shell/sources.py", "shell/stream.py",
-    "shell/template", "shell/tokenizer.py",
+    "shell/template", "shell/tokenizer.py", "shell/prepared", "shell/identity.py", "shell/cache.py",
 )  # fmt: skip
 """sources that make datums of rows, and put these in order"""
 _NO_CODE = ("errors.py", "imitation.py", "ledger.py", "metrics.py", "parse.py", "parsers", "plan.py")
@@ -162,27 +159,8 @@ def _rows(config: Config, parts: Parts) -> str:
 
 
 def _renderer(chat_format: Format, name: str | None) -> list[bytes]:
-    if not isinstance(chat_format, Renderer):
-        return [chat_format.source.encode(), msgspec.json.encode(_plain(chat_format.given))]
     own = Path((name or "").rpartition(":")[0]).expanduser()
-    return [msgspec.json.encode(_plain(chat_format)), *([own.read_bytes()] if own.suffix == ".py" else [])]
-
-
-def _plain(value: Any) -> Any:
-    """A value of the kernel's language as JSON: functions by their names, for their code stands elsewhere."""
-    match value:
-        case Enum():
-            return value.name
-        case _ if dataclasses.is_dataclass(value):
-            return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        case Mapping():
-            return [[_plain(key), _plain(one)] for key, one in value.items()]
-        case tuple() | list():
-            return [type(value).__name__, *map(_plain, value)]
-        case Callable():
-            return getattr(value, "__qualname__", type(value).__name__)
-        case _:
-            return value if isinstance(value, str | int | float | None) else repr(value)
+    return [format_digest(chat_format).encode(), *([own.read_bytes()] if own.suffix == ".py" else [])]
 
 
 def _code() -> str:

@@ -46,7 +46,7 @@ class JsonRows:
     def __init__(
         self, content: Content, starts: Int64, stops: Int64, admission: Admission, place: Callable[[int], str]
     ) -> None:
-        self._content, self._starts, self._stops, self._admission = content, starts, stops, admission
+        self._content, self._starts, self._stops, self.admission = content, starts, stops, admission
         self.name, self.place = content.name, place
 
     @property
@@ -57,7 +57,7 @@ class JsonRows:
     @property
     def n_rejected(self) -> int:
         """Rows that cannot be read."""
-        return self._admission.n_rejected
+        return self.admission.n_rejected
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -75,7 +75,7 @@ class JsonRows:
         """
         numbers = indices.tolist()
         texts = self._content.slices(self._starts[indices].tolist(), self._stops[indices].tolist())
-        admission, rows = self._admission, list[Any]()
+        admission, rows = self.admission, list[Any]()
         try:
             for i, text in zip(numbers, texts, strict=True):
                 bad = admission.rejection(i) if admission.n_rejected else None

@@ -1,5 +1,6 @@
 """What a config's names lead to: renderer, tokenizer, data, and the plan and schedule of a run."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kernel.batch import n_steps
@@ -16,6 +17,8 @@ from shell.evalsets import EvalSet, check_names, open_sets, read_names
 from shell.evaluate import HeldOut
 from shell.formats import Format, check_name, open_format, read_variables
 from shell.models import learning_rate_advice, names_for, require
+from shell.prepared.job import FormatNames
+from shell.prepared.store import Say
 from shell.prompts import open_prompts, stops_of
 from shell.samples import Samples
 from shell.sources import DatasetSpec
@@ -48,10 +51,18 @@ class Parts(NamedTuple):
         return (*self.data.outside, *(entry for one in (*self.sets, *self.rare_sets) for entry in one.entries))
 
 
-def open_parts(config: Config) -> Parts:
+def open_parts(
+    config: Config,
+    say: Say = lambda _line: None,
+    done: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
+) -> Parts:
     """The renderer, the data and the plan of a run.
 
-    Touches: the data's and the tokenizer's files; for those of the Hub the network.
+    Args:
+        config: the settings.
+        say, done: are told how preparing goes, see `shell.prepared.preparation`.
+
+    Touches: the data's and the tokenizer's files; for those of the Hub the network; the store of prepared rows.
 
     Raises:
         InputError: something that was given cannot be used.
@@ -77,6 +88,7 @@ def open_parts(config: Config) -> Parts:
         shuffle_buffer=config.shuffle_buffer,
         streaming_length=config.streaming_length,
         mix_stopping=config.mix_stopping,
+        prepared_dir=config.prepared_dir,
     )
     builder = ChatDatasetBuilder(
         spec=spec,
@@ -91,9 +103,11 @@ def open_parts(config: Config) -> Parts:
         cut_answers=config.cut_answers,
         zero_loss=config.zero_loss,
         max_bad_rows=config.max_bad_rows,
+        prepare=config.prepare,
+        names=FormatNames(names.renderer, names.tokenizer, names.revision, config.template_variables, config.encoder),
     )
-    data = builder(renderer, tokenizer)
     _check_cadences(config)
+    data = builder(renderer, tokenizer, say, done)
     sets, rare_sets = _open_sets(config, spec, data)
     samples = _open_samples(config, renderer, tokenizer)
     sample_every = config.eval_every if config.sample_every is None else config.sample_every

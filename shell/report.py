@@ -39,6 +39,7 @@ def opening(config: Config, endpoint: Endpoint, parts: Parts) -> list[str]:
         *mixture_lines(data.source),
         *split_line(data.census),
         *evaluation_lines(parts),
+        *([f"prepared  {data.preparation.description}"] if data.preparation else []),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
         f"log       {config.log_path}",
     ]

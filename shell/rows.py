@@ -8,7 +8,7 @@ not looked at here: the kernel reads it as a conversation.
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, overload
 
 import msgspec
 import numpy as np
@@ -108,7 +108,7 @@ class ArrowRows:
     def __init__(self, table: Any, name: str, admission: "Admission | None" = None) -> None:
         self._table = table.with_format("arrow")
         self.name = name
-        self._admission = admission
+        self.admission = admission
         self.columns: tuple[str, ...] = tuple(table.column_names)
         self.fingerprint: str = table._fingerprint  # the library's own: of the files, and of what was done to them
 
@@ -122,17 +122,17 @@ class ArrowRows:
     @property
     def n_rejected(self) -> int:
         """Of the rows that have been read: a table is not gone through when it is opened."""
-        return 0 if self._admission is None else self._admission.n_rejected
+        return 0 if self.admission is None else self.admission.n_rejected
 
     def take(self, indices: Int64) -> list[Any]:
         numbers = indices.tolist()
         rows = [without_nulls(row) for row in self._table[numbers].to_pylist()]
-        if self._admission is None:
+        if self.admission is None:
             return rows
-        return [self._admission.admit(i, row, self.place(i)) for i, row in zip(numbers, rows, strict=True)]
+        return [self.admission.admit(i, row, self.place(i)) for i, row in zip(numbers, rows, strict=True)]
 
     def column(self, name: str, start: int, stop: int) -> list[Any]:
-        if self._admission is None or (name in self.columns and self._admission.keeps(name, self.columns)):
+        if self.admission is None or (name in self.columns and self.admission.keeps(name, self.columns)):
             values: list[Any] = self._table[start:stop][name].to_pylist()
             return values
         rows = self.take(np.arange(start, min(stop, len(self))))
@@ -140,6 +140,27 @@ class ArrowRows:
 
     def place(self, i: int) -> str:
         return f"{self.name}[{i}]"
+
+
+class Places(Sequence[str]):
+    """Where some rows stand, each said when it is asked for: `rows.place(numbers[i])`."""
+
+    def __init__(self, rows: Rows, numbers: Int64) -> None:
+        self._rows, self._numbers = rows, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> "Places": ...
+
+    def __getitem__(self, i: int | slice) -> "str | Places":
+        if isinstance(i, slice):
+            return Places(self._rows, self._numbers[i])
+        return self._rows.place(int(self._numbers[i]))
 
 
 def without_nulls(value: Any) -> Any:

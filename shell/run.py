@@ -6,6 +6,7 @@ bad input leaves everything as it was; then the folder is entered, the service o
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -34,7 +35,7 @@ from shell.preflight import check_service
 from shell.report import ending, how_to_go_on, opening, taken_up
 from shell.resume import Resumption, first_there, resumptions
 from shell.rundir import Verdict, check_room, decide, empty, enter, terminal_question
-from shell.screen import Screen
+from shell.screen import Screen, told_rows
 from shell.service import hushed
 from shell.train import train
 
@@ -79,7 +80,7 @@ def run(resolved: Resolved[Config]) -> int:
     assert endpoint is not None
     verdict = decide(folder, config.behavior_if_log_dir_exists, terminal_question())
     _check_service(config, endpoint)
-    parts = open_parts(config)
+    parts = open_parts(config, print, told_rows())
     checkpoints = read_checkpoints(folder) if verdict == "resume" else []
     if start(parts.plan, [checkpoint.mark for checkpoint in checkpoints]).finished:
         _say(
@@ -147,7 +148,8 @@ def _train(found: Found) -> int:
         begin_ledger(folder, parts.outside, begin.n_finished)
         write_config(folder, found.document)
         showing = screen.progress(begin.n_finished, n_steps)
-        with stop_on_signals() as stop, showing, deleting(connection) as forget:
+        preparing = parts.data.preparation.beside(say) if parts.data.preparation else nullcontext()
+        with stop_on_signals() as stop, showing, preparing, deleting(connection) as forget:
             progress = train(_job(found, client, forget, screen), begin, stop)
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")

@@ -4,7 +4,7 @@ On a terminal the steps move one bar; elsewhere (a file, a pipe) each step is a 
 `logs.log`, so the account there is the same whoever watched.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +71,25 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def told_rows(console: rich.console.Console | None = None) -> Callable[[int, int], None]:
+    """Something that tells how many rows of how many are prepared: in place on a terminal, else at every tenth.
+
+    Touches: standard output.
+    """
+    console = console or Console(highlight=False, emoji=False)
+    told = -1
+
+    def tell(n_done: int, n_rows: int) -> None:
+        nonlocal told
+        tenth = 10 * n_done // n_rows
+        end = "\r" if console.is_terminal and n_done < n_rows else "\n"
+        if console.is_terminal or tenth > told:
+            console.print(f"preparing {n_done:,} of {n_rows:,} rows", end=end, markup=False, soft_wrap=True)
+        told = tenth
+
+    return tell
 
 
 class Screen:

@@ -28,6 +28,7 @@ from kernel.shapes import COLUMN, KEYS
 from shell import hub
 from shell.adapter import Dataset, load_dataset
 from shell.admission import Admission
+from shell.cache import is_remote, local_copy
 from shell.rowfile import open_rows
 from shell.rows import ArrowRows, digests
 from shell.stream import Stream, head
@@ -60,6 +61,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Folders that stand for repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
     mix_stopping: Strategy | None = None
     """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
+    prepared_dir: str | None = None
+    """Where what was worked out of rows is kept; None: where it always is."""
     cache_dir: str | None = None
     """Where `datasets` keeps its tables; None: where it always does."""
 
@@ -138,6 +141,8 @@ def _open_sample(spec: DatasetSpec) -> Source:
 
 def _open_file(spec: DatasetSpec) -> Source:
     name = spec.dataset
+    if is_remote(name):
+        name = str(local_copy(name, Path(spec.prepared_dir).expanduser() if spec.prepared_dir else None))
     if not os.path.exists(os.path.expanduser(name)):
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not set(Path(name).suffixes) & SUFFIXES:
             raise expected("a dataset or a JSONL file", f"no file {name} (of the Hub: hf:{name})", at="--dataset")

@@ -39,6 +39,7 @@ class ChatTemplate:
         name: "hf_template".
         source: Jinja text.
         given: what else it was given to read.
+        date: today's, as it was told.
         controls: the control tokens that its own text spells.
         bos: the token that opens a sequence, where the template writes it.
         stops: the control tokens that end an assistant's turn.
@@ -70,7 +71,7 @@ class ChatTemplate:
         Raises:
             InputError: the mask of its turns cannot be proven; the sentence says why.
         """
-        self.source, self.given = source, dict(variables or {})
+        self.source, self.given, self.date = source, dict(variables or {}), date
         self.tokens = {control.text: control for control in controls}
         names = sorted(self.tokens, key=len, reverse=True)
         self._controls = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None

@@ -347,3 +347,13 @@ def test_without_a_terminal_a_run_that_is_there_is_not_touched(whole, rows):
     code, _, errors = finish(rows, whole[0])
     assert code == 2
     assert "say --behavior-if-log-dir-exists resume, delete or raise" in errors
+
+
+def test_a_run_from_a_prepared_store_is_the_run_without_one_bit_for_bit(whole, rows, tmp_path):
+    folder, store = tmp_path / "run", tmp_path / "store"
+    code, said, errors = finish(rows, folder, "--prepare", "always", "--prepared-dir", str(store))
+    assert (code, errors) == (0, "")
+    assert f"prepared  21 rows, from {store}" in said
+    assert [file.name for file in store.glob("*/*.chunk")] == ["0000000000.chunk"]
+    assert metrics(folder) == metrics(whole[0])
+    assert final_bytes(folder) == final_bytes(whole[0])

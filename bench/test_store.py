@@ -1,0 +1,134 @@
+"""Batches out of a prepared store, beside the same batches made anew and tinker-cookbook's `get_batch`.
+
+The store is read by a process that has just begun and has made no token itself: it opens a whole store, takes each of
+its rows once, in random order, and never a row twice. The pages of the files may be in the system's cache, as they are
+when a second epoch, a sweep or a resumed run follows the first.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.conftest import BENCHED
+from bench.contest import Contest, Lap, Tally, Timed, race
+from bench.lane import MAX_LENGTH, Lane
+from bench.peers import Peers
+from bench.test_batches import lane_of
+from bench.workload import MODE, Workload
+from shell.identity import HOUSE, identity_of, key_of
+from shell.prepared.build import build
+from shell.prepared.store import Plan
+from shell.rows import ListRows
+
+ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
+
+
+def _serve() -> None:
+    """The fresh process: a store and its rows on the first line, then a turn a line; a lap of each way for each."""
+    from time import perf_counter
+
+    import numpy as np
+
+    from bench.lane import digest, lists
+    from kernel.renderers import RENDERERS
+    from shell.maker import DatumMaker
+    from shell.prepared.rendering import FromStore
+    from shell.prepared.store import Store
+    from shell.service import datums_to_tinker
+    from shell.tokenizer import open_tokenizer
+
+    said = json.loads(input())
+    maker = DatumMaker(
+        RENDERERS[said["renderer"]], open_tokenizer(said["tokenizer"]), MODE, MAX_LENGTH, split_turns=False
+    )
+    store = Store(Path(said["folder"]), Plan(said["key"], said["n_rows"]))
+    assert store.is_whole
+
+    def refused(*_: object) -> object:
+        raise AssertionError("a row was made anew")
+
+    render, batch_size = FromStore(store, refused), said["batch_size"]  # type: ignore[arg-type]
+    order = np.random.default_rng(0).permutation(said["n_rows"])[batch_size:]
+    first = np.random.default_rng(0).permutation(said["n_rows"])[:batch_size]  # compiles, and is not timed
+    datums_to_tinker(maker.finish(render(first, [""] * batch_size), [""] * batch_size).datums)
+    print("ready", flush=True)
+    places = [""] * batch_size
+    while line := sys.stdin.readline():
+        rows = order[int(line) * batch_size : (int(line) + 1) * batch_size]
+        began = perf_counter()
+        datums = maker.finish(render(rows, places), places).datums
+        made = perf_counter()
+        sent = datums_to_tinker(datums)
+        ended = perf_counter()
+        digests = [digest(*lists(datum)) for datum in sent]
+        answer = {"arrays": made - began, "datums": ended - began, "n_tokens": len(datums.inputs), "digests": digests}
+        print(json.dumps(answer), flush=True)
+
+
+class Fresh:
+    """That process, as a contender; what it took is its own time, without the way there and back."""
+
+    def __init__(self, lane: Lane, folder: Path, key: str) -> None:
+        self._n_rows = lane.batch_size
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from bench.test_store import _serve; _serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HOUSE,
+            env={**os.environ, "PYTHONPATH": str(HOUSE)},
+        )
+        job = {"renderer": lane.renderer.name, "tokenizer": str(lane.tokenizer), "folder": str(folder), "key": key}
+        assert self._ask(json.dumps(job | {"n_rows": len(lane.data), "batch_size": lane.batch_size})) == "ready"
+
+    def laps(self, turn: int) -> dict[str, Lap]:
+        said = json.loads(self._ask(str(turn)))
+        tally = Tally(self._n_rows, said["n_tokens"], tuple(said["digests"]))
+        return {ARRAYS: Lap(said["arrays"], tally), DATUMS: Lap(said["datums"], tally)}
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        return self._process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("name", BENCHED)
+def test_warm(
+    name: str,
+    workload: Workload,
+    peers: Peers,
+    contests: list[Contest],
+    benchmark: BenchmarkFixture,
+    tmp_path: Path,
+) -> None:
+    """A batch of rows that the process has not taken before, out of a whole store, in random order."""
+    lane = lane_of(name, workload)
+    data, maker = lane.data, lane.open_maker()
+    rows = ListRows(data.to_list())
+    decided_by = identity_of(rows, maker)
+    plan = Plan(key_of(decided_by), len(rows))
+    build(tmp_path / plan.key, rows, maker, plan, decided_by)
+    fresh = Fresh(lane, tmp_path / plan.key, plan.key)
+    laps: list[dict[str, Lap]] = []
+    ours = Timed(
+        ARRAYS, lambda turn: turn, lambda turn: laps.append(fresh.laps(turn)), lambda _: laps[-1][ARRAYS].tally
+    )
+    n_rounds = min(lane.n_rounds, len(rows) // lane.batch_size - 1)
+    contest = Contest(f"{name}, warm", ARRAYS, yardstick=DATUMS)
+    try:
+        race(benchmark, contest, ours, peers.contenders(lane), n_rounds)
+    finally:
+        fresh.close()
+    if contest.laps:
+        for way in (ARRAYS, DATUMS):
+            contest.laps[way] = [lap[way] for lap in laps]
+    contests.append(contest)

@@ -1,0 +1,23 @@
+"""Turn conversations into tokens once, ahead of training: on all cores of this machine, or on a Ray cluster.
+
+python recipes/prepare.py --dataset chats.jsonl --model-name Qwen/Qwen3-8B
+python recipes/prepare.py --dataset s3://bucket/chats.parquet --ray auto --prepared-dir /shared/prepared
+"""
+
+import sys
+
+from shell.cli import Resolved, main
+from shell.prepare import PrepareConfig
+
+
+def run(resolved: Resolved[PrepareConfig]) -> int:
+    """Make the store that runs with the same data and renderer train from."""
+    from shell.prepare import prepare
+    from shell.screen import told_rows
+
+    prepare(resolved.config, told_rows())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(run, config_type=PrepareConfig))

@@ -1,0 +1,141 @@
+"""What `recipes/prepare.py` can be asked, and how it makes a store: on this machine by all cores, or on a Ray cluster.
+
+The store is the one that training with the same data, renderer and tokenizer looks for; where it is whole already,
+nothing is done.
+"""
+
+import os
+from collections.abc import Callable
+from time import perf_counter
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Struct
+
+from kernel.truncation import Treatment, Truncation
+from shell.cache import prepared_root
+from shell.config import Count, DatasetFormat, Length, Size, Text, TrainOnWhat
+from shell.fields import doc
+
+
+class PrepareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Turn conversations into tokens once, so that no run that trains on them tokenises again."""
+
+    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "prepared_dir": "Store"}
+    examples: ClassVar[tuple[str, ...]] = (
+        "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
+        "--dataset s3://bucket/chats.parquet --model-name Qwen/Qwen3-8B --ray auto --prepared-dir /shared/prepared",
+    )
+
+    dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE, URL or hf:REPO", "DATA")] = "sample"
+    dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
+    dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
+    dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
+    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
+    max_bad_rows: Annotated[Count, doc("rows of a source that may be unreadable")] = 0
+    train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
+    split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
+    truncation: Annotated[
+        Literal["right", "drop", "error", "keep_answer"], doc("keep_answer alone cuts before rows are kept", "HOW")
+    ] = "right"
+    max_length: Annotated[Length, doc("tokens that keep_answer cuts to")] = 32768
+    model_name: Annotated[Text, doc("model whose renderer and tokenizer to use", "NAME")] = "tinsmith/tiny"
+    renderer_name: Annotated[Text | None, doc("how a conversation is written", "NAME")] = None
+    template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
+    tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
+    prepared_dir: Annotated[Text | None, doc("where stores are; by default ~/.cache/tinsmith", "FOLDER")] = None
+    workers: Annotated[Size | None, doc("processes; by default one a core")] = None
+    ray: Annotated[Text | None, doc("a Ray cluster: local, auto, or its address", "WHERE")] = None
+
+
+def prepare(
+    config: PrepareConfig, done: Callable[[int, int], object], say: Callable[[str], object] = print
+) -> dict[str, object]:
+    """Makes the store that a config names.
+
+    Args:
+        config: what to prepare.
+        done: is told how many rows of how many are there.
+        say: is told, in lines, what is made and what came of it.
+
+    Returns:
+        The store's `key` and `folder`, its `n_rows`, `n_bytes`, and the `seconds` it took.
+
+    Raises:
+        InputError: data, renderer or tokenizer cannot be used, the disk refuses, or Ray is not installed.
+
+    Touches: the data's and the tokenizer's files; for those of the Hub the network; the store; processes or a cluster.
+    """
+    from shell.adapter import Dataset
+    from shell.formats import check_name, open_format, read_variables
+    from shell.identity import identity_of, key_of
+    from shell.maker import DatumMaker
+    from shell.mixing import mode_of, open_data
+    from shell.models import names_for
+    from shell.prepared.crew import Crew, make_whole, n_cores
+    from shell.prepared.job import FormatNames, Job
+    from shell.prepared.store import Plan, Store
+    from shell.sources import DatasetSpec
+    from shell.tokenizer import open_tokenizer
+
+    began = perf_counter()
+    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
+    check_name(names.renderer)
+    tokenizer = open_tokenizer(names.tokenizer, names.revision)
+    variables = read_variables(config.template_variables)
+    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
+    spec = DatasetSpec(
+        dataset=config.dataset,
+        dataset_config=config.dataset_config,
+        dataset_split=config.dataset_split,
+        dataset_column=config.dataset_column,
+        dataset_format=config.dataset_format,
+        max_bad_rows=config.max_bad_rows,
+        test_size=0,
+        prepared_dir=config.prepared_dir,
+    )
+    source = open_data(spec)
+    assert isinstance(source.train, Dataset)
+    kind = Truncation(config.truncation)
+    maker = DatumMaker(
+        renderer,
+        tokenizer,
+        mode_of(source, config.train_on_what),
+        config.max_length,
+        column=config.dataset_column,
+        split_turns=config.split_turns == "auto",
+        treatment=Treatment(kind),
+    )
+    decided_by = identity_of(source.train.rows, maker)
+    plan = Plan(key_of(decided_by), len(source.train.rows))
+    folder = (prepared_root(config.prepared_dir) / plan.key).absolute()
+    job = Job(
+        key=plan.key,
+        folder=str(folder),
+        spec=spec,
+        names=FormatNames(names.renderer, names.tokenizer, names.revision, config.template_variables),
+        train_on_what=maker.mode.value,
+        split_turns=maker.split_turns,
+        shortened_to=config.max_length if kind is Truncation.KEEP_ANSWER else None,
+    )
+
+    def tell(n_chunks: int, _n_all: int) -> None:
+        done(min(n_chunks * plan.n_chunk, plan.n_rows), plan.n_rows)
+
+    if config.ray is None:
+        n_workers = min(config.workers or n_cores(), plan.n_chunks)
+        make_whole(job, plan, decided_by, Crew(job, n_workers), tell)
+    else:
+        from shell.prepared.cluster import make_on_ray
+
+        make_on_ray(job, plan, decided_by, config.ray, config.workers, tell)
+    store = Store(folder, plan, say)
+    seconds = perf_counter() - began
+    size = f"{store.n_bytes / 1e6:,.1f} MB in {plan.n_chunks:,} chunks"
+    say(f"prepared  {plan.n_rows:,} rows of {source.name} for {names.renderer}, {size}, {seconds:.1f} s: {folder}")
+    return {
+        "key": plan.key,
+        "folder": os.fspath(folder),
+        "n_rows": plan.n_rows,
+        "n_bytes": store.n_bytes,
+        "seconds": seconds,
+    }

@@ -1,0 +1,205 @@
+"""A prepared store opened: the chunks that are there, mapped into memory, and the rows that they hold.
+
+Whatever is opened was checked: the manifest (once the store is whole), each file's size and header, and of every row
+that is read its sum. A chunk that fails is let go and taken off the disk; its rows count as not there, and whoever
+builds makes it again. Nothing here is an error for the user, who has the rows themselves.
+"""
+
+import mmap
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.errors import InputError
+from shell.identity import Identity
+from shell.prepared.chunk import FORMAT, HEADER, read_sizes
+from shell.prepared.gather import Chunks, Counts, Found, Gathered, count, gather
+
+Int64 = NDArray[np.int64]
+Say = Callable[[str], object]
+
+MANIFEST = "manifest.json"
+LEAST, MOST, N_CHUNKS = 1024, 65536, 256
+TOUCHED_A_ROW, MOST_TOUCHED = 1 << 17, 1 << 27
+"""bytes that the system maps in when a row is read, and those after which all is mapped out again: resident memory
+stays below that, however large the store"""
+
+
+class Plan(NamedTuple):
+    """How the rows of a store are cut into chunks: a function of their number alone."""
+
+    key: str
+    n_rows: int
+
+    @property
+    def n_chunk(self) -> int:
+        """Rows of a chunk, but for the last: a power of two, so that there are a few hundred where that will do.
+
+        >>> [Plan("", n).n_chunk for n in (10, 10**6, 10**7, 10**9)]
+        [1024, 4096, 65536, 65536]
+        """
+        wanted = -(-self.n_rows // N_CHUNKS)
+        return min(max(LEAST, 1 << max(wanted - 1, 0).bit_length()), MOST)
+
+    @property
+    def n_chunks(self) -> int:
+        return -(-self.n_rows // self.n_chunk)
+
+    def rows_of(self, number: int) -> range:
+        """The rows of a chunk, by their numbers in the source."""
+        return range(number * self.n_chunk, min((number + 1) * self.n_chunk, self.n_rows))
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written when a store is whole: what decided it, and every chunk with its digest."""
+
+    format: int
+    key: str
+    decided_by: Identity
+    n_rows: int
+    n_chunk: int
+    chunks: list[str]
+    """digests, in order"""
+
+
+class Store:
+    """The chunks of a store that are there.
+
+    Args:
+        folder: the store's own.
+        plan: what it must hold.
+        say: is told, in a line, of what was found damaged.
+
+    Touches: the folder's files: those that are damaged are removed.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, say: Say = lambda _line: None) -> None:
+        self.folder, self.plan, self._say = folder, plan, say
+        self._maps: dict[int, tuple[mmap.mmap, NDArray[np.uint8]]] = {}
+        self._chunks = Chunks(np.zeros((plan.n_chunks, 3), np.int64), plan.n_chunk)
+        self._n_bytes = self._touched = 0
+        self._digests = self._listed()
+        self.refresh()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row is there."""
+        return len(self._maps) == self.plan.n_chunks
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the chunks that are there."""
+        return self._n_bytes
+
+    def missing(self) -> list[int]:
+        """The numbers of the chunks that are not there."""
+        return [number for number in range(self.plan.n_chunks) if number not in self._maps]
+
+    def refresh(self) -> None:
+        """Takes up the chunks that have come since. Touches: the folder."""
+        present = {path.name for path in self.folder.glob("*.chunk")} if self.folder.is_dir() else set()
+        for number in self.missing() if present else ():
+            if chunk_name(number) in present:
+                self._open(number)
+
+    def read(self, rows: Int64) -> Gathered:
+        """The examples of rows, int64[B] numbers in the source, in this order; those that are damaged count as missing.
+
+        Touches: the chunks.
+        """
+        gathered = gather(rows, self._chunks)
+        self._touch(len(rows) * TOUCHED_A_ROW + 4 * len(gathered.examples.tokens))
+        damaged = rows[gathered.found == Found.DAMAGED]
+        if not len(damaged):
+            return gathered
+        for number in np.unique(damaged // self.plan.n_chunk).tolist():
+            self.drop(number, "is not what was written")
+        return self.read(rows)
+
+    def count(self, rows: Int64) -> tuple[Counts, Int64]:
+        """Counts of the rows that are kept, and which places of `rows` hold others. Touches: the chunks."""
+        counted = count(rows, self._chunks)
+        self._touch(self._n_bytes)
+        return counted
+
+    def drop(self, number: int, why: str) -> None:
+        """Lets a chunk go. Touches: its file, which is removed."""
+        self._say(f"prepared  {self.folder.name}: chunk {number} {why}; it will be made again")
+        self._chunks.table[number] = 0
+        self._maps.pop(number, None)
+        remove(self.folder / MANIFEST)
+        remove(self.folder / chunk_name(number))
+
+    def _open(self, number: int) -> None:
+        path = self.folder / chunk_name(number)
+        try:
+            with path.open("rb") as file:
+                sizes, digest = read_sizes(file.read(HEADER.itemsize), self.plan.key, number)
+                n_bytes = file.seek(0, 2)
+                is_right = n_bytes == sizes.n_bytes and sizes.n_rows == len(self.plan.rows_of(number))
+                if not is_right or (self._digests and self._digests[number] != digest):
+                    raise InputError("another size or digest")
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            return
+        except (InputError, OSError, ValueError):
+            self.drop(number, "is damaged")
+            return
+        if hasattr(mmap, "MADV_RANDOM"):
+            mapped.madvise(mmap.MADV_RANDOM)
+        view = np.frombuffer(mapped, np.uint8)
+        self._maps[number] = mapped, view
+        self._chunks.table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words
+        self._n_bytes += n_bytes
+
+    def _listed(self) -> list[str]:
+        """The digests of the manifest; none where there is no manifest, or one that is not this store's."""
+        try:
+            manifest = msgspec.json.decode((self.folder / MANIFEST).read_bytes(), type=Manifest)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (OSError, ValueError):
+            manifest = None
+        if manifest and manifest_of(self.plan, manifest.decided_by, manifest.chunks) == manifest:
+            return manifest.chunks
+        self._say(f"prepared  {self.folder.name}: its manifest is damaged; it will be written again")
+        remove(self.folder / MANIFEST)
+        return []
+
+    def _touch(self, n_bytes: int) -> None:
+        """Counts what has been mapped in, and lets it go when it is much: the pages stay in the system's cache."""
+        self._touched += min(n_bytes, self._n_bytes)
+        if self._touched > MOST_TOUCHED and self._n_bytes > MOST_TOUCHED and hasattr(mmap, "MADV_DONTNEED"):
+            self._touched = 0
+            for mapped, _ in self._maps.values():
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def manifest_of(plan: Plan, decided_by: Identity, digests: Iterable[str]) -> Manifest:
+    """The manifest of a store whose chunks have these digests."""
+    chunks = list(digests)
+    assert len(chunks) == plan.n_chunks or not chunks
+    return Manifest(
+        format=FORMAT, key=plan.key, decided_by=decided_by, n_rows=plan.n_rows, n_chunk=plan.n_chunk, chunks=chunks
+    )
+
+
+def chunk_name(number: int) -> str:
+    """The name of a chunk's file.
+
+    >>> chunk_name(7)
+    '0000000007.chunk'
+    """
+    return f"{number:010d}.chunk"
+
+
+def remove(path: Path) -> None:
+    """Takes a file off the disk, if it is there and the disk lets us. Touches: the file."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
