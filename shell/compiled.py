@@ -32,7 +32,7 @@ def compile_kernel(say: Callable[[str], None]) -> None:
 
     Touches: numba's cache.
     """
-    with _told(say, "compiling the kernel's loops, once on this machine"):
+    with _told(say, "compiling the kernel's loops: once on a machine, kept for the next time"):
         compositor = Compositor(QWEN3)
         script = compositor.compose([TALK], TrainOnWhat.LAST_ASSISTANT_MESSAGE)
         texts = repeated(_codes(script.texts), np.arange(len(script.texts)))

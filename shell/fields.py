@@ -102,6 +102,8 @@ def conform(field: Field, raw: object, at: str) -> Any:
     if isinstance(raw, str) and raw.lower() in ("none", "null") and field.may_be_none:
         return None
     got = "a value that is not shown" if field.secret else shown(raw)
+    if isinstance(raw, str) and ("\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw)):
+        raise expected("text in UTF-8 without NUL", got, at)
     try:
         value = msgspec.convert(raw, field.form, strict=False)
     except (msgspec.ValidationError, RecursionError):
@@ -110,8 +112,6 @@ def conform(field: Field, raw: object, at: str) -> Any:
         raise expected(" or ".join(_domain(kind) for kind in field.kinds), got, at) from None
     if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < LIMIT):
         raise expected("a number below 2**31", got, at)
-    if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise expected("text in UTF-8 without NUL", got, at)
     return value
 
 

@@ -72,7 +72,8 @@ def open_parts(
     names = names_for(config.model_name, config.renderer_name, config.tokenizer)
     check_name(names.renderer)
     tokenizer = open_tokenizer(names.tokenizer, names.revision, config.encoder)
-    compile_kernel(tokenizer.say)
+    tokenizer.say = say
+    compile_kernel(say)
     variables = read_variables(config.template_variables)
     renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
     spec = DatasetSpec(

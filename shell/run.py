@@ -134,7 +134,7 @@ def _train(found: Found) -> int:
     metadata = {"recipe_name": config.recipe_name, "renderer_name": parts.renderer_name}
     _say(screen, *opening(config, endpoint, parts))
     limit, weights = config.silence_limit, found.weights
-    say = hushed(screen.say, endpoint.api_key)
+    say = parts.data.maker.tokenizer.say = hushed(screen.say, endpoint.api_key)
     with sdk_warnings_to(say), connected(endpoint, folder, weights, metadata, say, limit) as connection:
         client, resumed = _model(found, connection, metadata, screen)
         # only now, where a run goes on or is replaced: what follows it has been accepted

@@ -66,6 +66,7 @@ def settle(argv):
 @example(["--log-path", "run", "--service", "http://[::1"])
 @example(["--log-path=run", "--learning-rate=nan"])
 @example(["--log-path=a\0b"])
+@example(["--adam-beta1=\ud800"])
 def test_no_command_line_does_more_than_say_what_is_wrong(argv):
     settle(["--log-path=run", *argv])
     settle(argv)
