@@ -24,7 +24,7 @@ PATIENCE = 1.5
 """seconds in which loops that were kept are loaded"""
 
 
-def compile_kernel(say: Callable[[str], None]) -> None:
+def compile_kernel(say: Callable[[str], object]) -> None:
     """Calls each loop between rows and metrics on one short conversation.
 
     Args:
@@ -49,7 +49,7 @@ def _codes(texts: Sequence[str]) -> Ragged:
 
 
 @contextmanager
-def _told(say: Callable[[str], None], what: str) -> Iterator[None]:
+def _told(say: Callable[[str], object], what: str) -> Iterator[None]:
     """Says what is being waited for, if that takes long."""
     timer = Timer(PATIENCE, say, (what,))
     timer.start()

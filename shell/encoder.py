@@ -73,7 +73,7 @@ class Relay:
         InputError: "fast", and the package is not installed.
     """
 
-    def __init__(self, spec: bytes, backend: Any, choice: Choice, say: Callable[[str], None]) -> None:
+    def __init__(self, spec: bytes, backend: Any, choice: Choice, say: Callable[[str], object]) -> None:
         self._spec, self._say = spec, say
         self._authority = Authority(backend)
         self._open = choice != "tokenizers" and installed()

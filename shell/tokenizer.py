@@ -49,7 +49,7 @@ class Tokenizer:
         json: bytes,
         name: str = "tokenizer.json",
         encoder: Choice = "auto",
-        say: Callable[[str], None] = _to_stderr,
+        say: Callable[[str], object] = _to_stderr,
     ) -> None:
         """Reads a tokenizer.json.
 
