@@ -82,8 +82,7 @@ class Relay:
         self._at_once = choice == "fast"
         self._n_characters = self._n_calls = 0
         if self._at_once:
-            if not self._open:
-                raise expected(f"the package {PACKAGE}", "none (pip install fastokens)", at="--encoder fast")
+            check_installed()
             self._start()
 
     @property
@@ -161,6 +160,16 @@ def installed() -> bool:
     from importlib.util import find_spec
 
     return find_spec(PACKAGE) is not None
+
+
+def check_installed() -> None:
+    """Refuses to encode with a package that is not there.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if not installed():
+        raise expected(f"the package {PACKAGE}", "none (pip install fastokens)", at="--encoder fast")
 
 
 def _merges_as_text(spec: bytes) -> bytes:

@@ -10,7 +10,9 @@ spell, since `tokenizers` numbers added tokens anew on loading.
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -22,7 +24,7 @@ from kernel.errors import InputError, expected
 from kernel.parse import Segment
 from kernel.pieces import Renderer
 from kernel.script import Ragged, repeated
-from shell.encoder import Choice, Relay
+from shell.encoder import Choice, Relay, check_installed
 from shell.hub import unreachable
 
 FLAG = "--tokenizer"
@@ -39,7 +41,6 @@ class Tokenizer:
     Attributes:
         name: where it came from.
         controls: control token -> id, as the file has them.
-        literal: the tokenizer.json that text is encoded with: the same without control tokens.
         n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
         say: shows a line; may be set to another once there is a better place for it.
     """
@@ -60,50 +61,77 @@ class Tokenizer:
             say: shows a line.
 
         Raises:
-            InputError: `json` is not a tokenizer whose ids stay what the file says.
+            InputError: `json` is no tokenizer, or the fast encoder is wanted and not installed.
         """
-        from tokenizers import Tokenizer as Backend
-
         try:
             spec: dict[str, Any] = msgspec.json.decode(json)
-            vocabulary = _vocabulary(spec)
             added: list[dict[str, Any]] = spec.get("added_tokens") or []
             self.controls = {token["content"]: int(token["id"]) for token in added if not _is_plain(token)}
-            self.literal = msgspec.json.encode(_literal(spec))
-            self._literal = Backend.from_str(self.literal.decode())
+            self.n_bytes = _byte_lengths(spec, _vocabulary(spec), added)
         except KeyError as error:
             raise expected("a tokenizer.json", f"JSON without {error}", at=name) from None
         except (msgspec.DecodeError, TypeError, ValueError, AttributeError) as error:
             raise expected("a tokenizer.json", f"something else ({error})", at=name) from None
-        except Exception as error:  # the tokenizers library raises bare Exception for what it cannot read
-            raise expected("a tokenizer.json that the tokenizers library reads", str(error), at=name) from None
         self.name, self.json, self.say = name, json, say
         self._forbidden = [_placeholder(token) for token in added] if any(map(_is_plain, added)) else []
-        _check_ids(self._literal, vocabulary, name)
-        self._encoder = Relay(self.literal, self._literal, encoder, lambda line: self.say(line))
-        self.n_bytes = _byte_lengths(spec, vocabulary, added)
         self._names = {number: name for name, number in self.controls.items()}
+        self._spec: dict[str, Any] | None = spec  # until it is opened: it is large
+        self._choice: Choice = encoder
+        self._opened: tuple[Any, Relay] | None = None
+        self._opening = Lock()
+        if encoder == "fast":
+            check_installed()
+
+    @cached_property
+    def literal(self) -> bytes:
+        """The tokenizer.json that text is encoded with: the same without control tokens."""
+        return msgspec.json.encode(_literal(self._spec or msgspec.json.decode(self.json)))
 
     @property
     def encoder(self) -> str:
         """The library that encodes what comes next."""
-        return self._encoder.name
+        return self._open()[1].name
+
+    def _open(self) -> tuple[Any, Relay]:
+        """The library's tokenizer and what encodes, opened when text is first encoded: prepared rows need neither.
+
+        Raises:
+            InputError: the library cannot read the tokenizer, or gives its tokens other ids than the file says.
+        """
+        from tokenizers import Tokenizer as Backend
+
+        with self._opening:
+            if self._opened is None:
+                try:
+                    backend = Backend.from_str(self.literal.decode())
+                except Exception as error:  # the library raises bare Exception for what it cannot read
+                    wanted = "a tokenizer.json that the tokenizers library reads"
+                    raise expected(wanted, str(error), at=self.name) from None
+                _check_ids(backend, _vocabulary(self._spec or msgspec.json.decode(self.json)), self.name)
+                relay = Relay(self.literal, backend, self._choice, lambda line: self.say(line))
+                self._opened, self._spec = (backend, relay), None
+            return self._opened
 
     def encode(self, texts: Sequence[str]) -> Ragged:
         """Ids of every text, encoded literally, in one call.
 
         Returns:
             int32[N] ids and int64[len(texts) + 1] offsets.
+
+        Raises:
+            InputError: a text holds a placeholder, or the tokenizer cannot be opened.
         """
+        if not texts:
+            return Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
         for mark in self._forbidden:
             if any(mark in text for text in texts):
                 raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
         distinct = dict.fromkeys(texts)  # turns that stand in several examples, system prompts that stand in many
         if len(distinct) == len(texts):
-            return self._encoder.encode(texts)
+            return self._open()[1].encode(texts)
         numbers = dict(zip(distinct, range(len(distinct)), strict=True))
         which = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
-        return repeated(self._encoder.encode(list(distinct)), which)
+        return repeated(self._open()[1].encode(list(distinct)), which)
 
     def encode_statics(self, statics: Iterable[tuple[Kind, str]]) -> Ragged:
         """Ids of static runs: a control token's own id, template text encoded."""
@@ -136,7 +164,7 @@ class Tokenizer:
         return out + self._text(text)
 
     def _text(self, ids: list[int]) -> list[Segment]:
-        return [Segment(Kind.MESSAGE, self._literal.decode(ids, skip_special_tokens=False))] if ids else []
+        return [Segment(Kind.MESSAGE, self._open()[0].decode(ids, skip_special_tokens=False))] if ids else []
 
     def check_controls(self, name: str, controls: Sequence[str]) -> None:
         """Raises InputError when a control token of the format of that name is not in the tokenizer."""

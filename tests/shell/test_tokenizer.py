@@ -108,7 +108,7 @@ def test_what_is_no_tokenizer_is_refused_in_one_sentence(tmp_path: Path, content
     path = tmp_path / "tokenizer.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match="expected a tokenizer"):
-        open_tokenizer(str(path))
+        open_tokenizer(str(path)).encode(["a"])
 
 
 @pytest.mark.parametrize("spec", ["missing.json", "/no/such/tokenizer", "one-word", "a/b/c"])
