@@ -232,6 +232,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a late system message, newlines in front": {
         "messages": [system("\nGreet."), user("Hi."), system("\n\nBe brief."), says("\nHello.")]
     },
+    "raw text": {"messages": [{"role": "text", "content": "\nOnce upon a time.\n"}]},
     "tools declared by a message": {
         "messages": [{"role": "tool_declare", "content": "\n[{}]"}, user("Hi."), says("Hello.")]
     },

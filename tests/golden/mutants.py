@@ -161,6 +161,7 @@ REASONS = (
     (r"^cue: .* said$", "a prompt is given as a whole, so what a piece of its cue says of being sampled is not asked"),
     (r"Calls: when without CALLS|Tools: when without TOOLS", "without calls or tools nothing is written anyway"),
     (r"^before: none$", "the format rewrites nothing"),
+    (r"^text: ", "`before` makes a text of that role the assistant's, so its own row writes nothing"),
     (r"^turn_start: ", "no piece asks about the turn, or the conversation has one alone"),
     (r"^keep: |^refuses_reasoning$", "the format has no place for reasoning, or keeps it everywhere"),
     (r"unless without FIRST", "`before` puts a message in front, so no other is ever the first"),
@@ -172,7 +173,11 @@ REASONS = (
 
 
 def read_page(page: str) -> dict[str, list[str]]:
-    """The survivors of every renderer that a page names."""
+    """The survivors of every renderer that a page names.
+
+    >>> read_page(page({"qwen3": ["bos: none"], "llama3": []}))
+    {'llama3': [], 'qwen3': ['bos: none']}
+    """
     tried = re.search(r"^Renderers tried, .*?: (.*)\.$", page, re.MULTILINE)
     found: dict[str, list[str]] = {name: [] for name in tried[1].split(", ")} if tried else {}
     for name, what in re.findall(r"^- (\w+), (.*)$", page, re.MULTILINE):

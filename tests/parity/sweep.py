@@ -3,8 +3,9 @@
     TINSMITH_ORACLE=... TINSMITH_TOKENIZERS=... python -m tests.parity.sweep 20000 PROGRESS.jsonl [FAMILY ...]
 
 The questions are the seven modes, the prompt, and the prompt with a prefill; a family's conversations are spread over
-its renderers. Answers are compared by their digests. What was compared is noted in the progress file a chunk at a time,
-and a sweep goes on where that file ends. Prints a row of `PARITY.md` a family; exits with 1 at the first difference.
+its renderers, in chunks of 250. Answers are compared by their digests. What was compared is noted in the progress file
+a chunk at a time, and a sweep goes on where that file ends. Prints a row of `PARITY.md` a family; exits with 1 at the
+first difference.
 """
 
 import json
@@ -12,6 +13,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ GROUPS = (
 """Families by the beginning of their renderers' names, the longer names first."""
 
 CHUNK = 250
+"""conversations"""
 
 Row = dict[str, Any]
 """A conversation, "messages", and the questions about it, "asks"."""
@@ -48,13 +51,12 @@ def family_of(renderer: str) -> str:
     return next(group for group in GROUPS if renderer.startswith(group))
 
 
-def rows(renderer: str, tokenizer: str, chunk: int, n: int) -> list[Row]:
-    """The same n conversations for the same chunk, each with all its questions."""
+def rows(renderer: str, tokenizer: str, chunk: int) -> list[Row]:
+    """The same conversations for the same chunk, each with all its questions."""
     rng = random.Random(f"sweep {renderer} {chunk}")
     prefill = text(rng)
-    return [
-        {"tokenizer": tokenizer, "renderer": renderer, **_row(rng, renderer, prefill, odd=i % 4 == 0)} for i in range(n)
-    ]
+    head = {"tokenizer": tokenizer, "renderer": renderer}
+    return [head | _row(rng, renderer, prefill, odd=i % 4 == 0) for i in range(CHUNK)]
 
 
 def _row(rng: random.Random, renderer: str, prefill: str, odd: bool) -> Row:
@@ -137,41 +139,43 @@ def _talk(messages: list[dict[str, Any]]) -> Conversation:
     return read_conversation({"messages": messages})
 
 
-def compared(oracle: Oracle, renderer: str, todo: Sequence[tuple[int, int]], folder: Path) -> Iterator[dict[str, Any]]:
-    """Chunks (number, size) of a renderer compared, a record each.
+@lru_cache(maxsize=1)
+def opened(file: str, controls: tuple[str, ...], folder: Path) -> tuple[str, Tokenizer]:
+    """A tokenizer with these control tokens, and its file; once for the renderers of a family, which have the same."""
+    path = str(prepared(TOKENIZERS / file, controls, Path(tempfile.mkdtemp(dir=folder))))
+    return path, open_tokenizer(path, encoder="tokenizers")
+
+
+def compared(oracle: Oracle, renderer: str, todo: Sequence[int], folder: Path) -> Iterator[dict[str, Any]]:
+    """Chunks of a renderer compared, a record each.
 
     Raises:
         AssertionError: at the first difference, with the conversation, the question and both answers.
     """
-    path = str(prepared(TOKENIZERS / FAMILIES[renderer][0], RENDERERS[renderer].controls, folder))
-    renderings = Renderings(renderer, open_tokenizer(path))
-    asked = (rows(renderer, path, *one) for one in todo)
-    for (chunk, n), answers in zip(todo, oracle.batches(asked), strict=True):
-        chunk_rows = rows(renderer, path, chunk, n)
+    path, tokenizer = opened(FAMILIES[renderer][0], RENDERERS[renderer].controls, folder)
+    renderings = Renderings(renderer, tokenizer)
+    asked = (rows(renderer, path, chunk) for chunk in todo)
+    for chunk, answers in zip(todo, oracle.batches(asked), strict=True):
+        chunk_rows = rows(renderer, path, chunk)
         n_questions = n_refused = 0
         for row, theirs, ours in zip(chunk_rows, answers, renderings.digests(chunk_rows), strict=True):
             for ask, their, our in zip(row["asks"], theirs, ours, strict=True):
                 assert their in our, (renderer, {"messages": row["messages"], **ask}, their, our)
                 n_refused += their == "error"
             n_questions += len(theirs)
-        yield {"renderer": renderer, "chunk": chunk, "n": n, "questions": n_questions, "refused": n_refused}
-
-
-def chunks(n: int) -> list[tuple[int, int]]:
-    return [(i, min(CHUNK, n - i * CHUNK)) for i in range(-(-n // CHUNK))]
+        yield {"renderer": renderer, "chunk": chunk, "n": CHUNK, "questions": n_questions, "refused": n_refused}
 
 
 def main(n: int, progress: Path, families: list[str]) -> None:
-    with Oracle() as oracle:
+    with Oracle() as oracle, tempfile.TemporaryDirectory() as folder:
         for family in families:
             variants = [name for name in FAMILIES if family_of(name) == family]
             for name in variants:
-                done = {(one["renderer"], one["chunk"], one["n"]) for one in records(progress)}
-                todo = [one for one in chunks(-(-n // len(variants))) if (name, *one) not in done]
-                with tempfile.TemporaryDirectory() as folder:
-                    for record in compared(oracle, name, todo, Path(folder)) if todo else ():
-                        with progress.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(record) + "\n")
+                done = {one["chunk"] for one in records(progress) if one["renderer"] == name}
+                todo = [chunk for chunk in range(-(-n // (CHUNK * len(variants)))) if chunk not in done]
+                for record in compared(oracle, name, todo, Path(folder)) if todo else ():
+                    with progress.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(record) + "\n")
             sys.stdout.write(line(family, [one for one in records(progress) if one["renderer"] in variants]) + "\n")
             sys.stdout.flush()
 
