@@ -98,7 +98,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_length: Annotated[Length, doc("tokens after which an example is cut")] = 32768
     truncation: Annotated[
         Literal["right", "drop", "error", "keep_answer"],
-        doc("of what is longer: cut, or keep_answer cuts prompts", "HOW"),
+        doc("of longer ones", "HOW"),
     ] = "right"
     cut_answers: Annotated[Literal["train", "skip"], doc("an answer without its end")] = "train"
     zero_loss: Annotated[Literal["skip", "send"], doc("rows in which nothing is trained")] = "skip"
