@@ -18,7 +18,7 @@ from kernel.ledger import Outcome
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
 from kernel.script import Examples, Script, assemble
-from kernel.selection import chosen, joined
+from kernel.selection import arranged, chosen, joined
 from kernel.shortening import (
     n_older_turns,
     n_prompt_characters,
@@ -232,12 +232,17 @@ class DatumMaker:
     def _shortened(self, rendered: Rendered, rows: dict[int, Row], places: Sequence[str]) -> Rendered:
         """The same with the prompts of rows that are too long made shorter, as far as that helps."""
         examples, lengths = rendered.examples, np.diff(rendered.examples.offsets)
+        shorter: dict[int, Examples] = {}
         for row in np.unique(examples.rows[lengths > self.max_length]).tolist():
             short = self._shorter(read_conversation(rows[row], places[row], self.column), places[row])
             if short is not None:
-                rendered.shortened[row] = int(lengths[rendered.examples.rows == row].sum())
-                examples = _in_place(examples, short._replace(rows=np.full(len(short.rows), row)))
-        return rendered._replace(examples=examples)
+                shorter[row] = short._replace(rows=np.full(len(short.rows), row))
+        if not shorter:
+            return rendered
+        n_before = {row: int(lengths[examples.rows == row].sum()) for row in shorter}
+        kept = chosen(examples, ~np.isin(examples.rows, list(shorter)))
+        mixed = joined([kept, *shorter.values()])
+        return rendered._replace(examples=arranged(mixed, np.argsort(mixed.rows, kind="stable")), shortened=n_before)
 
     def _shorter(self, talk: Conversation, at: str) -> Examples | None:
         """The examples of a conversation made as little shorter as lets them fit; None where the answer is too long."""
@@ -252,12 +257,6 @@ class DatumMaker:
         last = without_oldest_turns(talk, n_turns)
         n = shortest_cut(lambda n: fits(without_middle(last, n)), n_prompt_characters(last))
         return None if n is None else self._examples([without_middle(last, n)], [at])
-
-
-def _in_place(examples: Examples, new: Examples) -> Examples:
-    """The examples with those of one row replaced, where they stood."""
-    row = int(new.rows[0])
-    return joined([chosen(examples, examples.rows < row), new, chosen(examples, examples.rows > row)])
 
 
 def _reason(outcome: Outcome, n_tokens: int, n_kept: int, maker: DatumMaker) -> str:
