@@ -44,10 +44,12 @@ class Oracle:
         sizes: SimpleQueue[int | None] = SimpleQueue()
 
         def feed() -> None:
-            for batch in batches:
-                sizes.put(len(batch))
-                _write(self._in, batch)
-            sizes.put(None)
+            try:
+                for batch in batches:
+                    sizes.put(len(batch))
+                    _write(self._in, batch)
+            finally:
+                sizes.put(None)
 
         Thread(target=feed, daemon=True).start()
         while (n := sizes.get()) is not None:
