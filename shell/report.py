@@ -11,6 +11,7 @@ from shell.checkpoints import Checkpoint, read_checkpoints
 from shell.config import Config
 from shell.connection import SERVICE_FOLDER
 from shell.endpoint import Endpoint
+from shell.formats import TEMPLATE
 from shell.ledger import account
 from shell.logs import CONFIG, read_metrics
 from shell.mixing import intake, intakes
@@ -59,15 +60,15 @@ def taken_up(resumption: Resumption, n_steps: int) -> list[str]:
 
 
 def foreign_line(model_name: str, renderer_name: str) -> list[str]:
-    """A warning where a renderer is none of those the model was trained with.
+    """A warning where a renderer is none of those the model was trained with; the tokenizer's own template is its own.
 
     >>> foreign_line("Qwen/Qwen3-8B", "llama3")
     ['warning   Qwen/Qwen3-8B was trained with qwen3 or qwen3_disable_thinking, not with llama3']
-    >>> foreign_line("Qwen/Qwen3-8B", "qwen3"), foreign_line("my/model", "llama3")
-    ([], [])
+    >>> foreign_line("Qwen/Qwen3-8B", "qwen3"), foreign_line("Qwen/Qwen3-8B", TEMPLATE), foreign_line("mine", "llama3")
+    ([], [], [])
     """
     model = find(model_name)
-    if model is None or renderer_name in model.renderers:
+    if model is None or renderer_name in (*model.renderers, TEMPLATE):
         return []
     return [f"warning   {model_name} was trained with {' or '.join(model.renderers)}, not with {renderer_name}"]
 
