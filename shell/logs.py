@@ -134,7 +134,7 @@ def sdk_warnings_to(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Relay(logging.Handler):
-    """Passes the text of warnings on."""
+    """Passes the text of warnings on, each on one line."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -142,7 +142,7 @@ class _Relay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.say(f"tinker: {record.getMessage()}")
+            self.say(f"tinker: {' '.join(record.getMessage().split())}")
         except InputError:  # the disk refuses; the run's own next line says so, once
             pass
         except Exception:

@@ -82,3 +82,10 @@ def test_the_sdks_warnings_are_said_while_it_listens_and_its_chatter_is_not(caps
     logging.getLogger("tinker.lib.queue").info("nobody listens")
     assert said == ["tinker: Training for m is paused"]
     assert capsys.readouterr().err == ""
+
+
+def test_a_warning_of_several_lines_is_one_line():
+    said = []
+    with sdk_warnings_to(said.append):
+        logging.getLogger("tinker.lib").warning("no answer\nin %s s.", 3)
+    assert said == ["tinker: no answer in 3 s."]
