@@ -161,6 +161,9 @@ CASES: dict[str, dict[str, Any]] = {
     "calls after reasoning": {
         "messages": [user("Time?"), thinks("Look.", "", CLOCK), result("12:00", "clock", 2), thinks("Noon.", "Noon.")]
     },
+    "newlines around reasoning, and a call": {
+        "messages": [result("12:00", "clock", 2), thinks("\nLook.\n", "\nAgain.", CLOCK)]
+    },
     "calls twice in a turn": {
         "messages": [
             user("Both."),
@@ -189,6 +192,7 @@ CASES: dict[str, dict[str, Any]] = {
     "nobody asks, with reasoning": {"messages": [thinks("Alone.", "Hello.")]},
     "the user has the last word": {"messages": [*_TWO[:4]]},
     "the user alone": {"messages": [user("Hello?")]},
+    "the system alone": {"messages": [system("Be brief.")]},
     "the assistant twice": {"messages": [user("Hi."), says("Hello."), thinks("More.", "And more.")]},
     "a late system message": {
         "messages": [user("Hi."), system("Be brief."), says("Hello."), user("Bye."), says("Bye.")]
