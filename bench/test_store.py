@@ -2,7 +2,8 @@
 
 The store is read by a process that has just begun and has made no token itself: it opens a whole store, takes each of
 its rows once, in random order, and never a row twice. The pages of the files may be in the system's cache, as they are
-when a second epoch, a sweep or a resumed run follows the first.
+when a second epoch, a sweep or a resumed run follows the first. A lap is `N_BATCHES` batches, one after the other, as
+the process has slept through the others' laps and wakes up slowly; so the store holds the conversations as many times.
 """
 
 import json
@@ -26,6 +27,7 @@ from shell.prepared.store import Plan
 from shell.rows import ListRows
 
 ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
+N_BATCHES = 8
 
 
 def _serve() -> None:
@@ -59,22 +61,25 @@ def _serve() -> None:
     print("ready", flush=True)
     places = [""] * batch_size
     while line := sys.stdin.readline():
-        rows = order[int(line) * batch_size : (int(line) + 1) * batch_size]
-        began = perf_counter()
-        datums = maker.finish(render(rows, places), places).datums
-        made = perf_counter()
-        sent = datums_to_tinker(datums)
-        ended = perf_counter()
-        digests = [digest(*lists(datum)) for datum in sent]
-        answer = {"arrays": made - began, "datums": ended - began, "n_tokens": len(datums.inputs), "digests": digests}
-        print(json.dumps(answer), flush=True)
+        batches = np.split(order[int(line) * batch_size * N_BATCHES :][: batch_size * N_BATCHES], N_BATCHES)
+        arrays = whole = 0.0
+        n_tokens, digests = 0, []
+        for rows in batches:
+            began = perf_counter()
+            datums = maker.finish(render(rows, places), places).datums
+            made = perf_counter()
+            sent = datums_to_tinker(datums)
+            ended = perf_counter()
+            arrays, whole, n_tokens = arrays + made - began, whole + ended - began, n_tokens + len(datums.inputs)
+            digests += [digest(*lists(datum)) for datum in sent]
+        print(json.dumps({"arrays": arrays, "datums": whole, "n_tokens": n_tokens, "digests": digests}), flush=True)
 
 
 class Fresh:
     """That process, as a contender; what it took is its own time, without the way there and back."""
 
     def __init__(self, lane: Lane, folder: Path, key: str) -> None:
-        self._n_rows = lane.batch_size
+        self._n_rows = N_BATCHES * lane.batch_size
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from bench.test_store import _serve; _serve()"],
             stdin=subprocess.PIPE,
@@ -84,7 +89,8 @@ class Fresh:
             env={**os.environ, "PYTHONPATH": str(HOUSE)},
         )
         job = {"renderer": lane.renderer.name, "tokenizer": str(lane.tokenizer), "folder": str(folder), "key": key}
-        assert self._ask(json.dumps(job | {"n_rows": len(lane.data), "batch_size": lane.batch_size})) == "ready"
+        sizes = {"n_rows": N_BATCHES * len(lane.data), "batch_size": lane.batch_size}
+        assert self._ask(json.dumps(job | sizes)) == "ready"
 
     def laps(self, turn: int) -> dict[str, Lap]:
         said = json.loads(self._ask(str(turn)))
@@ -110,10 +116,10 @@ def test_warm(
     benchmark: BenchmarkFixture,
     tmp_path: Path,
 ) -> None:
-    """A batch of rows that the process has not taken before, out of a whole store, in random order."""
+    """Batches of rows that the process has not taken before, out of a whole store, in random order."""
     lane = lane_of(name, workload)
-    data, maker = lane.data, lane.open_maker()
-    rows = ListRows(data.to_list())
+    maker = lane.open_maker(encoder="auto")
+    rows = ListRows(N_BATCHES * lane.data.to_list())
     decided_by = identity_of(rows, maker)
     plan = Plan(key_of(decided_by), len(rows))
     build(tmp_path / plan.key, rows, maker, plan, decided_by)
@@ -122,7 +128,7 @@ def test_warm(
     ours = Timed(
         ARRAYS, lambda turn: turn, lambda turn: laps.append(fresh.laps(turn)), lambda _: laps[-1][ARRAYS].tally
     )
-    n_rounds = min(lane.n_rounds, len(rows) // lane.batch_size - 1)
+    n_rounds = min(lane.n_rounds, len(lane.data) // lane.batch_size - 1)
     contest = Contest(f"{name}, warm", ARRAYS, yardstick=DATUMS)
     try:
         race(benchmark, contest, ours, peers.contenders(lane), n_rounds)

@@ -20,12 +20,12 @@ from kernel.truncation import Treatment, Truncation
 from shell.adapter import Dataset
 from shell.cache import prepared_root
 from shell.dataset import StreamingSupervisedDataset, SupervisedDataset
-from shell.formats import Format
+from shell.formats import Format, FormatNames
 from shell.maker import DatumMaker
 from shell.mixed import MixedRows, labels_of
 from shell.mixing import mode_of, open_data, outside_entries, parts
 from shell.prepared.gather import Counts
-from shell.prepared.job import FormatNames, Job
+from shell.prepared.job import Job
 from shell.prepared.preparation import Preparation, Prepare, open_prepared
 from shell.prepared.rendering import anew
 from shell.prepared.store import Say

@@ -8,9 +8,9 @@ hf_template            the Jinja template beside the tokenizer, masked by proof 
 from __future__ import annotations  # the template's types are not imported before one is opened
 
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -18,7 +18,9 @@ from kernel.compositor import Compositor
 from kernel.errors import InputError, expected, unknown
 from kernel.pieces import Renderer
 from kernel.renderers import RENDERERS
-from shell.tokenizer import Tokenizer
+from shell.encoder import Choice
+from shell.models import names_for
+from shell.tokenizer import Tokenizer, open_tokenizer
 
 if TYPE_CHECKING:
     from shell.template.chat_template import ChatTemplate
@@ -26,6 +28,59 @@ if TYPE_CHECKING:
 
 TEMPLATE = "hf_template"
 Format: TypeAlias = "Renderer | ChatTemplate"
+
+
+class Naming(Protocol):
+    """Settings that name a format and its tokenizer, or the model whose own they are."""
+
+    @property
+    def model_name(self) -> str | None: ...
+    @property
+    def renderer_name(self) -> str | None: ...
+    @property
+    def tokenizer(self) -> str | None: ...
+    @property
+    def template_variables(self) -> str | None: ...
+
+
+class FormatNames(msgspec.Struct, frozen=True):
+    """Where a format and its tokenizer are found, as plain data: another process opens the same."""
+
+    renderer: str
+    tokenizer: str
+    revision: str | None = None
+    variables: str | None = None
+    """what a template reads besides, as JSON"""
+    encoder: Choice = "auto"
+    """what makes ids of text; the ids are the same"""
+
+    def open(self, say: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
+        """The format and the tokenizer.
+
+        Args:
+            say: shows a line of the tokenizer's; None: on standard error.
+
+        Raises:
+            InputError: one of them cannot be used.
+
+        Touches: their files; for those of the Hub the network.
+        """
+        check_name(self.renderer)
+        variables = read_variables(self.variables)
+        tokenizer = open_tokenizer(self.tokenizer, self.revision, self.encoder)
+        tokenizer.say = say or tokenizer.say
+        return open_format(self.renderer, tokenizer, self.tokenizer, self.revision, variables), tokenizer
+
+
+def format_names(config: Naming, encoder: Choice = "auto") -> FormatNames:
+    """The names that settings give, or that follow from the model's.
+
+    Raises:
+        InputError: the model is not known, and not both are given.
+    """
+    assert config.model_name is not None
+    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
+    return FormatNames(*names, config.template_variables, encoder)
 
 
 def check_name(name: str, at: str = "--renderer-name") -> None:

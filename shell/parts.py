@@ -15,14 +15,13 @@ from shell.compiled import compile_kernel
 from shell.config import Config
 from shell.evalsets import EvalSet, check_names, open_sets, read_names
 from shell.evaluate import HeldOut
-from shell.formats import Format, check_name, open_format, read_variables
-from shell.models import learning_rate_advice, names_for, require
-from shell.prepared.job import FormatNames
+from shell.formats import Format, format_names
+from shell.models import learning_rate_advice, require
 from shell.prepared.store import Say
 from shell.prompts import open_prompts, stops_of
 from shell.samples import Samples
-from shell.sources import DatasetSpec
-from shell.tokenizer import Tokenizer, open_tokenizer
+from shell.sources import DatasetSpec, spec_of
+from shell.tokenizer import Tokenizer
 
 
 class Parts(NamedTuple):
@@ -67,30 +66,9 @@ def open_parts(
     Raises:
         InputError: something that was given cannot be used.
     """
-    assert config.model_name is not None
-    assert config.dataset is not None
-    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
-    check_name(names.renderer)
-    tokenizer = open_tokenizer(names.tokenizer, names.revision, config.encoder)
-    tokenizer.say = say
+    names, spec = format_names(config, config.encoder), spec_of(config)
+    renderer, tokenizer = names.open(say)
     compile_kernel(say)
-    variables = read_variables(config.template_variables)
-    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
-    spec = DatasetSpec(
-        dataset=config.dataset,
-        dataset_config=config.dataset_config,
-        dataset_split=config.dataset_split,
-        dataset_column=config.dataset_column,
-        dataset_format=config.dataset_format,
-        max_bad_rows=config.max_bad_rows,
-        test_size=config.test_size,
-        seed=config.seed,
-        streaming=config.streaming,
-        shuffle_buffer=config.shuffle_buffer,
-        streaming_length=config.streaming_length,
-        mix_stopping=config.mix_stopping,
-        prepared_dir=config.prepared_dir,
-    )
     builder = ChatDatasetBuilder(
         spec=spec,
         batch_size=config.batch_size,
@@ -105,7 +83,7 @@ def open_parts(
         zero_loss=config.zero_loss,
         max_bad_rows=config.max_bad_rows,
         prepare=config.prepare,
-        names=FormatNames(names.renderer, names.tokenizer, names.revision, config.template_variables, config.encoder),
+        names=names,
     )
     _check_cadences(config)
     data = builder(renderer, tokenizer, say, done)
@@ -114,7 +92,7 @@ def open_parts(
     sample_every = config.eval_every if config.sample_every is None else config.sample_every
     total = n_steps(len(data.train), config.num_epochs, config.max_steps)
     rate = (
-        learning_rate_advice(require(config.model_name)).rate
+        learning_rate_advice(require(str(config.model_name))).rate
         if config.learning_rate == "auto"
         else config.learning_rate
     )

@@ -66,33 +66,18 @@ def prepare(
     Touches: the data's and the tokenizer's files; for those of the Hub the network; the store; processes or a cluster.
     """
     from shell.adapter import Dataset
-    from shell.formats import check_name, open_format, read_variables
+    from shell.formats import format_names
     from shell.identity import identity_of, key_of
     from shell.maker import DatumMaker
     from shell.mixing import mode_of, open_data
-    from shell.models import names_for
     from shell.prepared.crew import Crew, make_whole, n_cores
-    from shell.prepared.job import FormatNames, Job
+    from shell.prepared.job import Job
     from shell.prepared.store import Plan, Store
-    from shell.sources import DatasetSpec
-    from shell.tokenizer import open_tokenizer
+    from shell.sources import spec_of
 
     began = perf_counter()
-    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
-    check_name(names.renderer)
-    tokenizer = open_tokenizer(names.tokenizer, names.revision)
-    variables = read_variables(config.template_variables)
-    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
-    spec = DatasetSpec(
-        dataset=config.dataset,
-        dataset_config=config.dataset_config,
-        dataset_split=config.dataset_split,
-        dataset_column=config.dataset_column,
-        dataset_format=config.dataset_format,
-        max_bad_rows=config.max_bad_rows,
-        test_size=0,
-        prepared_dir=config.prepared_dir,
-    )
+    names, spec = format_names(config), spec_of(config, test_size=0)
+    renderer, tokenizer = names.open()
     source = open_data(spec)
     assert isinstance(source.train, Dataset)
     kind = Truncation(config.truncation)
@@ -112,7 +97,7 @@ def prepare(
         key=plan.key,
         folder=str(folder),
         spec=spec,
-        names=FormatNames(names.renderer, names.tokenizer, names.revision, config.template_variables),
+        names=names,
         train_on_what=maker.mode.value,
         split_turns=maker.split_turns,
         shortened_to=config.max_length if kind is Truncation.KEEP_ANSWER else None,

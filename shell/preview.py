@@ -19,15 +19,14 @@ from kernel.datum import n_kept
 from kernel.imitation import imitates
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
-from shell.formats import check_name, open_format, read_variables
+from shell.formats import format_names
 from shell.maker import DatumMaker
 from shell.mixing import mode_of, open_data
-from shell.models import names_for
 from shell.screen import Console
 from shell.show import N_SHOWN, ShowConfig
-from shell.sources import DatasetSpec, Source
+from shell.sources import Source, spec_of
 from shell.stream import Stream
-from shell.tokenizer import Tokenizer, open_tokenizer
+from shell.tokenizer import Tokenizer
 
 BLOCK = 64
 PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
@@ -63,21 +62,9 @@ def show(config: ShowConfig) -> int:
 
     Touches: the data's and the tokenizer's files; for those of the Hub the network; standard output.
     """
-    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
-    check_name(names.renderer)
-    tokenizer = open_tokenizer(names.tokenizer, names.revision)
-    variables = read_variables(config.template_variables)
-    renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
-    source = open_data(
-        DatasetSpec(
-            dataset=config.dataset,
-            dataset_config=config.dataset_config,
-            dataset_split=config.dataset_split,
-            dataset_column=config.dataset_column,
-            dataset_format=config.dataset_format,
-            max_bad_rows=config.max_bad_rows,
-        )
-    )
+    names = format_names(config)
+    renderer, tokenizer = names.open()
+    source = open_data(spec_of(config))
     maker = DatumMaker(
         renderer,
         tokenizer,

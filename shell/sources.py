@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -73,6 +74,12 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def admission(self) -> Admission:
         """What a row of one source must be."""
         return Admission(self.dataset_format, self.dataset_column, self.max_bad_rows)
+
+
+def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
+    """What settings say to open: the fields of the same name, and others as they are given."""
+    own = {name: getattr(config, name) for name in DatasetSpec.__struct_fields__ if hasattr(config, name)}
+    return DatasetSpec(**own | others)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import msgspec
 from kernel.errors import expected
 from kernel.example import TrainOnWhat
 from kernel.truncation import Treatment, Truncation
-from shell.encoder import Choice
-from shell.formats import open_format, read_variables
+from shell.formats import FormatNames
 from shell.identity import identity_of, key_of
 from shell.maker import DatumMaker
 from shell.mixing import open_data
@@ -20,22 +19,9 @@ from shell.prepared.store import Plan
 from shell.rows import Rows
 from shell.sources import DatasetSpec
 from shell.stream import Stream
-from shell.tokenizer import open_tokenizer
 
 MANY = 1 << 40
 """bad rows are no matter of who makes a store: they are left to whoever asks for them"""
-
-
-class FormatNames(msgspec.Struct, frozen=True):
-    """Where a renderer and its tokenizer were found."""
-
-    renderer: str
-    tokenizer: str
-    revision: str | None = None
-    variables: str | None = None
-    """what a template reads besides, as JSON"""
-    encoder: Choice = "auto"
-    """what makes ids of text; the ids are the same"""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +47,7 @@ class Work:
     """
 
     def __init__(self, job: Job) -> None:
-        names = job.names
-        tokenizer = open_tokenizer(names.tokenizer, names.revision, names.encoder)
-        variables = read_variables(names.variables)
-        renderer = open_format(names.renderer, tokenizer, names.tokenizer, names.revision, variables)
+        renderer, tokenizer = job.names.open()
         self.rows = _rows(job)
         self.maker = DatumMaker(
             renderer,

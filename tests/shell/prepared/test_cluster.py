@@ -7,10 +7,11 @@ import pytest
 
 from kernel.errors import InputError
 from shell.cli import main
+from shell.formats import FormatNames
 from shell.jsonl import JsonlRows
 from shell.prepare import PrepareConfig, prepare
 from shell.prepared.build import build, finish
-from shell.prepared.job import FormatNames, Job
+from shell.prepared.job import Job
 from shell.prepared.store import MANIFEST, chunk_name
 from shell.rowfile import open_rows
 from shell.rows import Rows

@@ -10,10 +10,11 @@ import pytest
 from kernel.errors import InputError
 from kernel.example import TrainOnWhat
 from shell.builder import ChatDatasetBuilder, Opened
+from shell.formats import FormatNames
 from shell.jsonl import JsonlRows
 from shell.prepared.build import build
 from shell.prepared.crew import Beside, Crew, make_whole
-from shell.prepared.job import FormatNames, Job
+from shell.prepared.job import Job
 from shell.prepared.preparation import LEAST_ROWS
 from shell.prepared.store import Plan, Store
 from shell.rows import Rows
