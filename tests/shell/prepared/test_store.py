@@ -10,17 +10,23 @@ import numpy as np
 import pytest
 
 from kernel.errors import InputError
+from kernel.example import TrainOnWhat
+from kernel.renderers import RENDERERS
 from kernel.truncation import Treatment, Truncation
+from shell.maker import DatumMaker
 from shell.prepared import build as build_module
 from shell.prepared.build import build, build_chunk, building, finish, put_chunk
 from shell.prepared.rendering import EVERY, FromStore, anew
 from shell.prepared.store import MANIFEST, Plan, Store, chunk_name
 from shell.rows import ListRows
-from tests.shell.prepared.stores import BAD, SILENT, assert_same, begun, built, content, maker_of, row
+from shell.tokenizer import open_tokenizer
+from tests.golden.cases import CASES
+from tests.shell.prepared.stores import BAD, SILENT, TOKENIZER, assert_same, begun, built, content, maker_of, row
 
 N = 2500  # three chunks
 ROWS = [row(i) for i in range(N)]
 ORDER = np.random.default_rng(0).permutation(N)
+FAST = open_tokenizer("sample", encoder="fast")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,21 @@ def test_rows_out_of_a_store_are_those_rendered_anew(tmp_path: Path, renderer: s
     render, fresh = FromStore(store, anew(rows, maker)), anew(rows, maker)
     for numbers in np.array_split(ORDER, 9):
         assert_same(render(numbers, places(rows, numbers)), fresh(numbers, places(rows, numbers)))
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_golden_rows_out_of_a_store_that_the_fast_encoder_made_are_those_of_the_authority(
+    tmp_path: Path, renderer: str
+) -> None:
+    rows = ListRows(list(CASES.values()))
+    slow, fast = (
+        DatumMaker(RENDERERS[renderer], tokenizer, TrainOnWhat.ALL_ASSISTANT_MESSAGES, None, lenient=True)
+        for tokenizer in (TOKENIZER, FAST)
+    )
+    store, numbers = built(tmp_path, rows, fast), np.arange(len(rows))
+    fresh = anew(rows, slow)
+    assert_same(FromStore(store, fresh)(numbers, places(rows, numbers)), fresh(numbers, places(rows, numbers)))
+    assert store.count(numbers)[0].n_trained > len(rows) // 4
 
 
 def test_rows_of_a_half_built_store_are_those_rendered_anew_and_it_is_taken_up_as_it_comes(tmp_path: Path) -> None:
