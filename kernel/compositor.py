@@ -19,7 +19,7 @@ from kernel.example import TrainOnWhat, check_trainable, produced_from, trained
 from kernel.layouts import TEXT, Layout, LayoutBook, alike
 from kernel.origin import retold
 from kernel.outline import NOBODY, Draft, Outline, Sketch, pattern
-from kernel.pieces import Fact, Renderer, after_last_user
+from kernel.pieces import Fact, Renderer
 from kernel.renderer import prepared
 from kernel.script import Script
 
@@ -52,7 +52,7 @@ class Compositor:
         self.renderer, self.split_turns = renderer, split_turns
         self._book = LayoutBook(renderer)
         self._outlines: dict[tuple[TrainOnWhat, Hashable], Outline] = {}
-        self._remembers = renderer.turn_start is after_last_user  # another function might look at what is said
+        self._remembers = getattr(renderer.turn_start, "by_roles", False)
 
     @property
     def statics(self) -> list[tuple[Kind, str]]:

@@ -144,6 +144,19 @@ def unchanged(conversation: Conversation) -> Conversation:
     return conversation
 
 
+TurnStart = Callable[[Conversation], int]
+
+
+def by_roles(turn_start: TurnStart) -> TurnStart:
+    """Marks a `turn_start` that looks at roles and tool calls alone: what it led to is kept for each pattern of roles.
+
+    Another may look at what is said, so each conversation is worked out anew, which takes several times as long.
+    """
+    turn_start.by_roles = True  # type: ignore[attr-defined]
+    return turn_start
+
+
+@by_roles
 def after_last_user(conversation: Conversation) -> int:
     """The default of `Renderer.turn_start`: the turn being produced starts behind the last user message."""
     return last_user(conversation) + 1
@@ -163,7 +176,7 @@ class Renderer:
         keep: where reasoning stays: under any of these conjunctions of facts.
         refuses_reasoning: the cue closes the block of reasoning, so a trained turn that reasons is an error.
         before: rewrites the conversation before anything is written.
-        turn_start: where the turn being produced starts.
+        turn_start: where the turn being produced starts; see `by_roles`.
         parse: a sampled turn, as segments, back to a message.
         image: how an image stands among a message's texts (`{}` is the image); "" for a format that sees none.
         image_tokens: (height, width) in pixels -> how many tokens the model will see; None where that is not known.
@@ -180,7 +193,7 @@ class Renderer:
     keep: tuple[Facts, ...] = ((Fact.FINAL,),)
     refuses_reasoning: bool = False
     before: Callable[[Conversation], Conversation] = unchanged
-    turn_start: Callable[[Conversation], int] = after_last_user
+    turn_start: TurnStart = after_last_user
     image: str = ""
     image_tokens: Callable[[int, int], int] | None = None
     imitable: bool = False

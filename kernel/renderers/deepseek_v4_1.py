@@ -12,7 +12,7 @@ from itertools import groupby
 
 from kernel.conversation import Conversation, Message, Part, content_of, parts_of
 from kernel.parsers.sections import parse_sections
-from kernel.pieces import Calls, Fact, Given, Reasoning, Refuse, Renderer, Row, Said, Text, Tools
+from kernel.pieces import Calls, Fact, Given, Reasoning, Refuse, Renderer, Row, Said, Text, Tools, by_roles
 from kernel.tools.dsml import CALLS_CLOSE, CALLS_OPEN, DSML, read_dsml_calls, write_dsml_call, write_dsml_tools
 
 
@@ -53,6 +53,7 @@ def with_opening(conversation: Conversation) -> Conversation:
     return (*opening, *in_turns(conversation))
 
 
+@by_roles
 def behind_request(conversation: Conversation) -> int:
     """Where the turn being produced starts: behind the last user message or later system message."""
     requests = [i for i, m in enumerate(conversation) if m.role == "user" or (m.role == "system" and i)]

@@ -10,7 +10,7 @@ from functools import partial
 
 from kernel.conversation import Conversation, Message
 from kernel.parsers.sections import parse_sections
-from kernel.pieces import Calls, Fact, Given, Reasoning, Renderer, Row, Said, Text, Tools
+from kernel.pieces import Calls, Fact, Given, Reasoning, Renderer, Row, Said, Text, Tools, by_roles
 from kernel.tools.kimi import CONTROLS, read_kimi_calls, write_kimi_call, write_kimi_tools
 from kernel.tools.typescript import write_typescript_tools
 from kernel.vision import kimi_tokens
@@ -30,6 +30,7 @@ def _prepared(conversation: Conversation) -> Conversation:
     return (*conversation[:n], Message("system", _SYSTEM), *conversation[n:])
 
 
+@by_roles
 def _behind_last_answer(conversation: Conversation) -> int:
     for i in range(len(conversation) - 1, -1, -1):
         if conversation[i].role == "assistant" and not conversation[i].tool_calls:

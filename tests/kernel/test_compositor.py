@@ -151,6 +151,21 @@ def test_what_is_remembered_of_a_pattern_changes_nothing(renderer: Renderer, spl
     law()
 
 
+def test_a_turn_that_begins_where_something_is_said_is_found_in_each_conversation() -> None:
+    def behind_go(talk: Conversation) -> int:
+        return max((i + 1 for i, message in enumerate(talk) if message.content == "Go."), default=0)
+
+    renderer = replace(QWEN3, turn_start=behind_go)
+    talks = [
+        (Message("user", first), Message("assistant", "4"), Message("user", second), Message("assistant", "5"))
+        for first, second in (("Go.", "And?"), ("Well?", "Go."))
+    ]
+    at_once = Compositor(renderer, split_turns=False).compose(talks, TrainOnWhat.LAST_ASSISTANT_TURN)
+    alone = [Compositor(renderer, split_turns=False).compose([t], TrainOnWhat.LAST_ASSISTANT_TURN) for t in talks]
+    assert at_once.weights.tolist() == [weight for script in alone for weight in script.weights.tolist()]
+    assert alone[0].weights.sum() > alone[1].weights.sum()
+
+
 def composed(compositor: Compositor, talks: list[Conversation], mode: TrainOnWhat) -> object:
     try:
         script = compositor.compose(talks, mode, [f"row {i}" for i in range(len(talks))])
