@@ -2,8 +2,9 @@
 
 The store is read by a process that has just begun and has made no token itself: it opens a whole store, takes each of
 its rows once, in random order, and never a row twice. The pages of the files may be in the system's cache, as they are
-when a second epoch, a sweep or a resumed run follows the first. A lap is `N_BATCHES` batches, one after the other, as
-the process has slept through the others' laps and wakes up slowly; so the store holds the conversations as many times.
+when a second epoch, a sweep or a resumed run follows the first. A lap is
+`N_BATCHES` batches, one after the other: one alone takes so little that it would time a process that wakes up. So the
+store holds the conversations as many times.
 """
 
 import json
@@ -27,7 +28,7 @@ from shell.prepared.store import Plan
 from shell.rows import ListRows
 
 ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
-N_BATCHES = 8
+N_BATCHES = 32
 
 
 def _serve() -> None:

@@ -22,6 +22,7 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Reduction = Literal["mean", "none"]
+REDUCTIONS = get_args(Reduction)
 
 
 class Media(NamedTuple):
@@ -61,6 +62,7 @@ def build_datums(
     reduction: Reduction = "mean",
     units: Int64 | None = None,
     media: Sequence[Media] = (),
+    places: Sequence[str] | None = None,
 ) -> Datums:
     """Datums of a batch of examples.
 
@@ -75,6 +77,7 @@ def build_datums(
         units: int64[B], any numbers: examples of the same number came from one row, and "mean" divides them by their
             common sum. None makes each example its own unit.
         media: the non-text spans, which must not overlap.
+        places: where each unit comes from, by its number, for errors.
 
     Returns:
         `Datums` of B examples, each one token shorter than what `n_kept` says.
@@ -90,8 +93,8 @@ def build_datums(
     >>> datums.weights, datums.offsets
     (array([0.5, 0.5, 1. ], dtype=float32), array([0, 2, 3]))
     """
-    if reduction not in get_args(Reduction):
-        raise unknown("reduction", reduction, get_args(Reduction), at="$.reduction")
+    if reduction not in REDUCTIONS:
+        raise unknown("reduction", reduction, REDUCTIONS, at="$.reduction")
     tokens = np.ascontiguousarray(tokens, np.int32)
     weights = np.ascontiguousarray(weights, np.float32)
     offsets = np.ascontiguousarray(offsets, np.int64)
@@ -99,10 +102,13 @@ def build_datums(
     _check_media(tokens, weights, offsets, media)
 
     kept = n_kept(offsets, max_length, media)
-    for b in np.flatnonzero(kept < 2)[:1]:
+    short = kept < 2
+    if short.any():
+        b = int(np.argmax(short))
         full = offsets[b + 1] - offsets[b]
         came = f"{kept[b]}" if kept[b] == full else f"{kept[b]} of {full} after the cut"
-        raise expected("at least 2 tokens that end in text", came, at=f"example {b}")
+        at = f"example {b}" if places is None else places[b if units is None else int(units[b])]
+        raise expected("at least 2 tokens that end in text", came, at)
 
     out = _build(tokens, weights, offsets, kept, _numbered(units, len(kept)), reduction == "mean")
     return Datums(*out, tuple(m for m in media if m.start < kept[m.example]))
@@ -125,9 +131,9 @@ def n_kept(offsets: Int64, max_length: int | None, media: Sequence[Media] = ()) 
     """
     if max_length is not None and max_length < 2:
         raise expected("max_length >= 2", str(max_length), at="$.max_length")
-    full = np.diff(offsets)
+    full = offsets[1:] - offsets[:-1]
     kept = full if max_length is None else np.minimum(full, max_length)
-    for example, start, length, _ in sorted(media, reverse=True):
+    for example, start, length, _ in sorted(media, reverse=True) if media else ():
         if start < kept[example] <= start + length:
             kept[example] = start
     return kept
@@ -153,12 +159,18 @@ def _numbered(units: Int64 | None, n: int) -> Int64:
     """int64[n]: the units renumbered from 0 without a gap."""
     if units is None or n == 0:
         return np.arange(n)
-    units = np.asarray(units)
-    if (units[1:] >= units[:-1]).all():
-        numbers = np.zeros(n, np.int64)
-        np.cumsum(units[1:] != units[:-1], out=numbers[1:])
-        return numbers
-    return np.unique(units, return_inverse=True)[1]
+    numbers, rises = _numbered_runs(np.ascontiguousarray(units, np.int64))
+    return numbers if rises else np.unique(units, return_inverse=True)[1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _numbered_runs(units: Int64) -> tuple[Int64, bool]:
+    """Runs of equal units numbered from 0, and whether units never fall, so that a run is all of its unit."""
+    numbers, rises = np.zeros(len(units), np.int64), True
+    for b in range(1, len(units)):
+        numbers[b] = numbers[b - 1] + (units[b] != units[b - 1])
+        rises &= units[b] >= units[b - 1]
+    return numbers, rises
 
 
 @numba.njit(cache=True, nogil=True)

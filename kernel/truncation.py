@@ -94,7 +94,7 @@ def settle(
     array([4, 5, 6], dtype=int32)
     """
     truncation, train_cut_answers, send_zero_loss = treatment
-    kept, full = n_kept(examples.offsets, max_length, examples.media), np.diff(examples.offsets)
+    kept, full = n_kept(examples.offsets, max_length, examples.media), examples.offsets[1:] - examples.offsets[:-1]
     cut = kept < full
     weights = examples.weights
     if cut.any() and not train_cut_answers and truncation is Truncation.RIGHT:
@@ -111,9 +111,11 @@ def _fates(
     rows: Int64, full: Int64, kept: Int64, cut: Bools, has_loss: Bools, dropped: Bools, sent: Bools
 ) -> list[Fate]:
     """A fate for each row that is not trained whole."""
-    fates = []
-    touched = np.unique(rows[cut | ~has_loss])
-    for row in touched.tolist():
+    fates: list[Fate] = []
+    touched = cut | ~has_loss
+    if not touched.any():
+        return fates
+    for row in np.unique(rows[touched]).tolist():
         own = rows == row
         if not (own & sent & has_loss).any():
             outcome = Outcome.TOO_LONG if (own & dropped).any() else Outcome.ZERO_LOSS

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.conversation import Conversation
-from kernel.datum import Datums, Reduction, build_datums, n_kept
+from kernel.datum import Datums, Reduction, build_datums
 from kernel.errors import InputError, expected
 from kernel.example import TrainOnWhat
 from kernel.ledger import Outcome
@@ -173,9 +173,6 @@ class DatumMaker:
         Raises:
             InputError: an example of fewer than two tokens.
         """
-        kept = n_kept(examples.offsets, self.max_length, examples.media)
-        for b in np.flatnonzero(kept < 2)[:1]:
-            raise expected("at least 2 tokens", f"{kept[b]}", at=places[int(examples.rows[b])])
         return build_datums(
             examples.tokens,
             examples.weights,
@@ -184,6 +181,7 @@ class DatumMaker:
             reduction=self.reduction,
             units=examples.rows,
             media=examples.media,
+            places=places,
         )
 
     def _tried(

@@ -123,7 +123,7 @@ def test_an_example_too_short_to_train_is_named() -> None:
     maker = DatumMaker(find_renderer("role_colon"), TOKENIZER, TrainOnWhat.ALL_TOKENS, None)
     examples = maker.examples([row(0)], ["a.jsonl:1"])
     cut = examples._replace(tokens=examples.tokens[:1], weights=examples.weights[:1], offsets=np.array([0, 1]))
-    with pytest.raises(InputError, match=r"expected at least 2 tokens, got 1 - at a\.jsonl:1"):
+    with pytest.raises(InputError, match=r"expected at least 2 tokens that end in text, got 1 - at a\.jsonl:1"):
         maker.cut(cut, ["a.jsonl:1"])
 
 
