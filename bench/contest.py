@@ -71,6 +71,8 @@ class Missing(NamedTuple):
 
     name: str
     reason: str
+    cannot: bool = False
+    """it does not do such a thing at all, so that nobody could have it take part"""
 
 
 @dataclass

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 
 def table(contest: Contest) -> Iterator[str]:
     """The lines of a contest's table. Ratios are times: 1.15 took 15% longer than what it is compared with."""
-    width = max(map(len, [*contest.laps, *(name for name, _ in contest.missing)])) + 4
+    width = max(map(len, [*contest.laps, *(one.name for one in contest.missing)])) + 4
     compared = [("ours", contest.ours)]
     if contest.yardstick:
         compared.append((contest.yardstick.split()[0], contest.yardstick))
@@ -49,7 +49,8 @@ def table(contest: Contest) -> Iterator[str]:
         cells += [f"{contest.spread(name):.0%}", "" if same is None else f"{same:.1%}"]
         called = ("  " if name in contest.parts else "") + name
         yield called.ljust(width) + " ".join(f"{c:>{room}}" for c, room in zip(cells, _rooms(compared), strict=True))
-    yield from (f"{name.ljust(width)} missing: {reason}" for name, reason in contest.missing)
+    for name, reason, cannot in contest.missing:
+        yield f"{name.ljust(width)} {'takes no part' if cannot else 'missing'}: {reason}"
     yield from (f"  ({note})" for note in contest.notes)
 
 
@@ -93,6 +94,8 @@ def readme_table(run: dict[str, Any], titles: Sequence[str]) -> Iterator[str]:
             if not one["part"]:
                 times = _times_as_fast(one["laps"], slow["laps"])
                 yield f"| {name} | {one['rows_per_second']:,.0f} | {one['tokens_per_second']:,.0f} | {times:.1f} |"
+        for name, reason in known[title]["take_no_part"].items():
+            yield f"| {name} | - | - | {reason} |"
     on = run["machine"]
     yield ""
     yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"
@@ -124,7 +127,8 @@ def _contest(contest: Contest) -> dict[str, Any]:
         "n_rounds": contest.n_rounds,
         "notes": contest.notes,
         "contenders": {name: _figures(contest, name) for name in contest.laps},
-        "missing": dict(contest.missing),
+        "missing": {name: reason for name, reason, cannot in contest.missing if not cannot},
+        "take_no_part": {name: reason for name, reason, cannot in contest.missing if cannot},
     }
 
 

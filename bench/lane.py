@@ -4,7 +4,6 @@ Each has a tokenizer of its own, made for the contest. `tokenizers` remembers th
 shared one would warm it for each other, and a second contest on the same rows would not be a first pass.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import tinker
 from tokenizers import Tokenizer as Backend
 
 from bench.contest import Lap, Tally, Timed
+from bench.made import made_rows
 from bench.workload import MAX_ROUNDS, MODE, Workload, literal
 from kernel.atoms import Kind
 from kernel.compositor import Compositor
@@ -25,16 +25,16 @@ from kernel.renderer import write
 from kernel.script import assemble
 from shell.adapter import Dataset
 from shell.dataset import SupervisedDataset
+from shell.datums import datums_to_tinker
 from shell.encoder import Choice
 from shell.maker import DatumMaker, Rendered
 from shell.rows import Row
-from shell.service import datums_to_tinker
 from shell.tokenizer import Tokenizer, open_tokenizer
 from tests import naive
 
 MAX_LENGTH = 32768
-N_LANES = 4
-"""contenders of a contest on threads, each with batches that no other of them has seen"""
+N_WARM = 64
+"""made-up rows that a contender goes through before each lap, untimed: it has slept through the laps of the others"""
 GREETING: Row = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]}
 STAGES = ("conversations", "compose", "encode", "assemble", "finish", "tinker.Datum")
 ARRAYS, DATUMS = "rows to flat arrays", "rows to list[tinker.Datum]"
@@ -50,6 +50,8 @@ class Lane:
         self.batch_size = min(workload.batch_size, len(self.data))
         self._batches = SupervisedDataset(self.data, self.open_maker(), self.batch_size)
         self.n_rounds = min(len(self._batches), MAX_ROUNDS)
+        made = made_rows(N_WARM * self.n_rounds, seed=1)
+        self._warm = [made[i * N_WARM : (i + 1) * N_WARM] for i in range(self.n_rounds)]
 
     def open_maker(
         self, split_turns: bool = False, encoder: Choice = "tokenizers", shared: Tokenizer | None = None
@@ -60,10 +62,6 @@ class Lane:
         datums_to_tinker(maker.datums([GREETING], ["greeting"]))
         return maker
 
-    def open_dataset(self, split_turns: bool = False) -> SupervisedDataset:
-        """The batches, with a maker of their own."""
-        return SupervisedDataset(self.data, self.open_maker(split_turns), self.batch_size)
-
     def splits(self) -> bool:
         """Whether training makes several examples of some of these conversations."""
         talks = [read_conversation(row) for row in self.data.to_list()]
@@ -72,16 +70,26 @@ class Lane:
     def rows(self, turn: int) -> list[Row]:
         return self.data.read(self._batches.rows_of(turn))
 
+    def warm_rows(self, turn: int) -> list[Row]:
+        """Made-up rows to go through before the lap of that turn."""
+        return self._warm[turn]
+
     def places(self, turn: int) -> list[str]:
         return [self.data.place(i) for i in self._batches.rows_of(turn).tolist()]
 
 
 def whole(lane: Lane, name: str = "whole batch", split_turns: bool = False) -> Timed:
     """Ours: what a step of training waits for, from the file to what the SDK sends."""
-    dataset = lane.open_dataset(split_turns)
+    maker = lane.open_maker(split_turns)
+    dataset = SupervisedDataset(lane.data, maker, lane.batch_size)
+
+    def ready(turn: int) -> int:
+        datums_to_tinker(maker.datums(lane.warm_rows(turn), [""] * N_WARM))
+        return turn
+
     return Timed(
         name,
-        ready=lambda turn: turn,
+        ready,
         run=lambda turn: datums_to_tinker(dataset.get_batch(turn)),
         tally=lambda datums: tally(lane.batch_size, [lists(datum) for datum in datums]),
     )
@@ -90,6 +98,10 @@ def whole(lane: Lane, name: str = "whole batch", split_turns: bool = False) -> T
 def staged(lane: Lane, encoder: Choice) -> Timed:
     """Ours: rows in memory to what the SDK sends, one example a conversation, with the time of each stage."""
     maker = lane.open_maker(encoder=encoder)
+
+    def ready(turn: int) -> tuple[list[Row], list[str]]:
+        in_stages(maker, lane.warm_rows(turn), [""] * N_WARM)
+        return lane.rows(turn), lane.places(turn)
 
     def run(given: tuple[list[Row], list[str]]) -> Staged:
         return in_stages(maker, *given)
@@ -100,7 +112,7 @@ def staged(lane: Lane, encoder: Choice) -> Timed:
         laps = {name: Lap(took, made) for name, took in zip(STAGES, seconds, strict=True)}
         return {ARRAYS: Lap(sum(seconds[:-1]), made), **laps}
 
-    return Timed(DATUMS, ready=lambda turn: (lane.rows(turn), lane.places(turn)), run=run, tally=sent, parts=parts)
+    return Timed(DATUMS, ready, run, tally=sent, parts=parts)
 
 
 class Staged(NamedTuple):
@@ -135,40 +147,25 @@ def sent(done: Staged) -> Tally:
     return tally(done.n_rows, [lists(datum) for datum in done.sent])
 
 
-def on_threads(lane: Lane, n_threads: int, tokenizer: Tokenizer, first: int, ends_in: str = "datums") -> Timed:
-    """Batches on threads that share a tokenizer, each with a compositor of its own.
-
-    Args:
-        first: the batch of the first round; each round takes the one `N_LANES` further on.
-        ends_in: "datums" for `tinker.Datum`, "arrays" for flat arrays.
-    """
-    makers = [lane.open_maker(shared=tokenizer) for _ in range(n_threads)]
-    pool = ThreadPoolExecutor(n_threads)
-
-    def work(maker: DatumMaker, rows: list[Row], places: list[str]) -> int:
-        datums = maker.datums(rows, places)
-        if ends_in == "datums":
-            datums_to_tinker(datums)
-        return len(datums.inputs)
-
-    def ready(turn: int) -> list[tuple[list[Row], list[str]]]:
-        rows, places = lane.rows(first + N_LANES * turn), lane.places(first + N_LANES * turn)
-        return [(rows[i::n_threads], places[i::n_threads]) for i in range(n_threads)]
-
-    def run(given: list[tuple[list[Row], list[str]]]) -> int:
-        return sum(pool.map(work, makers, *zip(*given, strict=True)))
-
-    name = f"rows to {'list[tinker.Datum]' if ends_in == 'datums' else 'flat arrays'}, {n_threads} thread"
-    return Timed(name + "s" * (n_threads > 1), ready, run, lambda n_tokens: Tally(lane.batch_size, n_tokens))
-
-
 def bare(lane: Lane) -> Timed:
     """`encode_batch_fast` of the strings that ours encodes, and nothing else: what nobody can do without."""
     backend, compositor = Backend.from_str(literal(lane.tokenizer)), Compositor(lane.renderer, split_turns=False)
+
+    def run(texts: list[str]) -> list[Any]:
+        return backend.encode_batch_fast(texts, add_special_tokens=False)
+
+    def ready(turn: int) -> list[str]:
+        warm, texts = (
+            compositor.compose([read_conversation(row) for row in rows], MODE).texts
+            for rows in (lane.warm_rows(turn), lane.rows(turn))
+        )
+        run(warm)
+        return texts
+
     return Timed(
         "bare encode_batch_fast",
-        ready=lambda turn: compositor.compose([read_conversation(row) for row in lane.rows(turn)], MODE).texts,
-        run=lambda texts: backend.encode_batch_fast(texts, add_special_tokens=False),
+        ready,
+        run,
         tally=lambda encodings: Tally(lane.batch_size, sum(len(encoding.ids) for encoding in encodings)),
     )
 
@@ -177,14 +174,20 @@ def naive_twin(lane: Lane) -> Timed:
     """The same datums by the definition: spans written out, runs encoded one by one, lists of Python numbers."""
     backend = Backend.from_str(literal(lane.tokenizer))
     controls = open_tokenizer(str(lane.tokenizer)).controls
+
+    def run(rows: list[Row]) -> Any:
+        talks = [read_conversation(row) for row in rows]
+        examples = [naive_example(talk, lane.renderer, backend, controls) for talk in talks]
+        return naive.datums(examples, MAX_LENGTH, "mean")
+
+    def ready(turn: int) -> list[Row]:
+        run(lane.warm_rows(turn))
+        return lane.rows(turn)
+
     return Timed(
         "naive twin",
-        ready=lane.rows,
-        run=lambda rows: naive.datums(
-            [naive_example(read_conversation(row), lane.renderer, backend, controls) for row in rows],
-            MAX_LENGTH,
-            "mean",
-        ),
+        ready,
+        run,
         tally=lambda datums: tally(
             lane.batch_size, [(inputs, targets, weights) for inputs, targets, weights, _ in datums]
         ),

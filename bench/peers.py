@@ -49,7 +49,7 @@ class Peers:
             return Missing(NAMES[kind], "TINSMITH_ORACLE names no Python that has it")
         opened = self.ask({"open": kind, "renderer": lane.renderer.name, "tokenizer": str(lane.tokenizer)})
         if "error" in opened:
-            return Missing(NAMES[kind], opened["error"])
+            return Missing(NAMES[kind], opened["error"], opened.get("cannot", False))
         self.versions |= opened["versions"]
         peer = Peer(self, kind, opened["peer"], lane)
         try:
@@ -77,6 +77,7 @@ class Peer:
         self._peers, self.name, self._number, self._lane = peers, NAMES[kind], number, lane
 
     def laps(self, turn: int) -> dict[str, Lap]:
+        self.measure(self._lane.warm_rows(turn))
         return {self.name: self.measure(self._lane.rows(turn))}
 
     def measure(self, rows: list[dict[str, Any]]) -> Lap:

@@ -3,7 +3,8 @@
     PYTHON peers_worker.py        one JSON object a line in, one out
 
 {"open": "cookbook" | "tml" | "tml datums", "renderer", "tokenizer"} -> {"peer": number, "versions": {...}}
-{"peer": number, "rows": [...]} -> {"seconds", "n_tokens", "digests"}; what goes wrong is {"error": "..."}.
+{"peer": number, "rows": [...]} -> {"seconds", "n_tokens", "digests"}; what goes wrong is {"error": "..."}, and
+{"error": "...", "cannot": true} where the project does not do what is asked.
 What a user of the project would have ready (renderer, table of rows) is ready before the clock starts; logging is off.
 """
 
@@ -69,7 +70,7 @@ class Tml:
         from tml_renderers import chat, renderers
 
         if renderer not in TML_CLASSES:
-            raise ValueError(f"it has no {renderer} (or none that the bench knows)")
+            raise NotImplementedError(f"it has no {renderer}")
         if renderer not in TML:
             TML[renderer] = getattr(renderers, TML_CLASSES[renderer])(strip_thinking_from_history=False)
         self.renderer, self.read = TML[renderer], chat.OpenAIMessage.from_oss_messages
@@ -80,7 +81,7 @@ class Tml:
             vocabulary = json.load(file)["model"]["vocab"]
         ids = self.renderer.tokenizer.encode_ordinary("Hello")
         if ids != [vocabulary.get("Hello")]:
-            raise ValueError("it has only its own vocabularies, and this is not one of them")
+            raise NotImplementedError(f"its {type(self.renderer).__name__} has another vocabulary than this")
 
     def ready(self, rows):
         return [row["messages"] for row in rows]
@@ -162,6 +163,8 @@ def main():
     for line in sys.stdin:
         try:
             said = answer(json.loads(line), peers)
+        except NotImplementedError as error:
+            said = {"error": str(error), "cannot": True}
         except Exception as error:  # whatever it is, it is why this contender is missing
             said = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
         print(json.dumps(said), file=out, flush=True)

@@ -7,12 +7,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import BENCHED
 from bench.contest import Again, Contest, race
-from bench.lane import ARRAYS, DATUMS, N_LANES, STAGES, Lane, bare, naive_twin, on_threads, staged, whole
+from bench.lane import ARRAYS, DATUMS, STAGES, Lane, bare, naive_twin, staged, whole
 from bench.peers import Peers
 from bench.workload import Workload
 from kernel.renderers import RENDERERS
 from shell.encoder import installed
-from shell.tokenizer import open_tokenizer
 
 BARE = "bare encode_batch_fast"
 KINDS = {"mixed languages": lambda workload: workload, "English": Workload.english}
@@ -61,18 +60,6 @@ def test_first_pass_with_the_fast_encoder(
     contests.append(race(benchmark, contest, staged(lane, "fast"), others, lane.n_rounds))
     if contest.laps:
         assert contest.same("naive twin") == 1.0
-
-
-@needs_fast
-@kinds
-def test_threads(kind: str, workload: Workload, contests: list[Contest], benchmark: BenchmarkFixture) -> None:
-    """One thread and two, each on batches that no other has seen, with one encoder for all."""
-    lane = lane_of("qwen3_5", KINDS[kind](workload))
-    tokenizer = open_tokenizer(str(lane.tokenizer), encoder="fast")
-    ways = [(1, "datums"), (2, "datums"), (1, "arrays"), (2, "arrays")]
-    ours, *others = [on_threads(lane, n, tokenizer, i, ends_in) for i, (n, ends_in) in enumerate(ways)]
-    contest = Contest(f"qwen3_5, fast encoder, threads, {kind}", ours.name, also={"arrays": others[1].name})
-    contests.append(race(benchmark, contest, ours, others, max(1, lane.n_rounds // N_LANES)))
 
 
 @renderers

@@ -20,10 +20,10 @@ from kernel.datum import Datums
 from kernel.metrics import add_up
 from kernel.plan import Plan
 from shell.client import Adam, Logprobs
+from shell.datums import datums_to_tinker
 from shell.interrupt import Stop
 from shell.job import Job, Progress
 from shell.maker import Made
-from shell.service import datums_to_tinker
 from shell.train import train
 from tests.shell.recording import FakeDataset, Quiet
 

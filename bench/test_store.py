@@ -8,8 +8,6 @@ store holds the conversations as many times.
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,12 +15,13 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import BENCHED
-from bench.contest import Contest, Lap, Tally, Timed, race
-from bench.lane import MAX_LENGTH, Lane
+from bench.contest import Contest, Lap, Tally
+from bench.elsewhere import Elsewhere, race_elsewhere
+from bench.lane import MAX_LENGTH
 from bench.peers import Peers
 from bench.test_batches import lane_of
 from bench.workload import MODE, Workload
-from shell.identity import HOUSE, identity_of, key_of
+from shell.identity import identity_of, key_of
 from shell.prepared.build import build
 from shell.prepared.store import Plan
 from shell.rows import ListRows
@@ -31,7 +30,7 @@ ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
 N_BATCHES = 32
 
 
-def _serve() -> None:
+def serve() -> None:
     """The fresh process: a store and its rows on the first line, then a turn a line; a lap of each way for each."""
     from time import perf_counter
 
@@ -39,10 +38,10 @@ def _serve() -> None:
 
     from bench.lane import digest, lists
     from kernel.renderers import RENDERERS
+    from shell.datums import datums_to_tinker
     from shell.maker import DatumMaker
     from shell.prepared.rendering import FromStore
     from shell.prepared.store import Store
-    from shell.service import datums_to_tinker
     from shell.tokenizer import open_tokenizer
 
     said = json.loads(input())
@@ -59,7 +58,7 @@ def _serve() -> None:
     order = np.random.default_rng(0).permutation(said["n_rows"])[batch_size:]
     first = np.random.default_rng(0).permutation(said["n_rows"])[:batch_size]  # compiles, and is not timed
     datums_to_tinker(maker.finish(render(first, [""] * batch_size), [""] * batch_size).datums)
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     places = [""] * batch_size
     while line := sys.stdin.readline():
         batches = np.split(order[int(line) * batch_size * N_BATCHES :][: batch_size * N_BATCHES], N_BATCHES)
@@ -74,38 +73,6 @@ def _serve() -> None:
             arrays, whole, n_tokens = arrays + made - began, whole + ended - began, n_tokens + len(datums.inputs)
             digests += [digest(*lists(datum)) for datum in sent]
         print(json.dumps({"arrays": arrays, "datums": whole, "n_tokens": n_tokens, "digests": digests}), flush=True)
-
-
-class Fresh:
-    """That process, as a contender; what it took is its own time, without the way there and back."""
-
-    def __init__(self, lane: Lane, folder: Path, key: str) -> None:
-        self._n_rows = N_BATCHES * lane.batch_size
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from bench.test_store import _serve; _serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=HOUSE,
-            env={**os.environ, "PYTHONPATH": str(HOUSE)},
-        )
-        job = {"renderer": lane.renderer.name, "tokenizer": str(lane.tokenizer), "folder": str(folder), "key": key}
-        sizes = {"n_rows": N_BATCHES * len(lane.data), "batch_size": lane.batch_size}
-        assert self._ask(json.dumps(job | sizes)) == "ready"
-
-    def laps(self, turn: int) -> dict[str, Lap]:
-        said = json.loads(self._ask(str(turn)))
-        tally = Tally(self._n_rows, said["n_tokens"], tuple(said["digests"]))
-        return {ARRAYS: Lap(said["arrays"], tally), DATUMS: Lap(said["datums"], tally)}
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _ask(self, line: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(line, file=self._process.stdin, flush=True)
-        return self._process.stdout.readline().strip()
 
 
 @pytest.mark.parametrize("name", BENCHED)
@@ -124,18 +91,18 @@ def test_warm(
     decided_by = identity_of(rows, maker)
     plan = Plan(key_of(decided_by), len(rows))
     build(tmp_path / plan.key, rows, maker, plan, decided_by)
-    fresh = Fresh(lane, tmp_path / plan.key, plan.key)
-    laps: list[dict[str, Lap]] = []
-    ours = Timed(
-        ARRAYS, lambda turn: turn, lambda turn: laps.append(fresh.laps(turn)), lambda _: laps[-1][ARRAYS].tally
-    )
+    fresh = Elsewhere("bench.test_store")
+    job = {"renderer": name, "tokenizer": str(lane.tokenizer), "folder": str(tmp_path / plan.key), "key": plan.key}
+    assert fresh.ask(job | {"n_rows": len(rows), "batch_size": lane.batch_size}) == "ready"
+
+    def laps(turn: int) -> dict[str, Lap]:
+        said = fresh.ask(turn)
+        tally = Tally(N_BATCHES * lane.batch_size, said["n_tokens"], tuple(said["digests"]))
+        return {ARRAYS: Lap(said["arrays"], tally), DATUMS: Lap(said["datums"], tally)}
+
     n_rounds = min(lane.n_rounds, len(lane.data) // lane.batch_size - 1)
     contest = Contest(f"{name}, warm", ARRAYS, yardstick=DATUMS)
     try:
-        race(benchmark, contest, ours, peers.contenders(lane), n_rounds)
+        contests.append(race_elsewhere(benchmark, contest, laps, peers.contenders(lane), n_rounds))
     finally:
         fresh.close()
-    if contest.laps:
-        for way in (ARRAYS, DATUMS):
-            contest.laps[way] = [lap[way] for lap in laps]
-    contests.append(contest)

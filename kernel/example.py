@@ -71,8 +71,10 @@ def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> N
     Raises:
         InputError: a message without the field in CUSTOMIZED, or with it in any other mode.
     """
-    for i, message in enumerate(conversation):
-        if (message.trainable is None) == (mode is TrainOnWhat.CUSTOMIZED):
+    is_wanted = mode is TrainOnWhat.CUSTOMIZED
+    for message in conversation:
+        if (message.trainable is None) is is_wanted:
+            i = next(i for i, one in enumerate(conversation) if one is message)
             place = f"{at} $.messages[{i}].trainable" if at != "$" else f"$.messages[{i}].trainable"
             if mode is TrainOnWhat.CUSTOMIZED:
                 raise expected("true or false on every message (customized)", "nothing", place)

@@ -73,15 +73,14 @@ def _plain(messages: list[object]) -> Conversation | None:
         if type(raw) is not dict or len(raw) != 2:
             return None
         role, content = raw.get("role"), raw.get("content")
-        if type(role) is not str or type(content) is not str or not role:
+        if role not in _USUAL or type(content) is not str or not (content.isascii() or _encodable(content)):
             return None
-        if not (content.isascii() or _encodable(content)) or not (role.isascii() or _encodable(role)):
-            return None
-        read.append(_made((role, content, (), "", "", None, ())))
+        read.append(_new(Message, (role, content, (), "", "", None, ())))
     return tuple(read)
 
 
-_made = Message._make  # of all fields: half the price of the constructor with its defaults
+_USUAL = ("user", "assistant", "system", "developer", "tool")
+_new = tuple.__new__  # with all fields: a third of the price of the constructor with its defaults
 
 
 def _message(raw: object, where: str, column: str, i: int) -> Message:

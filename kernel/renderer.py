@@ -81,7 +81,7 @@ def prepared(renderer: Renderer, conversation: Conversation) -> Conversation:
     """
     if "assistant" in _reasoning_roles(renderer):
         for message in conversation:
-            if isinstance(message.content, str) and "</think>" in message.content:
+            if message.role == "assistant" and isinstance(message.content, str) and "</think>" in message.content:
                 conversation = tuple([split_inline_reasoning(m) for m in conversation])
                 break
     return renderer.before(conversation)

@@ -30,12 +30,12 @@ HOUSE = Path(__file__).parents[1]
 OUTSIDE = {
     "shell/batches.py", "shell/builder.py", "shell/cache.py", "shell/checkpoints.py", "shell/cli.py",
     "shell/client.py", "shell/collector.py", "shell/compiled.py", "shell/config.py", "shell/connection.py",
-    "shell/dataset.py", "shell/deletion.py", "shell/endpoint.py", "shell/evalsets.py", "shell/evaluate.py",
-    "shell/fields.py", "shell/files.py", "shell/fingerprint.py", "shell/flags.py", "shell/interrupt.py",
-    "shell/job.py", "shell/ledger.py", "shell/logs.py", "shell/parts.py", "shell/preflight.py", "shell/prepare.py",
-    "shell/preview.py", "shell/prompts.py", "shell/pulse.py", "shell/report.py", "shell/resume.py", "shell/run.py",
-    "shell/rundir.py", "shell/samples.py", "shell/saves.py", "shell/screen.py", "shell/service.py", "shell/show.py",
-    "shell/supervisor.py", "shell/train.py",
+    "shell/dataset.py", "shell/datums.py", "shell/deletion.py", "shell/endpoint.py", "shell/evalsets.py",
+    "shell/evaluate.py", "shell/fields.py", "shell/files.py", "shell/fingerprint.py", "shell/flags.py",
+    "shell/interrupt.py", "shell/job.py", "shell/ledger.py", "shell/logs.py", "shell/parts.py", "shell/preflight.py",
+    "shell/prepare.py", "shell/preview.py", "shell/prompts.py", "shell/pulse.py", "shell/report.py",
+    "shell/resume.py", "shell/run.py", "shell/rundir.py", "shell/samples.py", "shell/saves.py", "shell/screen.py",
+    "shell/service.py", "shell/show.py", "shell/supervisor.py", "shell/train.py",
 }  # fmt: skip
 """modules that decide no token: they choose among rows, send them, or talk"""
 OUTSIDE_FOLDERS = ("shell/embedded/", "shell/sample/", "shell/prepared/")

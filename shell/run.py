@@ -20,6 +20,7 @@ from kernel.plan import start
 from shell.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
 from shell.cli import Resolved, describe
 from shell.client import Client, ServiceFault
+from shell.collector import loaded_spared
 from shell.config import Config
 from shell.connection import Connection, Weights, choose_weights, connected, open_model
 from shell.deletion import deleting
@@ -149,7 +150,7 @@ def _train(found: Found) -> int:
         write_config(folder, found.document)
         showing = screen.progress(begin.n_finished, n_steps)
         preparing = parts.data.preparation.beside(say) if parts.data.preparation else nullcontext()
-        with stop_on_signals() as stop, showing, preparing, deleting(connection) as forget:
+        with loaded_spared(), stop_on_signals() as stop, showing, preparing, deleting(connection) as forget:
             progress = train(_job(found, client, forget, screen), begin, stop)
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")

@@ -1,87 +1,24 @@
 """A model in training on a Tinker service, driven through the unmodified SDK.
 
 Whatever the service is (Tinker, another that speaks its protocol, or the one in the box), `tinker` is the only client.
-Datums are handed to it as arrays: pydantic's validation of token lists costs many times as much, so the ids are checked
-here, once for the whole batch, and the classes built without it.
 """
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import tinker
 from numpy.typing import NDArray
 
-from kernel.datum import Datums, Media
-from kernel.errors import expected
+from kernel.datum import Datums
 from shell.client import Adam, Drawing, Logprobs, ServiceFault, Signs
-from shell.collector import collection_paused
-from shell.images import read_image
+from shell.datums import datums_to_tinker
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-def datums_to_tinker(datums: Datums) -> list[tinker.Datum]:
-    """A batch as the SDK wants it: one `tinker.Datum` an example, views into one copy of the batch's arrays.
-
-    The copy is what makes it safe: the SDK serialises later, on its own thread. An image stands as a chunk of its own
-    between those of text.
-
-    Raises:
-        InputError: ids outside [0, 2**31), which the wire cannot carry, or an image that cannot be read.
-
-    Touches: the files of images.
-    """
-    for name, ids in (("inputs", datums.inputs), ("targets", datums.targets)):
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < 2**31:
-            raise expected("token ids from 0 to 2**31 - 1", f"{ids.min()} to {ids.max()}", at=f"$.{name}")
-    inputs = np.array(datums.inputs, np.int32)
-    targets = np.array(datums.targets, np.int64)
-    weights = np.array(datums.weights, np.float32)
-    spans: dict[int, list[Media]] = {}
-    for media in datums.media:
-        spans.setdefault(media.example, []).append(media)
-    with collection_paused():
-        return [
-            _datum(_chunks(inputs[a:b], spans.get(i)), targets[a:b], weights[a:b])
-            for i, (a, b) in enumerate(pairwise(datums.offsets.tolist()))
-        ]
-
-
-def _datum(chunks: list[Any], targets: NDArray[np.int64], weights: NDArray[np.float32]) -> tinker.Datum:
-    """By the constructors that look least at what they are given: arrays of the right types pass as they are."""
-    shape = [len(targets)]
-    tensors = {
-        "target_tokens": tinker.TensorData(targets, "int64", shape),
-        "weights": tinker.TensorData(weights, "float32", shape),
-    }
-    return tinker.Datum(tinker.ModelInput(chunks=chunks), tensors)
-
-
-def _text(tokens: NDArray[np.int32]) -> tinker.EncodedTextChunk:
-    return tinker.EncodedTextChunk.model_construct(tokens=tokens, type="encoded_text")
-
-
-def _chunks(tokens: NDArray[np.int32], media: list[Media] | None) -> list[Any]:
-    """The text and the images of an example's inputs, in order; no chunk of text is empty unless it is the only one."""
-    if not media:
-        return [_text(tokens)]
-    chunks: list[Any] = []
-    at = 0
-    for span in sorted(media, key=lambda span: span.start):
-        if span.start > at:
-            chunks.append(_text(tokens[at : span.start]))
-        image = read_image(span.key)
-        chunks.append(tinker.types.ImageChunk(data=image.data, format=image.format, expected_tokens=span.length))
-        at = span.start + span.length
-    if at < len(tokens):
-        chunks.append(_text(tokens[at:]))
-    return chunks
 
 
 class TinkerClient:

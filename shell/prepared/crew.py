@@ -23,7 +23,12 @@ from shell.prepared.store import Plan, Say
 from shell.prepared.worker import Answer
 
 NICE = 10
-ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "NUMBA_NUM_THREADS": "1"}
+ONE_THREAD = {
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "FASTOKENS_BPE_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
 
 
 class Crew:

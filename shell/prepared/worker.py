@@ -10,6 +10,7 @@ from typing import TextIO
 import msgspec
 
 from kernel.errors import InputError
+from shell.collector import loaded_spared
 from shell.prepared.build import build_chunk, put_chunk
 from shell.prepared.job import Job, Work
 
@@ -30,9 +31,10 @@ def serve(lines: TextIO, answers: TextIO) -> None:
     try:
         work = Work(msgspec.json.decode(next(lines, ""), type=Job))
         say()
-        for line in lines:
-            put_chunk(work.folder, int(line), build_chunk(work.rows, work.maker, work.plan, int(line)))
-            say()
+        with loaded_spared():
+            for line in lines:
+                put_chunk(work.folder, int(line), build_chunk(work.rows, work.maker, work.plan, int(line)))
+                say()
     except InputError as error:
         say(str(error))
 

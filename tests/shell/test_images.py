@@ -15,9 +15,9 @@ from kernel.reading import read_conversation
 from kernel.renderer import write
 from kernel.renderers import RENDERERS, find_renderer
 from kernel.vision import kimi_tokens, qwen_tokens
+from shell.datums import datums_to_tinker
 from shell.images import image_lengths, read_image
 from shell.maker import DatumMaker
-from shell.service import datums_to_tinker
 from shell.tokenizer import open_tokenizer
 
 SEEING = [name for name, renderer in RENDERERS.items() if renderer.image]

@@ -12,8 +12,9 @@ from tinker.proto.request_conv import forward_backward_request_to_proto
 from kernel.datum import Datums, Media
 from kernel.errors import InputError
 from shell.client import Adam, ServiceFault
+from shell.datums import PYDANTIC, datums_to_tinker
 from shell.embedded import process
-from shell.service import TinkerClient, chained, datums_to_tinker, said
+from shell.service import TinkerClient, chained, said
 
 ADAM = Adam(0.01, 0.9, 0.95, 1e-8, 0.0, 0.0)
 BATCH = Datums(
@@ -61,6 +62,27 @@ def test_a_batch_goes_over_the_wire_byte_for_byte_as_if_it_were_built_from_lists
         for inputs, targets, weights in map(BATCH.example, range(3))
     ]
     assert wire(datums_to_tinker(BATCH)) == wire(built)
+
+
+def test_what_no_constructor_made_is_what_the_constructors_make():
+    def attributes(one):
+        if isinstance(one, dict | list):
+            return [(key, attributes(one[key])) for key in (one if isinstance(one, dict) else range(len(one)))]
+        if not hasattr(one, "__dict__"):
+            return one.tolist() if isinstance(one, np.ndarray) else one
+        slots = [getattr(one, name, None) for name in PYDANTIC]
+        return type(one), slots, [(key, attributes(vars(one)[key])) for key in sorted(vars(one))]
+
+    inputs, targets, weights = BATCH.example(0)
+    text = tinker.EncodedTextChunk.model_construct(tokens=inputs, type="encoded_text")
+    tensors = {
+        "target_tokens": tinker.TensorData(targets, "int64", [3]),
+        "weights": tinker.TensorData(weights, "float32", [3]),
+    }
+    ours, theirs = datums_to_tinker(BATCH)[0], tinker.Datum(tinker.ModelInput(chunks=[text]), tensors)
+    assert attributes(ours) == attributes(theirs)
+    assert repr(ours) == repr(theirs)
+    assert ours.model_input.to_ints() == theirs.model_input.to_ints() == inputs.tolist()
 
 
 def test_what_was_handed_over_does_not_change_with_the_arrays_it_came_from():
