@@ -1,8 +1,8 @@
-"""Rows gathered out of mapped chunks, in one pass over their words and into one allocation.
+"""Rows gathered out of chunks, in one pass over their words and into one allocation.
 
-The chunks of a store are told to the compiled loops by their addresses, so that a batch of rows from a thousand files
-is one call. Nothing is read outside a chunk, whatever its index says, and every row's sum is checked while its words
-are copied: what has been damaged since the store was opened is noticed before it is trained.
+Chunks are told to the compiled loops by their addresses, or by the descriptors of their files, so that a batch of rows
+from a thousand files is one call. Nothing is read outside a chunk, whatever its index says, and every row's sum is
+checked while its words are copied: what has been damaged since the store was opened is noticed before it is trained.
 """
 
 from enum import IntEnum
@@ -22,6 +22,8 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 _BODY = HEADER.itemsize
+COUNTED = 1 << 20
+"""rows that are counted together"""
 
 
 class Found(IntEnum):
@@ -46,10 +48,11 @@ class Gathered(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """Chunks in memory, as the loops see them."""
+    """Chunks as the loops see them."""
 
     table: Int64
-    """int64[C, 3], of each: its address (0: it is not there), its rows, its words"""
+    """int64[C, 4], of each: its address (0: it is not in memory), its rows, its words, and one more than the descriptor
+    of its file (0: there is none); all 0 where it is not there"""
     n_chunk: int
     """rows of every chunk but the last"""
 
@@ -59,7 +62,7 @@ def gather(rows: Int64, chunks: Chunks) -> Gathered:
 
     Args:
         rows: int64[B], numbers in the source.
-        chunks: must stay mapped while this runs.
+        chunks: must stay mapped, or open, while this runs.
     """
     table, n_chunk = chunks
     found, n_examples, n_tokens = _look_up(rows, n_chunk, table)
@@ -86,8 +89,19 @@ def count(rows: Int64, chunks: Chunks) -> tuple[Counts, Int64]:
     Args:
         rows, chunks: as in `gather`.
     """
-    counts, odd = _count(rows, chunks.n_chunk, chunks.table)
-    return Counts(*counts.tolist()), odd
+    table, n_chunk = chunks
+    n_examples, states = np.zeros(len(table) * n_chunk, np.int32), np.full(len(table) * n_chunk, -1, np.int8)
+    for number, (at, n_rows, _, file) in enumerate(table.tolist()):
+        index = _read_index(at, file, n_rows)
+        own = slice(number * n_chunk, number * n_chunk + len(index))
+        n_examples[own], states[own] = index[:, 2], np.where(index[:, 3] < 0, -1, index[:, 3] & 1)
+    counts, odd = np.zeros(4, np.int64), [np.zeros(0, np.int64)]
+    for start in range(0, len(rows), COUNTED):
+        some = rows[start : start + COUNTED]
+        is_kept, n = states[some] >= 0, n_examples[some]
+        counts += is_kept.sum(), n[is_kept].sum(), (n[is_kept] > 1).sum(), (states[some] > 0).sum()
+        odd.append(start + np.flatnonzero(~is_kept))
+    return Counts(*counts.tolist()), np.concatenate(odd)
 
 
 def _as_pointer(typing_context: Any, address: Any) -> Any:  # noqa: ARG001 - numba's form
@@ -99,6 +113,7 @@ def _as_pointer(typing_context: Any, address: Any) -> Any:  # noqa: ARG001 - num
 
 _pointer: Any = intrinsic(_as_pointer)
 _array_at: Any = carray
+_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.voidptr, types.uintp, types.int64))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -112,27 +127,50 @@ def _words_of(at: int, n_rows: int, n_words: int) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
+def _read(file: int, offset: int, into: Any) -> bool:
+    """Fills an array from a file; False where it ends before that, or cannot be read."""
+    n = into.size * into.itemsize
+    return bool(_pread(file - 1, _pointer(into.ctypes.data), n, offset) == n)
+
+
+@numba.njit(cache=True, nogil=True)
+def _read_index(at: int, file: int, n_rows: int) -> Int64:
+    """The index of a chunk, but for its end; empty where there is no chunk, or it cannot be read."""
+    index = np.empty((n_rows, 4), np.int64)
+    if at != 0:
+        index[:] = _index_of(at, n_rows)[:n_rows]
+    elif file == 0 or not _read(file, _BODY, index):
+        return index[:0]
+    return index
+
+
+@numba.njit(cache=True, nogil=True)
 def _look_up(rows: Int64, n_chunk: int, table: Int64) -> tuple[Int64, int, int]:
-    """How each row is found, with its examples and tokens; and their totals. Int64[B, 3]."""
-    found = np.zeros((len(rows), 3), np.int64)
+    """How each row is found: int64[B, 6] (found, examples, tokens, start, sum, state); all examples, all tokens."""
+    found = np.zeros((len(rows), 6), np.int64)
     n_all_examples = n_all_tokens = 0
+    entry = np.empty((2, 4), np.int64)
     for i in range(len(rows)):
         chunk, row = rows[i] // n_chunk, rows[i] % n_chunk
-        at, n_rows, n_words = table[chunk, 0], table[chunk, 1], table[chunk, 2]
-        if at == 0:
+        at, n_rows, n_words, file = table[chunk, 0], table[chunk, 1], table[chunk, 2], table[chunk, 3]
+        if at == 0 and file == 0:
             found[i, 0] = 2
             continue
         found[i, 0] = 3
         if row >= n_rows:
             continue
-        index = _index_of(at, n_rows)
-        start, stop, n_examples = index[row, 0], index[row + 1, 0], index[row, 2]
+        if at != 0:
+            entry[:] = _index_of(at, n_rows)[row : row + 2]
+        elif not _read(file, _BODY + 32 * row, entry):
+            continue
+        start, stop, n_examples = entry[0, 0], entry[1, 0], entry[0, 2]
         if start < 0 or stop < start or stop > n_words or n_examples < 0 or n_examples > stop - start:
             continue
-        if index[row, 3] < 0:
+        if entry[0, 3] < 0:
             found[i, 0] = 1
             continue
         found[i, 0], found[i, 1], found[i, 2] = 0, n_examples, stop - start - n_examples
+        found[i, 3], found[i, 4], found[i, 5] = start, entry[0, 1], entry[0, 3]
         n_all_examples += n_examples
         n_all_tokens += stop - start - n_examples
     return found, n_all_examples, n_all_tokens
@@ -151,18 +189,25 @@ def _copy(
 ) -> Int64:
     """Copies the rows found, marks in `found` those whose sum is not theirs, and gives their tokens before."""
     before = np.zeros(len(rows), np.int64)
+    room = np.empty(0, np.int32)  # for the words of a row whose chunk is not in memory
     to, b = 0, 0
     for i in range(len(rows)):
         if found[i, 0] != 0:
             continue
-        chunk, row, n_examples, n_tokens = rows[i] // n_chunk, rows[i] % n_chunk, found[i, 1], found[i, 2]
-        at, n_rows, n_words = table[chunk, 0], table[chunk, 1], table[chunk, 2]
-        index = _index_of(at, n_rows)
-        start = index[row, 0]
-        words = _words_of(at, n_rows, n_words)[start : start + n_examples + n_tokens]
-        if row_sum(rows[i], index[row, 3], n_examples, words) != index[row, 1]:
+        n_examples, n_tokens, start, state = found[i, 1], found[i, 2], found[i, 3], found[i, 5]
+        chunk, n = rows[i] // n_chunk, n_examples + n_tokens
+        at, n_rows, n_words, file = table[chunk, 0], table[chunk, 1], table[chunk, 2], table[chunk, 3]
+        if at != 0:
+            words = _words_of(at, n_rows, n_words)[start : start + n]
+        else:
+            if len(room) < n:
+                room = np.empty(2 * n, np.int32)
+            words = room[:n]
+            if not _read(file, _BODY + 32 * (n_rows + 1) + 4 * start, words):
+                words[:] = -1
+        if row_sum(rows[i], state, n_examples, words) != found[i, 4]:
             found[i, 0] = 3
-        before[i] = index[row, 3] >> 1
+        before[i] = state >> 1
         end = to
         for k in range(n_examples):
             offsets[b] = end
@@ -176,22 +221,3 @@ def _copy(
         to += n_tokens
     offsets[b] = to
     return before
-
-
-@numba.njit(cache=True, nogil=True)
-def _count(rows: Int64, n_chunk: int, table: Int64) -> tuple[Int64, Int64]:
-    counts, odd = np.zeros(4, np.int64), np.empty(len(rows), np.int64)
-    n_odd = 0
-    for i in range(len(rows)):
-        chunk, row = rows[i] // n_chunk, rows[i] % n_chunk
-        at, n_rows = table[chunk, 0], table[chunk, 1]
-        index = _index_of(at, n_rows)
-        if at == 0 or row >= n_rows or index[row, 3] < 0:
-            odd[n_odd] = i
-            n_odd += 1
-            continue
-        counts[0] += 1
-        counts[1] += index[row, 2]
-        counts[2] += index[row, 2] > 1
-        counts[3] += index[row, 3] & 1
-    return counts, odd[:n_odd].copy()

@@ -1,4 +1,4 @@
-"""A prepared store opened: the chunks that are there, mapped into memory, and the rows that they hold.
+"""A prepared store opened: the chunks that are there, mapped into memory as far as they are small, and their rows.
 
 Whatever is opened was checked: the manifest (once the store is whole), each file's size and header, and of every row
 that is read its sum. A chunk that fails is let go and taken off the disk; its rows count as not there, and whoever
@@ -6,6 +6,8 @@ builds makes it again. Nothing here is an error for the user, who has the rows t
 """
 
 import mmap
+import os
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from kernel.errors import InputError
 from shell.identity import Identity
-from shell.prepared.chunk import FORMAT, HEADER, read_sizes
+from shell.prepared.chunk import FORMAT, HEADER, Sizes, read_sizes
 from shell.prepared.gather import Chunks, Counts, Found, Gathered, count, gather
 
 Int64 = NDArray[np.int64]
@@ -24,9 +26,9 @@ Say = Callable[[str], object]
 
 MANIFEST = "manifest.json"
 LEAST, MOST, N_CHUNKS = 1024, 65536, 256
-TOUCHED_A_ROW, MOST_TOUCHED = 1 << 17, 1 << 27
-"""bytes that the system maps in when a row is read, and those after which all is mapped out again: resident memory
-stays below that, however large the store"""
+MOST_MAPPED = 1 << 27
+"""bytes of chunks that are mapped into memory; the rest is read from its files, row for row, which takes longer and no
+memory: the system maps in two megabytes around a row where it can"""
 
 
 class Plan(NamedTuple):
@@ -79,16 +81,16 @@ class Store:
 
     def __init__(self, folder: Path, plan: Plan, say: Say = lambda _line: None) -> None:
         self.folder, self.plan, self._say = folder, plan, say
-        self._maps: dict[int, tuple[mmap.mmap, NDArray[np.uint8]]] = {}
-        self._chunks = Chunks(np.zeros((plan.n_chunks, 3), np.int64), plan.n_chunk)
-        self._n_bytes = self._touched = 0
+        self._held: dict[int, tuple[mmap.mmap, NDArray[np.uint8]] | Callable[[], object]] = {}
+        self._chunks = Chunks(np.zeros((plan.n_chunks, 4), np.int64), plan.n_chunk)
+        self._n_bytes = 0
         self._digests = self._listed()
         self.refresh()
 
     @property
     def is_whole(self) -> bool:
         """Whether every row is there."""
-        return len(self._maps) == self.plan.n_chunks
+        return len(self._held) == self.plan.n_chunks
 
     @property
     def n_bytes(self) -> int:
@@ -97,7 +99,7 @@ class Store:
 
     def missing(self) -> list[int]:
         """The numbers of the chunks that are not there."""
-        return [number for number in range(self.plan.n_chunks) if number not in self._maps]
+        return [number for number in range(self.plan.n_chunks) if number not in self._held]
 
     def refresh(self) -> None:
         """Takes up the chunks that have come since. Touches: the folder."""
@@ -112,7 +114,6 @@ class Store:
         Touches: the chunks.
         """
         gathered = gather(rows, self._chunks)
-        self._touch(len(rows) * TOUCHED_A_ROW + 4 * len(gathered.examples.tokens))
         damaged = rows[gathered.found == Found.DAMAGED]
         if not len(damaged):
             return gathered
@@ -122,15 +123,15 @@ class Store:
 
     def count(self, rows: Int64) -> tuple[Counts, Int64]:
         """Counts of the rows that are kept, and which places of `rows` hold others. Touches: the chunks."""
-        counted = count(rows, self._chunks)
-        self._touch(self._n_bytes)
-        return counted
+        return count(rows, self._chunks)
 
     def drop(self, number: int, why: str) -> None:
         """Lets a chunk go. Touches: its file, which is removed."""
         self._say(f"prepared  {self.folder.name}: chunk {number} {why}; it will be made again")
         self._chunks.table[number] = 0
-        self._maps.pop(number, None)
+        held = self._held.pop(number, None)
+        if callable(held):
+            held()
         remove(self.folder / MANIFEST)
         remove(self.folder / chunk_name(number))
 
@@ -143,18 +144,26 @@ class Store:
                 is_right = n_bytes == sizes.n_bytes and sizes.n_rows == len(self.plan.rows_of(number))
                 if not is_right or (self._digests and self._digests[number] != digest):
                     raise InputError("another size or digest")
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._hold(number, file.fileno(), sizes)
         except FileNotFoundError:
             return
         except (InputError, OSError, ValueError):
             self.drop(number, "is damaged")
             return
-        if hasattr(mmap, "MADV_RANDOM"):
-            mapped.madvise(mmap.MADV_RANDOM)
-        view = np.frombuffer(mapped, np.uint8)
-        self._maps[number] = mapped, view
-        self._chunks.table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words
-        self._n_bytes += n_bytes
+
+    def _hold(self, number: int, file: int, sizes: Sizes) -> None:
+        self._n_bytes += sizes.n_bytes
+        if self._n_bytes <= MOST_MAPPED:
+            mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+            view = np.frombuffer(mapped, np.uint8)
+            self._held[number] = mapped, view
+            self._chunks.table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words, 0
+            return
+        own = os.dup(file)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(own, 0, 0, os.POSIX_FADV_RANDOM)
+        self._held[number] = weakref.finalize(self, os.close, own)
+        self._chunks.table[number] = 0, sizes.n_rows, sizes.n_words, own + 1
 
     def _listed(self) -> list[str]:
         """The digests of the manifest; none where there is no manifest, or one that is not this store's."""
@@ -169,14 +178,6 @@ class Store:
         self._say(f"prepared  {self.folder.name}: its manifest is damaged; it will be written again")
         remove(self.folder / MANIFEST)
         return []
-
-    def _touch(self, n_bytes: int) -> None:
-        """Counts what has been mapped in, and lets it go when it is much: the pages stay in the system's cache."""
-        self._touched += min(n_bytes, self._n_bytes)
-        if self._touched > MOST_TOUCHED and self._n_bytes > MOST_TOUCHED and hasattr(mmap, "MADV_DONTNEED"):
-            self._touched = 0
-            for mapped, _ in self._maps.values():
-                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def manifest_of(plan: Plan, decided_by: Identity, digests: Iterable[str]) -> Manifest:

@@ -1,5 +1,7 @@
 """Chunks: whatever rows render to comes back as it was, and no changed byte passes."""
 
+from tempfile import TemporaryFile
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,8 +35,8 @@ def rendered_of(lengths: list[list[int]], seed: int) -> Rendered:
 def mapped(content: bytes, number: int = 0) -> tuple[Chunks, NDArray[np.uint8]]:
     sizes = check_chunk(content, KEY, number)
     view = np.frombuffer(content, np.uint8)
-    table = np.zeros((number + 1, 3), np.int64)
-    table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words
+    table = np.zeros((number + 1, 4), np.int64)
+    table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words, 0
     return Chunks(table, N_CHUNK), view
 
 
@@ -98,6 +100,27 @@ def test_no_index_however_wrong_is_followed_out_of_the_chunk(noise: bytes, start
     view = np.frombuffer(bytes(content), np.uint8)
     chunks.table[0, 0] = view.ctypes.data
     assert (gather(np.array([0, 1]), chunks).found != Found.KEPT).any()
+
+
+@given(rows_of_lengths, st.integers(0, 99), st.floats(0, 1))
+def test_rows_read_from_a_file_are_those_in_memory_and_those_cut_off_are_damaged(
+    lengths: list[list[int]], seed: int, kept: float
+) -> None:
+    content = write_chunk(rendered_of(lengths, seed), len(lengths), 0, KEY, 0)
+    chunks, _held = mapped(content)
+    numbers = np.arange(len(lengths))
+    whole = gather(numbers, chunks)
+    with TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        chunks.table[0, 0], chunks.table[0, 3] = 0, file.fileno() + 1
+        for ours, theirs in zip(gather(numbers, chunks).examples[:4], whole.examples[:4], strict=True):
+            assert np.array_equal(ours, theirs)
+        assert count(numbers, chunks)[0].n_rows == len(lengths)
+        file.truncate(int(kept * (len(content) - 1)))
+        found = gather(numbers, chunks).found
+        assert set(found.tolist()) <= {Found.KEPT, Found.DAMAGED}
+        assert (found == Found.DAMAGED).any()
 
 
 def test_what_a_file_cannot_speak_for_is_not_kept() -> None:

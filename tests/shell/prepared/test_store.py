@@ -15,6 +15,7 @@ from kernel.renderers import RENDERERS
 from kernel.truncation import Treatment, Truncation
 from shell.maker import DatumMaker
 from shell.prepared import build as build_module
+from shell.prepared import store as store_module
 from shell.prepared.build import build, build_chunk, building, finish, put_chunk
 from shell.prepared.rendering import EVERY, FromStore, anew
 from shell.prepared.store import MANIFEST, Plan, Store, chunk_name
@@ -32,6 +33,12 @@ FAST = open_tokenizer("sample", encoder="fast")
 @pytest.fixture(scope="module")
 def whole_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return built(tmp_path_factory.mktemp("whole"), ListRows(ROWS), maker_of())
+
+
+@pytest.fixture(autouse=True, params=[1 << 27, 0], ids=["mapped", "read"])
+def _most_mapped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small stores are mapped into memory; of large ones rows are read."""
+    monkeypatch.setattr(store_module, "MOST_MAPPED", request.param)
 
 
 @pytest.fixture
