@@ -19,7 +19,6 @@ from kernel.errors import InputError, expected, unknown
 from kernel.pieces import Renderer
 from kernel.renderers import RENDERERS
 from shell.encoder import Choice
-from shell.models import names_for
 from shell.tokenizer import Tokenizer, open_tokenizer
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ def format_names(config: Naming, encoder: Choice = "auto") -> FormatNames:
     Raises:
         InputError: the model is not known, and not both are given.
     """
+    from shell.models import names_for  # only names: what they lead to decides tokens, not this table
+
     assert config.model_name is not None
     names = names_for(config.model_name, config.renderer_name, config.tokenizer)
     return FormatNames(*names, config.template_variables, encoder)
