@@ -130,10 +130,10 @@ class Contest:
         return (high - low) / 2 / middle
 
     def same(self, name: str) -> float | None:
-        """The share of our examples that this contender made too, token for token and weight for weight."""
-        ours = [digest for lap in self.laps[self.ours] for digest in lap.tally.digests]
-        theirs = {digest for lap in self.laps[name] for digest in lap.tally.digests}
-        return sum(digest in theirs for digest in ours) / len(ours) if ours and theirs else None
+        """The share of this contender's examples that we made too, token for token and weight for weight."""
+        ours = {digest for lap in self.laps[self.ours] for digest in lap.tally.digests}
+        theirs = [digest for lap in self.laps[name] for digest in lap.tally.digests]
+        return sum(digest in ours for digest in theirs) / len(theirs) if ours and theirs else None
 
 
 def timed(run: Callable[..., Any], *given: Any) -> tuple[float, Any]:

@@ -4,6 +4,7 @@ A figure without its machine, versions, commit and command is a rumour. The docu
 statistics than ours can be made of it.
 """
 
+import json
 import os
 import platform
 import shlex
@@ -30,6 +31,8 @@ PACKAGES = (
     "pytest-benchmark",
 )
 ROOT = Path(__file__).parent.parent
+ARRAYS, DATUMS, COOKBOOK = "rows to flat arrays", "rows to list[tinker.Datum]", "tinker-cookbook get_batch"
+KINDS = ("mixed languages", "English")
 
 
 def table(contest: Contest) -> Iterator[str]:
@@ -73,33 +76,56 @@ def document(contests: Sequence[Contest], workload: dict[str, object], peers: di
     }
 
 
-def readme_table(run: dict[str, Any], titles: Sequence[str]) -> Iterator[str]:
-    """The lines of a page's table from a run's document: contests of these titles, and where the figures come from.
+def readme_table(run: dict[str, Any], renderers: Sequence[str]) -> Iterator[str]:
+    """The lines of a page's table from a run's document: a column a renderer, and where the figures come from.
 
     Raises:
         ValueError: no such contest, or one in which a contender is missing, which does not count.
     """
-    known = {contest["title"]: contest for contest in run["contests"]}
-    yield "| | conversations/s | tokens/s | times as fast as the cookbook |"
-    yield "|---|---:|---:|---:|"
-    for title in titles:
-        if title not in known:
-            raise ValueError(f"expected one of {list(known)}, got {title!r}")
-        if known[title]["missing"]:
-            raise ValueError(f"expected every contender in {title!r}, got {known[title]['missing']} missing")
-        yield f"| **{title}** | | | |"
-        contenders = known[title]["contenders"]
-        slow = next(one for name, one in contenders.items() if "cookbook" in name)
-        for name, one in contenders.items():
-            if not one["part"]:
-                times = _times_as_fast(one["laps"], slow["laps"])
-                yield f"| {name} | {one['rows_per_second']:,.0f} | {one['tokens_per_second']:,.0f} | {times:.1f} |"
-        for name, reason in known[title]["take_no_part"].items():
-            yield f"| {name} | - | - | {reason} |"
+    yield f"| | {' | '.join(renderers)} |"
+    yield f"|---|{'---:|' * len(renderers)}"
+    yield f"| **rows to `list[tinker.Datum]`, with `tokenizers` alone** |{' |' * len(renderers)}"
+    first = [_counting(run, f"{name}, first pass") for name in renderers]
+    yield _line("times the time of bare tokenisation of the same strings", first, DATUMS, "bare encode_batch_fast")
+    yield _line("times as fast as tinker-cookbook's `get_batch`", first, COOKBOOK, DATUMS)
+    yield f"| **times as fast as the cookbook, with the fast encoder** |{' |' * len(renderers)}"
+    for kind in KINDS:
+        fast = [_counting(run, f"{name}, fast encoder, first pass, {kind}") for name in renderers]
+        yield _line(f"{kind}, to flat arrays, one core", fast, COOKBOOK, ARRAYS)
+        yield _line(f"{kind}, to `list[tinker.Datum]`, one core", fast, COOKBOOK, DATUMS)
+        yield _line(f"{kind}, to flat arrays, two cores", fast, COOKBOOK, f"{ARRAYS}, two cores")
+        yield _line(f"{kind}, to `list[tinker.Datum]`, two cores", fast, COOKBOOK, f"{DATUMS}, two cores")
+        yield _line(f"{kind}, tml-renderers to `tinker.Datum`", fast, COOKBOOK, "tml-renderers to tinker.Datum")
+    yield f"| **times as fast as the cookbook, out of a prepared store** |{' |' * len(renderers)}"
+    warm = [_counting(run, f"{name}, warm") for name in renderers]
+    yield _line("to flat arrays", warm, COOKBOOK, "store to flat arrays")
+    yield _line("to `list[tinker.Datum]`", warm, COOKBOOK, "store to list[tinker.Datum]")
     on = run["machine"]
     yield ""
     yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"
     yield f"`{run['command']}`; {_listed(run['versions'])}; the peers' own environment: {_listed(run['peers'])}."
+
+
+def _counting(run: dict[str, Any], title: str) -> dict[str, Any]:
+    """The contest of a title, with every contender in it that there could be."""
+    known = {contest["title"]: contest for contest in run["contests"]}
+    if title not in known:
+        raise ValueError(f"expected one of {list(known)}, got {title!r}")
+    if known[title]["missing"]:
+        raise ValueError(f"expected every contender in {title!r}, got {known[title]['missing']} missing")
+    return dict(known[title]["contenders"])
+
+
+def _line(what: str, contests: Sequence[dict[str, Any]], slow: str, fast: str) -> str:
+    """A row of the table: how many times as long the slow one took for a row, in each contest that has both."""
+    cells = []
+    for contest in contests:
+        if slow not in contest or fast not in contest:
+            cells.append("-")
+            continue
+        times = _times_as_fast(contest[fast]["laps"], contest[slow]["laps"])
+        cells.append(f"{times:.2f}" if times < 3 else f"{times:.1f}" if times < 100 else f"{times:.0f}")
+    return f"| {what} | {' | '.join(cells)} |"
 
 
 def _listed(versions: dict[str, str]) -> str:
@@ -172,3 +198,7 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+if __name__ == "__main__":  # python -m bench.document RUN.json RENDERER ...: the table of the README
+    print("\n".join(readme_table(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), sys.argv[2:])))

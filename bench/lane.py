@@ -13,6 +13,7 @@ import tinker
 from tokenizers import Tokenizer as Backend
 
 from bench.contest import Lap, Tally, Timed
+from bench.document import ARRAYS, DATUMS
 from bench.made import made_rows
 from bench.workload import MAX_ROUNDS, MODE, Workload, literal
 from kernel.atoms import Kind
@@ -37,7 +38,6 @@ N_WARM = 64
 """made-up rows that a contender goes through before each lap, untimed: it has slept through the laps of the others"""
 GREETING: Row = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]}
 STAGES = ("conversations", "compose", "encode", "assemble", "finish", "tinker.Datum")
-ARRAYS, DATUMS = "rows to flat arrays", "rows to list[tinker.Datum]"
 
 
 class Lane:

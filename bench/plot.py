@@ -26,7 +26,9 @@ def plot(run: dict[str, Any], file: Path, titles: list[str]) -> None:
     for contest, axis in zip(contests, axes[:, 0], strict=True):
         shown = {name: one for name, one in contest["contenders"].items() if not one["part"]}
         rates = dict(sorted(((name, one["rows_per_second"]) for name, one in shown.items()), key=lambda rate: rate[1]))
-        colours = ["tab:blue" if name.startswith(("rows to", "from the file")) else "silver" for name in rates]
+        colours = [
+            "tab:blue" if name.startswith(("rows to", "store to", "from the file")) else "silver" for name in rates
+        ]
         bars = axis.barh(list(rates), list(rates.values()), color=colours)
         axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates.values()], padding=3)
         axis.set_title(contest["title"], loc="left", fontsize=10)

@@ -7,17 +7,15 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import BENCHED
 from bench.contest import Again, Contest, race
-from bench.lane import ARRAYS, DATUMS, STAGES, Lane, bare, naive_twin, staged, whole
+from bench.document import ARRAYS
+from bench.lane import STAGES, Lane, bare, naive_twin, staged, whole
 from bench.peers import Peers
 from bench.workload import Workload
 from kernel.renderers import RENDERERS
-from shell.encoder import installed
 
 BARE = "bare encode_batch_fast"
 KINDS = {"mixed languages": lambda workload: workload, "English": Workload.english}
 renderers = pytest.mark.parametrize("name", BENCHED)
-kinds = pytest.mark.parametrize("kind", KINDS)
-needs_fast = pytest.mark.skipif(not installed(), reason="the fast encoder is not installed")
 
 
 def lane_of(name: str, workload: Workload) -> Lane:
@@ -45,21 +43,6 @@ def test_first_pass(
     contests.append(contest)
     if contest.laps:
         assert contest.same("from the file") == contest.same("naive twin") == 1.0
-
-
-@needs_fast
-@kinds
-@renderers
-def test_first_pass_with_the_fast_encoder(
-    name: str, kind: str, workload: Workload, peers: Peers, contests: list[Contest], benchmark: BenchmarkFixture
-) -> None:
-    """The same, encoded by the fast encoder; one way of ours alone, as its memory of words is its thread's."""
-    lane = lane_of(name, KINDS[kind](workload))
-    others = [bare(lane), naive_twin(lane), *peers.contenders(lane)]
-    contest = contest_of(lane, f"fast encoder, first pass, {kind}")
-    contests.append(race(benchmark, contest, staged(lane, "fast"), others, lane.n_rounds))
-    if contest.laps:
-        assert contest.same("naive twin") == 1.0
 
 
 @renderers

@@ -1,5 +1,7 @@
 """What the training loop itself costs a step, with a service that answers at once; and a command to its first line."""
 
+import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -7,15 +9,16 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.contest import Contest, race, task
+from bench.contest import Contest, Lap, Tally, race, task
 from bench.document import ROOT
 from bench.test_arrays import batch
+from bench.workload import Workload
 from kernel.datum import Datums
 from kernel.metrics import add_up
 from kernel.plan import Plan
@@ -109,12 +112,36 @@ def job(folder: Path, datums: Datums, client: Any, n_bytes: Any) -> Job:
     )
 
 
-def test_start(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
-    """`--help`, beside a Python that does nothing."""
+def test_start(workload: Workload, contests: list[Contest], benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """`--help`, beside a Python that does nothing; and a command to its first request, on a prepared store."""
 
     def started(*command: str) -> None:
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
 
+    first = FirstRequest(workload, tmp_path)
     ours = task("sl_basic.py --help", lambda: started("recipes/sl_basic.py", "--help"), 1)
-    others = [task("python -c pass", lambda: started("-c", "pass"), 1)]
+    others = [task("python -c pass", lambda: started("-c", "pass"), 1), first]
     contests.append(race(benchmark, Contest("start", ours.name, rows="starts"), ours, others, N_ROUNDS))
+
+
+class FirstRequest:
+    """A run in the box, from the command to the service's having its first forward_backward; the rows are prepared."""
+
+    def __init__(self, workload: Workload, folder: Path) -> None:
+        self._folder, self._runs = folder, count()
+        data = folder / "chats.jsonl"
+        data.write_text("".join(f"{json.dumps(row)}\n" for row in workload.data.to_list()))
+        self._command = [
+            sys.executable, "recipes/sl_basic.py", "--service", "embedded", "--dataset", str(data),
+            "--renderer-name", "qwen3_5", "--tokenizer", str(workload.tokenizer), "--max-steps", "1",
+            "--prepare", "always", "--prepared-dir", str(folder / "prepared"), "--batch-size", "16",
+        ]  # fmt: skip
+        self.laps(0)  # makes the store
+
+    def laps(self, _: int) -> dict[str, Lap]:
+        run = self._folder / f"run {next(self._runs)}"
+        began = time()
+        subprocess.run([*self._command, "--log-path", str(run)], cwd=ROOT, check=True, capture_output=True)
+        with sqlite3.connect(run / "service" / "state.sqlite3") as state:
+            (at,) = state.execute("SELECT min(accepted) FROM requests WHERE kind = 'forward_backward'").fetchone()
+        return {"command to first request, prepared": Lap(at - began, Tally(1, 0))}
