@@ -7,7 +7,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import BENCHED
 from bench.contest import Again, Contest, race
-from bench.document import ARRAYS
+from bench.document import ARRAYS, DATUMS
 from bench.lane import STAGES, Lane, bare, naive_twin, staged, whole
 from bench.peers import Peers
 from bench.workload import Workload
