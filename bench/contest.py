@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from shell.collector import loaded_spared
+
 
 class Tally(NamedTuple):
     """What a contender got through: rows, tokens, and a digest of each example where it made any."""
@@ -185,7 +187,8 @@ def race(
             parts.setdefault(name, []).append(lap)
         play(turn, 1 - turn % 2)
 
-    benchmark.pedantic(run, setup=before, teardown=behind, rounds=n_rounds)
+    with loaded_spared():  # as in a run, of ours and of others
+        benchmark.pedantic(run, setup=before, teardown=behind, rounds=n_rounds)
     if benchmark.stats is not None:  # None with --benchmark-disable
         contest.laps = {ours.name: list(map(Lap, benchmark.stats.stats.data, tallies))}
         contest.laps |= parts

@@ -1,5 +1,6 @@
 """From rows to what a step sends, stage by stage and whole, beside bare tokenisation, the naive twin and the peers."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -7,13 +8,16 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import BENCHED
 from bench.contest import Again, Contest, race
-from bench.document import ARRAYS, DATUMS
+from bench.document import ARRAYS, BARE, DATUMS
+from bench.elsewhere import race_elsewhere
 from bench.lane import STAGES, Lane, bare, naive_twin, staged, whole
+from bench.passes import Passes
 from bench.peers import Peers
 from bench.workload import Workload
 from kernel.renderers import RENDERERS
+from shell.encoder import installed
 
-BARE = "bare encode_batch_fast"
+N_PASSES = 5
 KINDS = {"mixed languages": lambda workload: workload, "English": Workload.english}
 renderers = pytest.mark.parametrize("name", BENCHED)
 
@@ -35,14 +39,29 @@ def contest_of(lane: Lane, which: str, ours: str = DATUMS) -> Contest:
 def test_first_pass(
     name: str, workload: Workload, peers: Peers, contests: list[Contest], benchmark: BenchmarkFixture
 ) -> None:
-    """Every batch is of rows that the contender has not seen before. One example a conversation, as the peers make."""
+    """A pass a round; the others take a batch of the same rows. One example a conversation, as the peers make."""
     lane = lane_of(name, workload)
     split = [whole(lane, "from the file, turns split", split_turns=True)] if lane.splits() else []
-    others = [whole(lane, "from the file"), *split, bare(lane), naive_twin(lane), *peers.contenders(lane)]
-    contest = race(benchmark, contest_of(lane, "first pass"), staged(lane, "tokenizers"), others, lane.n_rounds)
-    contests.append(contest)
+    others = [whole(lane, "from the file"), *split, naive_twin(lane), *peers.contenders(lane)]
+    contest, laps = contest_of(lane, "first pass"), Passes(lane, "tokenizers").laps
+    contests.append(race_elsewhere(benchmark, contest, laps, others, min(N_PASSES, lane.n_rounds)))
     if contest.laps:
         assert contest.same("from the file") == contest.same("naive twin") == 1.0
+
+
+@pytest.mark.skipif(not installed() or not hasattr(os, "sched_setaffinity"), reason="no fast encoder, or not Linux")
+@pytest.mark.parametrize("kind", KINDS)
+@renderers
+def test_first_pass_with_the_fast_encoder(
+    name: str, kind: str, workload: Workload, peers: Peers, contests: list[Contest], benchmark: BenchmarkFixture
+) -> None:
+    """The same on one core; the others take a batch of the same rows, on as many cores as they like."""
+    lane = lane_of(name, KINDS[kind](workload))
+    contest, laps = contest_of(lane, f"fast encoder, first pass, {kind}"), Passes(lane, "fast").laps
+    others = [bare(lane), naive_twin(lane), *peers.contenders(lane)]
+    contests.append(race_elsewhere(benchmark, contest, laps, others, min(N_PASSES, lane.n_rounds)))
+    if contest.laps:
+        assert contest.same("naive twin") == 1.0
 
 
 @renderers

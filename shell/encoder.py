@@ -8,9 +8,9 @@ millions of characters; so by default it is loaded on a thread of its own, once 
 """
 
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from itertools import chain
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -41,10 +41,11 @@ class Authority:
         self._backend = backend
 
     def encode(self, texts: Sequence[str]) -> Ragged:
-        lists = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
-        offsets = np.zeros(len(lists) + 1, np.int64)
-        np.cumsum([len(ids) for ids in lists], out=offsets[1:])
-        return Ragged(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
+        ids, ends = array("i"), [0]
+        for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False):
+            ids.fromlist(encoding.ids)  # at once, so that a list is let go while it is in the processor's cache
+            ends.append(len(ids))
+        return Ragged(np.frombuffer(ids, np.int32), np.array(ends, np.int64))
 
 
 class FastEncoder:

@@ -31,11 +31,12 @@ SETTINGS = (
 """settings that decide by their own value"""
 _ROOT = Path(__file__).resolve().parents[1]
 _CODE = (
-    "kernel", "shell/adapter.py", "shell/admission.py", "shell/content.py", "shell/dataset.py", "shell/encoder.py",
-    "shell/exactness.py", "shell/formats.py", "shell/hub.py", "shell/images.py", "shell/json_array.py",
-    "shell/jsonl.py", "shell/jsonrows.py", "shell/maker.py", "shell/mixed.py", "shell/mixing.py", "shell/parquet.py",
-    "shell/rowfile.py", "shell/rows.py", "shell/service.py", "shell/shares.py", "shell/sources.py", "shell/stream.py",
-    "shell/template", "shell/tokenizer.py", "shell/prepared", "shell/identity.py", "shell/cache.py",
+    "kernel", "shell/adapter.py", "shell/admission.py", "shell/content.py", "shell/dataset.py", "shell/datums.py",
+    "shell/encoder.py", "shell/exactness.py", "shell/formats.py", "shell/hub.py", "shell/images.py",
+    "shell/json_array.py", "shell/jsonl.py", "shell/jsonrows.py", "shell/maker.py", "shell/mixed.py",
+    "shell/mixing.py", "shell/parquet.py", "shell/rowfile.py", "shell/rows.py", "shell/service.py", "shell/shares.py",
+    "shell/sources.py", "shell/stream.py", "shell/template", "shell/tokenizer.py", "shell/prepared",
+    "shell/identity.py", "shell/cache.py",
 )  # fmt: skip
 """sources that make datums of rows, and put these in order"""
 _NO_CODE = ("errors.py", "imitation.py", "ledger.py", "metrics.py", "parse.py", "parsers", "plan.py")
