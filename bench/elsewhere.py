@@ -30,9 +30,15 @@ class Elsewhere:
         )
 
     def ask(self, question: object) -> Any:
+        self.tell(question)
+        return self.hear()
+
+    def tell(self, question: object) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         print(json.dumps(question), file=self._process.stdin, flush=True)
+
+    def hear(self) -> Any:
+        assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:

@@ -24,13 +24,13 @@ from kernel.pieces import Renderer
 from kernel.reading import read_conversation
 from kernel.renderer import write
 from kernel.script import assemble
-from shell.adapter import Dataset
-from shell.dataset import SupervisedDataset
-from shell.datums import datums_to_tinker
-from shell.encoder import Choice
-from shell.maker import DatumMaker, Rendered
-from shell.rows import Row
-from shell.tokenizer import Tokenizer, open_tokenizer
+from shell.data.adapter import Dataset
+from shell.data.rows import Row
+from shell.datums.dataset import SupervisedDataset
+from shell.datums.maker import DatumMaker, Rendered
+from shell.datums.tinker_datums import datums_to_tinker
+from shell.text.encoder import Choice
+from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests import naive
 
 MAX_LENGTH = 32768

@@ -1,14 +1,13 @@
 """First passes: all rows, in batches, by a process that has just begun and has seen none of them.
 
 With `tokenizers` on all cores and on one, beside bare tokenisation in a process of its own. With the fast encoder on
-one core, stage by stage: all threads share that core. And on two: two threads of Python take batches in turn, and each
-encodes its own alone, as the processes that make a store do: left to itself, the encoder would cut each batch in two.
+one core, stage by stage: all threads share that core. And on two: two such processes at once, each with every other
+batch, as those that make a store are (two threads of one process wait for each other's Python).
 """
 
 import json
 import os
 from pathlib import Path
-from threading import Event, Semaphore, Thread
 from time import perf_counter
 from typing import Any
 
@@ -18,23 +17,23 @@ from bench.contest import Lap, Tally
 from bench.document import ARRAYS, BARE, DATUMS
 from bench.elsewhere import Elsewhere
 from bench.lane import STAGES, Lane
-from shell.encoder import Choice
 from shell.prepared.crew import ONE_THREAD
+from shell.text.encoder import Choice
 
 ON_TWO = "qwen3_5"
 """the renderer that is tried on two cores with the fast encoder too"""
 N_WARM = 256
-"""made-up rows that each thread goes through before the clock starts"""
+"""made-up rows that a process goes through before the clock starts"""
 
 
 def serve() -> None:
-    """The fresh process: what to do in one line; what a pass took."""
+    """The fresh process: what to do in one line; "ready"; and when it is told to go, what a pass took."""
     said = json.loads(input())
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: said["n_cores"]])  # before any library counts them
+    os.sched_setaffinity(0, said["cores"])  # before any library counts them
 
     from kernel.renderers import RENDERERS
-    from shell.collector import loaded_spared
-    from shell.tokenizer import open_tokenizer
+    from shell.process.collector import loaded_spared
+    from shell.text.tokenizer import open_tokenizer
 
     tokenizer, size = open_tokenizer(said["tokenizer"], encoder=said["encoder"]), said["batch_size"]
     batches = [said["rows"][i : i + size] for i in range(0, len(said["rows"]), size)]
@@ -42,76 +41,33 @@ def serve() -> None:
     with loaded_spared():  # as a run does
         if said["ends"] == BARE:
             done = bare(renderer, Path(said["tokenizer"]), batches)
-        elif said["n_threads"] == 1:
-            done = in_turn(renderer, tokenizer, batches)
         else:
-            done = at_once(said["ends"], renderer, tokenizer, batches, said["n_threads"])
+            done = whole(renderer, tokenizer, batches)
     print(json.dumps(done), flush=True)
 
 
-def maker_of(renderer: Any, tokenizer: Any) -> Any:
-    from bench.lane import MAX_LENGTH
-    from bench.workload import MODE
-    from shell.maker import DatumMaker
-
-    return DatumMaker(renderer, tokenizer, MODE, MAX_LENGTH, split_turns=False)
+def wait_to_go() -> None:
+    print(json.dumps("ready"), flush=True)
+    input()
 
 
-def in_turn(renderer: Any, tokenizer: Any, batches: list[Any]) -> dict[str, Any]:
-    """The seconds of each stage of a pass on one thread, with digests of what came out."""
-    from bench.lane import digest, in_stages, lists
+def whole(renderer: Any, tokenizer: Any, batches: list[Any]) -> dict[str, Any]:
+    """The seconds of each stage of a pass, with digests of what came out."""
+    from bench.lane import MAX_LENGTH, digest, in_stages, lists
     from bench.made import made_rows
+    from bench.workload import MODE
+    from shell.datums.maker import DatumMaker
 
-    maker, warm = maker_of(renderer, tokenizer), made_rows(N_WARM, seed=2)
+    maker = DatumMaker(renderer, tokenizer, MODE, MAX_LENGTH, split_turns=False)
+    warm = made_rows(N_WARM, seed=2)
     for rows in (warm[: N_WARM // 2], warm[N_WARM // 2 :]):
         in_stages(maker, rows, [""] * len(rows))
-    seconds, n_tokens, digests = np.zeros(len(STAGES)), 0, []
-    for rows in batches:
-        done = in_stages(maker, rows, [""] * len(rows))
-        seconds += np.diff(done.clock)
-        given = [lists(datum) for datum in done.sent]
-        n_tokens += sum(len(inputs) for inputs, _, _ in given)
-        digests += [digest(*datum) for datum in given]
-    return {"seconds": seconds.tolist(), "n_tokens": n_tokens, "digests": digests}
-
-
-def at_once(ends: str, renderer: Any, tokenizer: Any, batches: list[Any], n_threads: int) -> dict[str, Any]:
-    """The seconds of a pass on several threads."""
-    from bench.made import made_rows
-    from shell.datums import datums_to_tinker
-
-    ready, go = Semaphore(0), Event()
-    left, n_tokens = batches[::-1], list[int]()
-
-    def work(warm: list[Any]) -> None:
-        maker = maker_of(renderer, tokenizer)
-
-        def make(rows: list[Any]) -> int:
-            datums = maker.datums(rows, [""] * len(rows))
-            if ends == DATUMS:
-                datums_to_tinker(datums)
-            return len(datums.inputs)
-
-        make(warm[: N_WARM // 2])
-        make(warm[N_WARM // 2 :])
-        ready.release()
-        go.wait()
-        while True:
-            try:
-                rows = left.pop()
-            except IndexError:
-                return
-            n_tokens.append(make(rows))
-
-    threads = [Thread(target=work, args=(made_rows(N_WARM, seed=2 + i),)) for i in range(n_threads)]
-    for thread in threads:
-        thread.start()
-        ready.acquire()
-    began = perf_counter()
-    go.set()
-    for thread in threads:
-        thread.join()
-    return {"seconds": perf_counter() - began, "n_tokens": sum(n_tokens)}
+    wait_to_go()
+    passed = [in_stages(maker, rows, [""] * len(rows)) for rows in batches]
+    seconds = np.sum([np.diff(done.clock) for done in passed], axis=0)
+    given = [lists(datum) for done in passed for datum in done.sent]
+    n_tokens = sum(len(inputs) for inputs, _, _ in given)
+    return {"seconds": seconds.tolist(), "n_tokens": n_tokens, "digests": [digest(*datum) for datum in given]}
 
 
 def bare(renderer: Any, file: Path, batches: list[Any]) -> dict[str, Any]:
@@ -133,9 +89,10 @@ def bare(renderer: Any, file: Path, batches: list[Any]) -> dict[str, Any]:
 
     encode(texts(made_rows(N_WARM, seed=2)))
     strings = [texts(rows) for rows in batches]
+    wait_to_go()
     began = perf_counter()
     n_tokens = sum(map(encode, strings))
-    return {"seconds": perf_counter() - began, "n_tokens": n_tokens}
+    return {"seconds": [perf_counter() - began], "n_tokens": n_tokens}
 
 
 class Passes:
@@ -147,32 +104,41 @@ class Passes:
 
     def __init__(self, lane: Lane, encoder: Choice) -> None:
         self._rows, self._renderer, self._encoder = lane.data.to_list(), lane.renderer.name, encoder
-        self._job = {
+        self._job: dict[str, Any] = {
             "renderer": self._renderer, "tokenizer": str(lane.tokenizer), "encoder": encoder,
-            "batch_size": lane.batch_size, "rows": self._rows,
+            "batch_size": lane.batch_size,
         }  # fmt: skip
 
     def laps(self, _: int) -> dict[str, Lap]:
         """Ours, whole and by stages; with `tokenizers` bare tokenisation too, and both once more on one core."""
-        n_cores, encoder = len(os.sched_getaffinity(0)), self._encoder
-        said = self._took(DATUMS, n_cores if encoder == "tokenizers" else 1, 1)
+        cores = sorted(os.sched_getaffinity(0))
+        (said,) = self._took(DATUMS, cores if self._encoder == "tokenizers" else cores[:1])
         tally, seconds = Tally(len(self._rows), said["n_tokens"]), said["seconds"]
         laps = {DATUMS: Lap(sum(seconds), tally._replace(digests=tuple(said["digests"])))}
         laps |= {ARRAYS: Lap(sum(seconds[:-1]), tally)}
         laps |= {name: Lap(one, tally) for name, one in zip(STAGES, seconds, strict=True)}
-
-        def lap(took: float | list[float]) -> Lap:
-            return Lap(sum(took) if isinstance(took, list) else took, tally)
-
-        if encoder == "tokenizers":
-            laps[BARE] = lap(self._took(BARE, n_cores, 1)["seconds"])
-            laps |= {f"{ends}, one core": lap(self._took(ends, 1, 1)["seconds"]) for ends in (DATUMS, BARE)}
-        elif self._renderer == ON_TWO and n_cores > 1:
-            laps |= {f"{ends}, two cores": lap(self._took(ends, 2, 2)["seconds"]) for ends in (DATUMS, ARRAYS)}
+        if self._encoder == "tokenizers":
+            laps[BARE] = Lap(sum(self._took(BARE, cores)[0]["seconds"]), tally)
+            for ends in (DATUMS, BARE):
+                laps[f"{ends}, one core"] = Lap(sum(self._took(ends, cores[:1])[0]["seconds"]), tally)
+        elif self._renderer == ON_TWO and len(cores) > 1:
+            both = [one["seconds"] for one in self._took(DATUMS, cores[:1], cores[1:2])]
+            laps[f"{DATUMS}, two cores"] = Lap(max(map(sum, both)), tally)
+            laps[f"{ARRAYS}, two cores"] = Lap(max(sum(one[:-1]) for one in both), tally)
         return laps
 
-    def _took(self, ends: str, n_cores: int, n_threads: int) -> dict[str, Any]:
-        fresh = Elsewhere("bench.passes", ONE_THREAD if self._encoder == "fast" else {})
-        said = fresh.ask(self._job | {"ends": ends, "n_cores": n_cores, "n_threads": n_threads})
-        fresh.close()
-        return dict(said)
+    def _took(self, ends: str, *cores: list[int]) -> list[dict[str, Any]]:
+        """What each of some processes took, which go at once, on the cores that they are given."""
+        size, n = self._job["batch_size"], len(cores)
+        batches = [self._rows[i : i + size] for i in range(0, len(self._rows), size)]
+        fresh = [Elsewhere("bench.passes", ONE_THREAD if self._encoder == "fast" else {}) for _ in cores]
+        for i, one in enumerate(fresh):
+            rows = [row for batch in batches[i::n] for row in batch]
+            one.tell(self._job | {"ends": ends, "cores": cores[i], "rows": rows})
+        assert [one.hear() for one in fresh] == ["ready"] * n
+        for one in fresh:
+            one.tell("go")
+        said = [dict(one.hear()) for one in fresh]
+        for one in fresh:
+            one.close()
+        return said

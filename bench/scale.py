@@ -21,16 +21,16 @@ import numpy as np
 
 from kernel.example import TrainOnWhat
 from kernel.renderers import ROLE_COLON
-from shell.adapter import Dataset
-from shell.dataset import SupervisedDataset
-from shell.identity import identity_of, key_of
-from shell.maker import DatumMaker, Rendered
+from shell.data.adapter import Dataset
+from shell.data.rows import Int64, Row
+from shell.datums.dataset import SupervisedDataset
+from shell.datums.maker import DatumMaker, Rendered
 from shell.prepared import build as building
 from shell.prepared.chunk import write_chunk
+from shell.prepared.identity import identity_of, key_of
 from shell.prepared.rendering import FromStore, anew
 from shell.prepared.store import Plan, Store
-from shell.rows import Int64, Row
-from shell.tokenizer import open_tokenizer
+from shell.text.tokenizer import open_tokenizer
 
 BATCH_SIZE, MOST_BATCHES = 128, 8192
 

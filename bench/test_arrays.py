@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.contest import Contest, race, task
 from kernel.datum import Datums, build_datums
 from kernel.metrics import add_up
-from shell.datums import datums_to_tinker
+from shell.datums.tinker_datums import datums_to_tinker
 from tests import naive
 
 N_ROUNDS, MAX_LENGTH = 15, 1024

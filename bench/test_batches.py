@@ -15,7 +15,7 @@ from bench.passes import Passes
 from bench.peers import Peers
 from bench.workload import Workload
 from kernel.renderers import RENDERERS
-from shell.encoder import installed
+from shell.text.encoder import installed
 
 N_PASSES = 5
 KINDS = {"mixed languages": lambda workload: workload, "English": Workload.english}

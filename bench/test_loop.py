@@ -22,12 +22,12 @@ from bench.workload import Workload
 from kernel.datum import Datums
 from kernel.metrics import add_up
 from kernel.plan import Plan
-from shell.client import Adam, Logprobs
-from shell.datums import datums_to_tinker
-from shell.interrupt import Stop
-from shell.job import Job, Progress
-from shell.maker import Made
-from shell.train import train
+from shell.datums.maker import Made
+from shell.datums.tinker_datums import datums_to_tinker
+from shell.process.interrupt import Stop
+from shell.service.client import Adam, Logprobs
+from shell.training.job import Job, Progress
+from shell.training.train import train
 from tests.shell.recording import FakeDataset, Quiet
 
 N_ROUNDS, N_STEPS, N_ROWS = 7, 50, 128

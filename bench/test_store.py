@@ -21,10 +21,10 @@ from bench.lane import MAX_LENGTH
 from bench.peers import Peers
 from bench.test_batches import lane_of
 from bench.workload import MODE, Workload
-from shell.identity import identity_of, key_of
+from shell.data.rows import ListRows
 from shell.prepared.build import build
+from shell.prepared.identity import identity_of, key_of
 from shell.prepared.store import Plan
-from shell.rows import ListRows
 
 ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
 N_BATCHES = 32
@@ -38,11 +38,11 @@ def serve() -> None:
 
     from bench.lane import digest, lists
     from kernel.renderers import RENDERERS
-    from shell.datums import datums_to_tinker
-    from shell.maker import DatumMaker
+    from shell.datums.maker import DatumMaker
+    from shell.datums.tinker_datums import datums_to_tinker
     from shell.prepared.rendering import FromStore
     from shell.prepared.store import Store
-    from shell.tokenizer import open_tokenizer
+    from shell.text.tokenizer import open_tokenizer
 
     said = json.loads(input())
     maker = DatumMaker(

@@ -21,10 +21,10 @@ from kernel.errors import InputError
 from kernel.example import TrainOnWhat
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
-from shell.adapter import Dataset
-from shell.jsonl import JsonlRows
-from shell.rows import Row
-from shell.tokenizer import SAMPLE as SAMPLE_TOKENIZER
+from shell.data.adapter import Dataset
+from shell.data.jsonl import JsonlRows
+from shell.data.rows import Row
+from shell.text.tokenizer import SAMPLE as SAMPLE_TOKENIZER
 
 MODE = TrainOnWhat.ALL_ASSISTANT_MESSAGES
 BATCH_SIZE, N_ROUNDS, MAX_ROUNDS, N_MADE = 128, 7, 15, 2000

@@ -6,14 +6,14 @@ python recipes/prepare.py --dataset s3://bucket/chats.parquet --ray auto --prepa
 
 import sys
 
-from shell.cli import Resolved, main
 from shell.prepare import PrepareConfig
+from shell.settings.cli import Resolved, main
 
 
 def run(resolved: Resolved[PrepareConfig]) -> int:
     """Make the store that runs with the same data and renderer train from."""
     from shell.prepare import prepare
-    from shell.screen import told_rows
+    from shell.record.screen import told_rows
 
     prepare(resolved.config, told_rows())
     return 0

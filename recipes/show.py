@@ -6,7 +6,7 @@ python recipes/show.py --dataset chats.jsonl --model-name Qwen/Qwen3-8B --format
 
 import sys
 
-from shell.cli import Resolved, main
+from shell.settings.cli import Resolved, main
 from shell.show import ShowConfig
 
 

@@ -8,8 +8,8 @@ Every knob is a flag (`--help`), a `key=value` in tinker-cookbook's spelling, or
 
 import sys
 
-from shell.cli import Resolved, main
-from shell.config import Config
+from shell.settings.cli import Resolved, main
+from shell.settings.config import Config
 
 
 def run(resolved: Resolved[Config]) -> int:

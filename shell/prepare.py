@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Struct
 
 from kernel.truncation import Treatment, Truncation
-from shell.cache import prepared_root
-from shell.config import Count, DatasetFormat, Length, Size, Text, TrainOnWhat
-from shell.fields import doc
+from shell.data.cache import prepared_root
+from shell.settings.config import Count, DatasetFormat, Length, Size, Text, TrainOnWhat
+from shell.settings.fields import doc
 
 
 class PrepareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,15 +65,15 @@ def prepare(
 
     Touches: the data's and the tokenizer's files; for those of the Hub the network; the store; processes or a cluster.
     """
-    from shell.adapter import Dataset
-    from shell.formats import format_names
-    from shell.identity import identity_of, key_of
-    from shell.maker import DatumMaker
-    from shell.mixing import mode_of, open_data
+    from shell.data.adapter import Dataset
+    from shell.data.mixing import mode_of, open_data
+    from shell.data.sources import spec_of
+    from shell.datums.maker import DatumMaker
     from shell.prepared.crew import Crew, make_whole, n_cores
+    from shell.prepared.identity import identity_of, key_of
     from shell.prepared.job import Job
     from shell.prepared.store import Plan, Store
-    from shell.sources import spec_of
+    from shell.text.formats import format_names
 
     began = perf_counter()
     names, spec = format_names(config), spec_of(config, test_size=0)

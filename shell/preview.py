@@ -19,14 +19,14 @@ from kernel.datum import n_kept
 from kernel.imitation import imitates
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
-from shell.formats import format_names
-from shell.maker import DatumMaker
-from shell.mixing import mode_of, open_data
-from shell.screen import Console
+from shell.data.mixing import mode_of, open_data
+from shell.data.sources import Source, spec_of
+from shell.data.stream import Stream
+from shell.datums.maker import DatumMaker
+from shell.record.screen import Console
 from shell.show import N_SHOWN, ShowConfig
-from shell.sources import Source, spec_of
-from shell.stream import Stream
-from shell.tokenizer import Tokenizer
+from shell.text.formats import format_names
+from shell.text.tokenizer import Tokenizer
 
 BLOCK = 64
 PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}

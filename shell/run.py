@@ -17,28 +17,28 @@ from msgspec.structs import replace
 
 from kernel.errors import expected, unknown
 from kernel.plan import start
-from shell.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
-from shell.cli import Resolved, describe
-from shell.client import Client, ServiceFault
-from shell.collector import loaded_spared
-from shell.config import Config
-from shell.connection import Connection, Weights, choose_weights, connected, open_model
-from shell.deletion import deleting
 from shell.embedded.lora import MAX_RANK
-from shell.endpoint import Endpoint
-from shell.fingerprint import check_accepted, fingerprint, package_version
-from shell.interrupt import stop_on_signals
-from shell.job import Job, Progress
-from shell.ledger import begin_ledger
-from shell.logs import read_config, rewind, sdk_warnings_to, write_config
-from shell.parts import Parts, adam_at, open_parts
-from shell.preflight import check_service
-from shell.report import ending, how_to_go_on, opening, taken_up
-from shell.resume import Resumption, first_there, resumptions
-from shell.rundir import Verdict, check_room, decide, empty, enter, terminal_question
-from shell.screen import Screen, told_rows
-from shell.service import hushed
-from shell.train import train
+from shell.process.collector import loaded_spared
+from shell.process.interrupt import stop_on_signals
+from shell.record.logs import read_config, rewind, sdk_warnings_to, write_config
+from shell.record.report import ending, how_to_go_on, opening, taken_up
+from shell.record.rundir import Verdict, check_room, decide, empty, enter, terminal_question
+from shell.record.screen import Screen, told_rows
+from shell.service.client import Client, ServiceFault
+from shell.service.connection import Connection, Weights, choose_weights, connected, open_model
+from shell.service.preflight import check_service
+from shell.service.sdk import hushed
+from shell.settings.cli import Resolved, describe
+from shell.settings.config import Config
+from shell.settings.endpoint import Endpoint
+from shell.training.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
+from shell.training.deletion import deleting
+from shell.training.fingerprint import check_accepted, fingerprint, package_version
+from shell.training.job import Job, Progress
+from shell.training.ledger import begin_ledger
+from shell.training.parts import Parts, adam_at, open_parts
+from shell.training.resume import Resumption, first_there, resumptions
+from shell.training.train import train
 
 ROOM_MB, ROOM_IN_THE_BOX_MB = 1, 64
 """what a run's files take at least; with the service in the box, its models too"""

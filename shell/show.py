@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Struct
 
-from shell.config import Count, DatasetFormat, Length, Reduction, Text, TrainOnWhat
-from shell.fields import doc
+from shell.settings.config import Count, DatasetFormat, Length, Reduction, Text, TrainOnWhat
+from shell.settings.fields import doc
 
 N_SHOWN = 10
 

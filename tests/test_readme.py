@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kernel import InputError, Kind, Message, Renderer, Segment, TrainOnWhat, weigh, write
-from shell.formats import open_format
-from shell.tokenizer import open_tokenizer
+from shell.text.formats import open_format
+from shell.text.tokenizer import open_tokenizer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,6 +62,8 @@ def test_the_map_names_modules_that_are_there() -> None:
         layer = top.group(1) if top else layer
         for name in re.findall(r"\b(\w+\.py)\b", line):
             assert (ROOT / layer / name).is_file(), name
+        folder = re.match(r"  (\w+)/ ", line)
+        assert folder is None or (ROOT / layer / folder[1]).is_dir(), line
 
 
 def test_links_lead_to_files() -> None:

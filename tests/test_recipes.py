@@ -1,6 +1,7 @@
 """The recipes as a newcomer meets them: they train, they show, and what is not fit is told in one sentence.
 
-Most of it runs in this process, through the recipes' own `run` and `shell.cli.main`; a handful are real processes.
+Most of it runs in this process, through the recipes' own `run` and `shell.settings.cli.main`; a handful are real
+processes.
 """
 
 import gzip
@@ -24,15 +25,15 @@ import pytest
 
 from kernel.example import TrainOnWhat
 from kernel.renderers import find_renderer
-from shell import preflight
-from shell.adapter import Dataset
-from shell.cli import main
-from shell.config import Config
+from shell.data.adapter import Dataset
+from shell.data.jsonl import JsonlRows
+from shell.datums.maker import DatumMaker
 from shell.embedded import process
-from shell.jsonl import JsonlRows
-from shell.maker import DatumMaker
+from shell.service import preflight
+from shell.settings.cli import main
+from shell.settings.config import Config
 from shell.show import ShowConfig
-from shell.tokenizer import SAMPLE, open_tokenizer
+from shell.text.tokenizer import SAMPLE, open_tokenizer
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 USER = {"role": "user", "content": "Hi"}

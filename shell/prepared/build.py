@@ -20,12 +20,12 @@ import numpy as np
 from kernel.errors import expected
 from kernel.script import Examples
 from kernel.selection import joined
-from shell.files import replace, writing
-from shell.identity import Identity
-from shell.maker import DatumMaker, Rendered
+from shell.data.rows import Rows
+from shell.datums.maker import DatumMaker, Rendered
 from shell.prepared.chunk import HEADER, is_chunk, read_sizes, write_chunk
+from shell.prepared.identity import Identity
 from shell.prepared.store import MANIFEST, Plan, Store, chunk_name, manifest_of, remove
-from shell.rows import Rows
+from shell.record.files import replace, writing
 
 BLOCK = 1024
 PART = ".part"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kernel.errors import InputError, expected
 from kernel.selection import chosen
-from shell.maker import Rendered
+from shell.datums.maker import Rendered
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from kernel.errors import InputError
-from shell.identity import HOUSE, Identity
 from shell.prepared.build import build_chunk, building, finish, put_chunk, unmade
 from shell.prepared.crew import ONE_THREAD
+from shell.prepared.identity import HOUSE, Identity
 from shell.prepared.job import Job, Work
 from shell.prepared.store import Plan
 

@@ -16,8 +16,8 @@ from threading import Event, Lock, Thread
 import msgspec
 
 from kernel.errors import InputError
-from shell.identity import HOUSE, Identity
 from shell.prepared.build import building, finish, unmade
+from shell.prepared.identity import HOUSE, Identity
 from shell.prepared.job import Job
 from shell.prepared.store import Plan, Say
 from shell.prepared.worker import Answer

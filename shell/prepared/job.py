@@ -11,14 +11,14 @@ import msgspec
 from kernel.errors import expected
 from kernel.example import TrainOnWhat
 from kernel.truncation import Treatment, Truncation
-from shell.formats import FormatNames
-from shell.identity import identity_of, key_of
-from shell.maker import DatumMaker
-from shell.mixing import open_data
+from shell.data.mixing import open_data
+from shell.data.rows import Rows
+from shell.data.sources import DatasetSpec
+from shell.data.stream import Stream
+from shell.datums.maker import DatumMaker
+from shell.prepared.identity import identity_of, key_of
 from shell.prepared.store import Plan
-from shell.rows import Rows
-from shell.sources import DatasetSpec
-from shell.stream import Stream
+from shell.text.formats import FormatNames
 
 MANY = 1 << 40
 """bad rows are no matter of who makes a store: they are left to whoever asks for them"""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from kernel.script import Examples
 from kernel.selection import arranged, joined
-from shell.maker import DatumMaker, Rendered
+from shell.data.rows import Rows
+from shell.datums.maker import DatumMaker, Rendered
 from shell.prepared.store import Store
-from shell.rows import Rows
 
 Int64 = NDArray[np.int64]
 Render: TypeAlias = Callable[[Int64, Sequence[str]], Rendered]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import InputError
-from shell.identity import Identity
 from shell.prepared.chunk import FORMAT, HEADER, Sizes, read_sizes
 from shell.prepared.gather import Chunks, Counts, Found, Gathered, count, gather
+from shell.prepared.identity import Identity
 
 Int64 = NDArray[np.int64]
 Say = Callable[[str], object]

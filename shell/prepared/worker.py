@@ -10,9 +10,9 @@ from typing import TextIO
 import msgspec
 
 from kernel.errors import InputError
-from shell.collector import loaded_spared
 from shell.prepared.build import build_chunk, put_chunk
 from shell.prepared.job import Job, Work
+from shell.process.collector import loaded_spared
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Writes the golden renders anew."""
 
 from kernel.renderers import RENDERERS
-from shell.tokenizer import open_tokenizer
+from shell.text.tokenizer import open_tokenizer
 from tests.golden.renders import save
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from kernel.pieces import Renderer
 from kernel.reading import read_conversation
 from kernel.renderer import Span, write, write_prompt
 from kernel.script import assemble
-from shell.tokenizer import Tokenizer
+from shell.text.tokenizer import Tokenizer
 from tests.golden.cases import CASES
 
 HERE = Path(__file__).parent

@@ -3,7 +3,7 @@
 import pytest
 
 from kernel.renderers import RENDERERS
-from shell.tokenizer import open_tokenizer
+from shell.text.tokenizer import open_tokenizer
 from tests.golden.cases import CASES
 from tests.golden.renders import ids_of, path_of, read, spans_of
 

@@ -27,7 +27,7 @@ from kernel.example import TrainOnWhat
 from kernel.reading import read_conversation
 from kernel.renderers import RENDERERS
 from kernel.script import Ragged, Script, assemble
-from shell.tokenizer import Tokenizer, open_tokenizer
+from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, Oracle
 from tests.parity.conversations import conversation, text, with_trainable
 from tests.parity.oracle import digest

@@ -16,7 +16,7 @@ from kernel.example import TrainOnWhat
 from kernel.reading import read_conversation
 from kernel.renderers import RENDERERS
 from kernel.script import assemble
-from shell.tokenizer import open_tokenizer
+from shell.text.tokenizer import open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, with_trainable
 from tests.parity.tokenizers import fast_encoder, prepared

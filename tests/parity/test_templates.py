@@ -26,13 +26,13 @@ from kernel.reading import read_conversation
 from kernel.renderer import write, write_prompt
 from kernel.renderers import RENDERERS
 from kernel.script import assemble
-from shell.template.chat_template import DATE, ChatTemplate
-from shell.template.compositor import Masked, TemplateCompositor
-from shell.template.environment import Program
-from shell.template.traced import written
-from shell.template.turns import Control
-from shell.template.wire import Habits, wire
-from shell.tokenizer import Tokenizer
+from shell.text.template.chat_template import DATE, ChatTemplate
+from shell.text.template.compositor import Masked, TemplateCompositor
+from shell.text.template.environment import Program
+from shell.text.template.traced import written
+from shell.text.template.turns import Control
+from shell.text.template.wire import Habits, wire
+from shell.text.tokenizer import Tokenizer
 from tests.parity import alike
 from tests.parity.conversations import conversation
 from tests.parity.tokenizers import with_controls

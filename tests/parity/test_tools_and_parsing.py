@@ -21,7 +21,7 @@ from kernel.parse import Parsed, ParseTermination
 from kernel.reading import read_conversation
 from kernel.renderers import RENDERERS
 from kernel.script import assemble
-from shell.tokenizer import Tokenizer, open_tokenizer
+from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation
 from tests.parity.declarations import tool, typed_tool

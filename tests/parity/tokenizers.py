@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from shell.encoder import Encoder, FastEncoder, installed
-from shell.tokenizer import Tokenizer
+from shell.text.encoder import Encoder, FastEncoder, installed
+from shell.text.tokenizer import Tokenizer
 
 
 def with_controls(tokenizer: bytes, controls: Iterable[str]) -> bytes:

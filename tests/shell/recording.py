@@ -14,9 +14,9 @@ import numpy as np
 
 from kernel.datum import Datums
 from kernel.ledger import Outcome
-from shell.client import Adam, ServiceFault
-from shell.maker import Fell, Made
-from shell.screen import Pace, Screen
+from shell.datums.maker import Fell, Made
+from shell.record.screen import Pace, Screen
+from shell.service.client import Adam, ServiceFault
 
 
 class Cut(BaseException):
@@ -44,7 +44,7 @@ class Answer(Future):
 
 
 class RecordingClient:
-    """A `shell.client.Client` whose every call and answer is an event."""
+    """A `shell.service.client.Client` whose every call and answer is an event."""
 
     def __init__(
         self,

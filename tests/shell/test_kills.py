@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import pytest
 
-from shell.checkpoints import last_checkpoint, read_checkpoints
-from shell.cli import main
-from shell.logs import read_metrics
+from shell.record.logs import read_metrics
 from shell.run import run
+from shell.settings.cli import main
+from shell.training.checkpoints import last_checkpoint, read_checkpoints
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (

@@ -14,20 +14,20 @@ from functools import partial
 import pytest
 
 from shell import run as running
-from shell import supervisor
-from shell.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
-from shell.cli import main
-from shell.deletion import deleting
 from shell.embedded import process
-from shell.logs import read_metrics
+from shell.record.logs import read_metrics
+from shell.record.screen import Screen
 from shell.run import run
-from shell.screen import Screen
+from shell.service import supervisor
+from shell.settings.cli import main
+from shell.training.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
+from shell.training.deletion import deleting
 
 DYING = """
 import os, sys
-from shell.cli import main
+from shell.settings.cli import main
 from shell.run import run
-from shell.screen import Screen
+from shell.record.screen import Screen
 
 def die(screen, row, n_steps):
     shown(screen, row, n_steps)

@@ -9,9 +9,9 @@ import pytest
 from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
-from shell import connection
 from shell.embedded import process
-from shell.pulse import Pulse
+from shell.service import connection
+from shell.service.pulse import Pulse
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
 

@@ -7,10 +7,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shell.checkpoints import last_checkpoint, read_checkpoints
-from shell.cli import main
-from shell.logs import read_metrics
+from shell.record.logs import read_metrics
 from shell.run import run
+from shell.settings.cli import main
+from shell.training.checkpoints import last_checkpoint, read_checkpoints
 
 FLAGS = ("--batch-size", "2", "--test-size", "2", "--eval-every", "3", "--save-every", "2",
          "--lora-rank", "2", "--max-length", "32", "--learning-rate", "0.01")  # fmt: skip

@@ -10,9 +10,9 @@ from itertools import count
 
 import pytest
 
-from shell import files
 from shell.embedded import process
-from shell.screen import Screen
+from shell.record import files
+from shell.record.screen import Screen
 from tests.shell.faults.runs import RESUME, cursors, finish, metrics, weights
 
 NO_ROOM = "expected a disk that can be written, got No space left on device - at "

@@ -7,9 +7,9 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from shell.cli import main
+from shell.record.screen import Screen
 from shell.run import run
-from shell.screen import Screen
+from shell.settings.cli import main
 from tests.shell.faults.proxy import POLL, Fault, Refuse, Says, through
 from tests.shell.faults.runs import FLAGS
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from kernel.example import TrainOnWhat
 from kernel.renderers import find_renderer
-from shell.identity import identity_of, key_of
-from shell.maker import DatumMaker, Rendered
+from shell.data.rows import Rows
+from shell.datums.maker import DatumMaker, Rendered
 from shell.prepared.build import build
+from shell.prepared.identity import identity_of, key_of
 from shell.prepared.store import Plan, Store
-from shell.rows import Rows
-from shell.tokenizer import open_tokenizer
+from shell.text.tokenizer import open_tokenizer
 
 TOKENIZER = open_tokenizer("sample")
 WORDS = ("the", "weather", "in", "Paris?", "är", "ünïcode", "42", "<|im_end|>", "\n\nUser:", "再见")

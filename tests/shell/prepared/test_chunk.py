@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kernel.datum import Media
 from kernel.errors import InputError
 from kernel.script import Examples
-from shell.maker import Rendered
+from shell.datums.maker import Rendered
 from shell.prepared.chunk import HEADER, check_chunk, read_sizes, write_chunk
 from shell.prepared.gather import Chunks, Found, count, gather
 

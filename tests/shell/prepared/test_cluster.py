@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import InputError
-from shell.cli import main
-from shell.formats import FormatNames
-from shell.jsonl import JsonlRows
+from shell.data.jsonl import JsonlRows
+from shell.data.rowfile import open_rows
+from shell.data.rows import Rows
+from shell.data.sources import DatasetSpec
 from shell.prepare import PrepareConfig, prepare
 from shell.prepared.build import build, finish
 from shell.prepared.job import Job
 from shell.prepared.store import MANIFEST, chunk_name
-from shell.rowfile import open_rows
-from shell.rows import Rows
-from shell.sources import DatasetSpec
+from shell.settings.cli import main
+from shell.text.formats import FormatNames
 from tests.shell.prepared.stores import begun, content, maker_of, row
 
 ray = pytest.importorskip("ray")

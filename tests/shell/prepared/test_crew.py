@@ -9,16 +9,16 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.example import TrainOnWhat
-from shell.builder import ChatDatasetBuilder, Opened
-from shell.formats import FormatNames
-from shell.jsonl import JsonlRows
+from shell.data.jsonl import JsonlRows
+from shell.data.rows import Rows
+from shell.data.sources import DatasetSpec
+from shell.datums.builder import ChatDatasetBuilder, Opened
 from shell.prepared.build import build
 from shell.prepared.crew import Beside, Crew, make_whole
 from shell.prepared.job import Job
 from shell.prepared.preparation import LEAST_ROWS
 from shell.prepared.store import Plan, Store
-from shell.rows import Rows
-from shell.sources import DatasetSpec
+from shell.text.formats import FormatNames
 from tests.shell.prepared.stores import TOKENIZER, begun, content, maker_of, row
 
 N = 1100  # two chunks

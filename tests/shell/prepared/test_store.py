@@ -13,14 +13,14 @@ from kernel.errors import InputError
 from kernel.example import TrainOnWhat
 from kernel.renderers import RENDERERS
 from kernel.truncation import Treatment, Truncation
-from shell.maker import DatumMaker
+from shell.data.rows import ListRows
+from shell.datums.maker import DatumMaker
 from shell.prepared import build as build_module
 from shell.prepared import store as store_module
 from shell.prepared.build import build, build_chunk, building, finish, put_chunk
 from shell.prepared.rendering import EVERY, FromStore, anew
 from shell.prepared.store import MANIFEST, Plan, Store, chunk_name
-from shell.rows import ListRows
-from shell.tokenizer import open_tokenizer
+from shell.text.tokenizer import open_tokenizer
 from tests.golden.cases import CASES
 from tests.shell.prepared.stores import BAD, SILENT, TOKENIZER, assert_same, begun, built, content, maker_of, row
 

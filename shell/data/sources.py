@@ -1,0 +1,243 @@
+"""Where chat data comes from: what `--dataset` says, opened as rows to train on and rows held out.
+
+    no_robots, tulu3   as tinker-cookbook builds them, from the Hugging Face Hub
+    sample             the conversations in the box
+    PATH               a file of JSONL, a JSON array or Parquet, packed by gzip or zstd or not (`shell.data.rowfile`)
+    hf:REPO            any dataset of the Hub, or a folder laid out like one; with --streaming, read as it arrives
+
+The rows to train on are shuffled once by the seed here, before the holdout is taken off, and an epoch e shuffles them
+again by seed + e (`train.shuffle(seed + e)`): with seed 0 that is the order of tinker-cookbook, row by row. A row held
+out whose messages also stand in training would measure memory, so it leaves the holdout: taking it from training
+instead would move every row behind it.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.errors import expected, unknown
+from kernel.ledger import Entry
+from kernel.mixture import Strategy
+from kernel.shapes import COLUMN, KEYS
+from shell.data import hub
+from shell.data.adapter import Dataset, load_dataset
+from shell.data.admission import Admission
+from shell.data.cache import is_remote, local_copy
+from shell.data.rowfile import open_rows
+from shell.data.rows import ArrowRows, digests
+from shell.data.stream import Stream, head
+
+SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"}
+"""What the name of a file ends in, where it could be a repository's."""
+SAMPLE = Path(__file__).parents[1] / "sample"
+ALL_ANSWERS, LAST_ANSWER = "all_assistant_messages", "last_assistant_message"
+
+
+class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to open, in the words of the flags."""
+
+    dataset: str
+    """A name, a path, or `hf:REPO`."""
+    dataset_config: str | None = None
+    dataset_split: str = "train"
+    dataset_column: str = COLUMN
+    dataset_format: str = "auto"
+    """The shape of the rows, see `kernel.shapes`; auto: each says."""
+    max_bad_rows: int = 0
+    """Rows of a source that may be unreadable before that is an error."""
+    test_size: int | None = None
+    """Rows to hold out; None: as the dataset says, else none."""
+    seed: int = 0
+    streaming: bool = False
+    shuffle_buffer: int = 10_000
+    streaming_length: int | None = None
+    mirrors: dict[str, str] = {}
+    """Folders that stand for repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
+    mix_stopping: Strategy | None = None
+    """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
+    prepared_dir: str | None = None
+    """Where what was worked out of rows is kept; None: where it always is."""
+    cache_dir: str | None = None
+    """Where `datasets` keeps its tables; None: where it always does."""
+
+    def repo(self, name: str) -> str:
+        """The folder that stands for a repository, or its name."""
+        return self.mirrors.get(name, name)
+
+    def admission(self) -> Admission:
+        """What a row of one source must be."""
+        return Admission(self.dataset_format, self.dataset_column, self.max_bad_rows)
+
+
+def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
+    """What settings say to open: the fields of the same name, and others as they are given."""
+    own = {name: getattr(config, name) for name in DatasetSpec.__struct_fields__ if hasattr(config, name)}
+    return DatasetSpec(**own | others)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data opened: rows to train on in the builder's order, rows held out, and what to say about them."""
+
+    train: Dataset | Stream
+    test: Dataset | None
+    train_on_what: str
+    """The value of TrainOnWhat that suits the data when none is asked for; empty: its sources differ."""
+    name: str
+    duplicates: Dataset | None = None
+    """Rows that left the holdout, as they also stand in training; None: not looked for (a stream)."""
+    not_drawn: tuple[Entry, ...] = ()
+    """Rows of a mixture's sources that no epoch draws."""
+
+    @property
+    def description(self) -> str:
+        """The data in one line, for the first lines of a run."""
+        n_test = len(self.test) if self.test is not None else 0
+        text = f"{self.name}: {len(self.train):,} rows to train on, {n_test:,} held out"
+        if self.duplicates:
+            text += f" (without {len(self.duplicates):,} that training also has)"
+        return text
+
+
+def open_source(spec: DatasetSpec) -> Source:
+    """Opens the data that a spec names.
+
+    Raises:
+        InputError: there is no such dataset, it cannot be read, it lacks the column, or is too small to hold rows out.
+
+    Touches: files; for data of the Hub the network and the cache of `datasets`.
+    """
+    if spec.test_size is not None and spec.test_size < 0:
+        raise expected("test_size >= 0 rows", str(spec.test_size), at="--test-size")
+    if spec.dataset_format not in ("auto", *KEYS):
+        raise unknown("dataset_format", spec.dataset_format, ["auto", *KEYS], at="--dataset-format")
+    if spec.dataset == "hf:":
+        raise expected("hf:REPO", "hf: alone", at="--dataset")
+    if spec.dataset.startswith("hf:"):
+        return (_open_stream if spec.streaming else _open_hub)(spec)
+    if spec.streaming or spec.dataset_config or spec.dataset_split != "train":
+        raise expected(
+            "--dataset hf:REPO with --streaming, --dataset-config, --dataset-split", spec.dataset, "--dataset"
+        )
+    if spec.dataset in NAMED:
+        return NAMED[spec.dataset](spec)
+    return _open_file(spec)
+
+
+def _open_no_robots(spec: DatasetSpec) -> Source:
+    splits = load_dataset(spec.repo("HuggingFaceH4/no_robots"), cache_dir=spec.cache_dir)
+    return _with_own_test(spec, splits["train"], splits["test"])
+
+
+def _open_tulu3(spec: DatasetSpec) -> Source:
+    splits = load_dataset(spec.repo("allenai/tulu-3-sft-mixture"), cache_dir=spec.cache_dir)
+    return _with_holdout(spec, splits["train"], 1024, LAST_ANSWER)
+
+
+def _open_sample(spec: DatasetSpec) -> Source:
+    train, test = (Dataset(open_rows(SAMPLE / f"{split}.jsonl", spec.admission())) for split in ("train", "test"))
+    return _with_own_test(spec, train, test)
+
+
+def _open_file(spec: DatasetSpec) -> Source:
+    name = spec.dataset
+    if is_remote(name):
+        name = str(local_copy(name, Path(spec.prepared_dir).expanduser() if spec.prepared_dir else None))
+    if not os.path.exists(os.path.expanduser(name)):
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not set(Path(name).suffixes) & SUFFIXES:
+            raise expected("a dataset or a JSONL file", f"no file {name} (of the Hub: hf:{name})", at="--dataset")
+        if "/" not in name and not Path(name).suffix:
+            raise unknown("dataset", name, [*NAMED, "hf:REPO", "FILE.jsonl"], at="--dataset")
+    return _with_holdout(spec, Dataset(open_rows(name, spec.admission())), 0)
+
+
+def _open_hub(spec: DatasetSpec) -> Source:
+    repo = spec.repo(spec.dataset.removeprefix("hf:"))
+    split = spec.dataset_split
+    if not re.search(r"[\[+]", split):
+        return _with_holdout(spec, load_dataset(repo, spec.dataset_config, spec.cache_dir)[split], 0)
+    # a slice such as train[:1%], which only the library can take
+    table = hub.load(repo, spec.dataset_config, split=split, cache_dir=spec.cache_dir)
+    return _with_holdout(spec, Dataset(ArrowRows(table, f"{repo}:{split}")), 0)
+
+
+def _open_stream(spec: DatasetSpec) -> Source:
+    if spec.streaming_length is None or spec.streaming_length <= 0:
+        raise expected("the number of rows of an epoch", str(spec.streaming_length), at="--streaming-length")
+    repo, n_test = spec.repo(spec.dataset.removeprefix("hf:")), spec.test_size or 0
+    splits = hub.load(repo, spec.dataset_config, streaming=True, cache_dir=spec.cache_dir)
+    if spec.dataset_split not in splits:
+        raise unknown("split", spec.dataset_split, splits, at="--dataset-split")
+    table, name = splits[spec.dataset_split], f"{repo}:{spec.dataset_split}"
+    first = head(table, max(n_test, 1), spec.admission(), name)
+    train = Stream(
+        table.skip(n_test) if n_test else table,
+        spec.streaming_length,
+        admission=spec.admission(),
+        name=name,
+        seed=spec.seed,
+        buffer_size=spec.shuffle_buffer,
+    )
+    test = Dataset.from_list(first, name) if n_test else None
+    return Source(train, test, ALL_ANSWERS, spec.dataset)
+
+
+NAMED: dict[str, Callable[[DatasetSpec], Source]] = {
+    "no_robots": _open_no_robots,
+    "tulu3": _open_tulu3,
+    "sample": _open_sample,
+}
+
+
+def _with_own_test(spec: DatasetSpec, train: Dataset, test: Dataset) -> Source:
+    """Data whose test rows stand apart; `test_size` takes the first of them."""
+    train, test = _admitted(spec, train), _admitted(spec, test)
+    if spec.test_size is not None:
+        if spec.test_size > len(test):
+            raise expected(f"test_size <= {len(test)} rows", str(spec.test_size), at="--test-size")
+        test = test.take(spec.test_size)
+    return _source(spec, train.shuffle(spec.seed), test, ALL_ANSWERS)
+
+
+def _with_holdout(spec: DatasetSpec, rows: Dataset, test_size: int, train_on_what: str = ALL_ANSWERS) -> Source:
+    """Data whose first rows, once shuffled, are held out."""
+    rows = _admitted(spec, rows)
+    n_test = test_size if spec.test_size is None else spec.test_size
+    if n_test >= len(rows):
+        raise expected(f"test_size < {len(rows)} rows", str(n_test), at="--test-size")
+    shuffled = rows.shuffle(spec.seed)
+    return _source(spec, shuffled.skip(n_test), shuffled.take(n_test), train_on_what)
+
+
+def _admitted(spec: DatasetSpec, dataset: Dataset) -> Dataset:
+    """The dataset, whose rows are brought to messages; files have seen to it themselves."""
+    rows = dataset.rows
+    if not len(dataset):
+        raise expected("at least one row", "none", at=rows.name)
+    if not isinstance(rows, ArrowRows):
+        return dataset
+    admission = spec.admission()
+    admission.check_columns(rows.columns, rows.name)
+    return Dataset(rows.admitted(admission), dataset.indices)
+
+
+def _source(spec: DatasetSpec, train: Dataset, test: Dataset, train_on_what: str) -> Source:
+    seen = _seen(test, train, spec.dataset_column)
+    fresh, duplicates = test.select(np.flatnonzero(~seen)), test.select(np.flatnonzero(seen))
+    return Source(train, fresh if len(fresh) else None, train_on_what, spec.dataset, duplicates)
+
+
+def _seen(test: Dataset, train: Dataset, column: str) -> NDArray[np.bool_]:
+    """bool[n]: which test rows have messages that also stand in training."""
+    if not len(test):
+        return np.zeros(0, np.bool_)
+    of_train = digests(train.rows, column)
+    of_test = of_train if test.rows is train.rows else digests(test.rows, column)
+    return np.isin(of_test[test.indices], of_train[train.indices])

@@ -1,0 +1,158 @@
+"""The batches of a run in the order of its steps, built while the service is at work.
+
+One thread builds, in order, a little ahead of the loop: enough to keep rendering and tokenising off the critical path,
+and little enough that a forward-only dataset is never read far beyond what is trained.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.datum import Datums
+from kernel.ledger import Entry, Outcome
+from shell.datums.maker import Made
+
+T = TypeVar("T")
+Int64 = NDArray[np.int64]
+
+
+class Dataset(Protocol):
+    """What the loop needs of a dataset; `len` is the number of batches in an epoch."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """the names of its sources; none where there is but one"""
+        ...
+
+    def sources_of(self, i: int) -> Int64: ...
+
+    def sources_behind(self, i: int) -> Int64: ...
+
+    def __len__(self) -> int: ...
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def make_batch(self, i: int) -> Made: ...
+
+    def left_over(self) -> list[str]: ...
+
+    def n_behind(self, i: int) -> int: ...
+
+
+class Part(NamedTuple):
+    """What a batch has of one source of a mixture."""
+
+    name: str
+    n_rows: int
+    n_whole: int
+    """rows that are trained whole"""
+    examples: Int64
+    """int64[E], their numbers in the batch"""
+
+
+class Batch(NamedTuple):
+    """The rows of a step, what became of them, and the seconds it took to build them."""
+
+    datums: Datums
+    seconds: float
+    n_rows: int = 0
+    entries: tuple[Entry, ...] = ()
+    """the rows that are not trained whole; behind an epoch's last batch, those that it leaves over"""
+    parts: tuple[Part, ...] = ()
+    """of each source that it has rows of, where there are several"""
+
+    @property
+    def n_whole(self) -> int:
+        """How many rows are trained whole."""
+        return self.n_rows - sum(entry.n_rows for entry in self.entries if entry.outcome is not Outcome.LEFT_OVER)
+
+
+def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.perf_counter) -> Iterator[Batch]:
+    """The batches of some steps; asking from the middle of an epoch gives what the whole run would give there.
+
+    Args:
+        steps: rising.
+        clock: seconds.
+
+    Raises:
+        InputError: a row cannot be used.
+    """
+    epoch_set = None
+    for step in steps:
+        began = clock()
+        epoch, i = divmod(step, len(dataset))
+        if epoch != epoch_set:
+            dataset.set_epoch(epoch)
+            epoch_set = epoch
+        made = dataset.make_batch(i)
+        names, of = dataset.sources or ("",), dataset.sources_of(i) if dataset.sources else np.zeros(made.n_rows, int)
+        entries = [
+            Entry(fell.outcome, fell.place, fell.reason, epoch=epoch, step=step, source=names[of[fell.row]])
+            for fell in made.fell
+        ]
+        parts = tuple(_parts(names, of, made)) if dataset.sources else ()
+        if i == len(dataset) - 1:
+            entries += _left_over(dataset, epoch, step)
+        yield Batch(made.datums, clock() - began, made.n_rows, tuple(entries), parts)
+
+
+def _parts(names: Sequence[str], of: Int64, made: Made) -> Iterator[Part]:
+    fell = np.zeros(made.n_rows, np.bool_)
+    fell[[one.row for one in made.fell]] = True
+    for s in np.unique(of).tolist():
+        examples = np.flatnonzero(of[made.rows] == s)
+        yield Part(names[s], int((of == s).sum()), int(((of == s) & ~fell).sum()), examples)
+
+
+def _left_over(dataset: Dataset, epoch: int, step: int) -> Iterator[Entry]:
+    places = dataset.left_over()
+    behind = dataset.sources_behind(len(dataset) - 1).tolist() if dataset.sources else [0] * len(places)
+    names = dataset.sources or ("",)
+    for place, s in zip(places, behind, strict=True):
+        yield Entry(Outcome.LEFT_OVER, place, epoch=epoch, step=step, source=names[s])
+
+
+def not_reached(dataset: Dataset, n_steps: int) -> tuple[Entry, ...]:
+    """An entry for the rows of the last epoch that a run of so many steps ends before, one a source, if there are any.
+
+    Args:
+        n_steps: >= 1.
+    """
+    epoch, i = divmod(n_steps - 1, len(dataset))
+    if i == len(dataset) - 1:
+        return ()
+    counts = {"": dataset.n_behind(i)}
+    if dataset.sources:
+        dataset.set_epoch(epoch)
+        of = np.bincount(dataset.sources_behind(i), minlength=len(dataset.sources))
+        counts = {name: n for name, n in zip(dataset.sources, of.tolist(), strict=True) if n}
+    place = f"rows behind step {n_steps - 1}"
+    return tuple(
+        Entry(Outcome.NOT_REACHED, place, n_rows=n, epoch=epoch, step=n_steps, source=name)
+        for name, n in counts.items()
+    )
+
+
+def prefetched(items: Iterator[T], n_ahead: int = 1) -> Generator[T]:
+    """The same items, with the next `n_ahead` already being made on a thread of their own when one is taken.
+
+    Closing it stops the making. What making an item raises is raised when the item is taken.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    end = object()
+    ahead: deque[Future[T | object]] = deque()
+    try:
+        while True:
+            while len(ahead) <= n_ahead:
+                ahead.append(pool.submit(next, items, end))
+            item = ahead.popleft().result()
+            if item is end:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

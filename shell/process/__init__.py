@@ -1,0 +1,1 @@
+"""The process itself: its signals, its garbage, its compiled loops."""

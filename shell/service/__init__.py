@@ -1,0 +1,1 @@
+"""The service that trains, through the SDK: opened, watched, waited for, started again."""

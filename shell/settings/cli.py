@@ -1,0 +1,178 @@
+"""From what was typed to the settings of a run: flags, a file, presets and defaults, and where each value came from.
+
+    default < preset < file < flag
+
+`resolve` does this for any flat struct, so that a small recipe has the same flags, errors and help as the big one.
+`main` runs a recipe with it and turns what can go wrong into one sentence and an exit code.
+"""
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import NODEFAULT, Struct
+
+from kernel.errors import InputError, expected
+from shell.settings.config import PRESETS, Config, check_dataset, presets_of
+from shell.settings.endpoint import Endpoint, choose_service, read_ambient
+from shell.settings.fields import Field, conform, fields_of, shown, unknown_field
+from shell.settings.flags import metavar, read_flags
+
+C = TypeVar("C", bound=Struct)
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE
+
+
+class Given(NamedTuple):
+    """A value and where it came from: "default", "preset sample", "file run.toml", "flag --batch-size"."""
+
+    value: Any
+    source: str
+
+
+class Resolved(NamedTuple, Generic[C]):
+    """Settings, the source of each, and for a run the service they lead to."""
+
+    config: C
+    sources: dict[str, str]
+    endpoint: Endpoint | None
+
+
+def main(
+    run: Callable[[Resolved[C]], int | None],
+    argv: Sequence[str] | None = None,
+    config_type: type[C] = Config,  # type: ignore[assignment]
+) -> int:
+    """Runs a recipe on what was typed (None: the process's own arguments) and says what went wrong in one sentence.
+
+    Returns the exit code: 0, or what `run` returned; 2 for input that cannot be used and files that cannot be read or
+    written, 130 after Ctrl-C, and for an exception with an `exit_code` (a fault of the service) that code.
+
+    Touches: standard output and error, and what `resolve` and `run` touch.
+    """
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, TextIOWrapper)]  # not what is closed
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to stop
+    try:
+        try:
+            return run(resolve(sys.argv[1:] if argv is None else argv, config_type)) or 0
+        finally:
+            for stream in streams:
+                stream.flush()
+    except InputError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough; nothing is left for the interpreter to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except OSError as error:
+        place = f" - at {error.filename}" if error.filename else ""
+        return _fail(f"{(error.strerror or str(error)).lower()}{place}", 2)
+    except Exception as error:
+        if isinstance(code := getattr(error, "exit_code", None), int):
+            return _fail(str(error), code)
+        raise
+
+
+def resolve(
+    argv: Sequence[str],
+    config_type: type[C] = Config,  # type: ignore[assignment]
+) -> Resolved[C]:
+    """The settings that were typed, in a file, or follow from these.
+
+    Args:
+        argv: `--batch-size 64`, `--batch-size=64`, or in the cookbook's spelling `batch_size=64`,
+            `dataset_builder.common_config.batch_size=64`; `--streaming`, `--no-streaming`; `--config FILE`; `--help`.
+        config_type: a flat struct whose fields are annotated as in `shell.settings.config`. Presets and a service
+            belong to `Config` and what derives from it.
+
+    Raises:
+        InputError: an unknown name, a value outside its limits, a file that cannot be read, no usable key.
+        SystemExit: with code 0, after the help was printed.
+
+    Touches: the file that `--config` names, the environment and credentials (`read_ambient`), standard output for help.
+    """
+    fields = fields_of(config_type)
+    texts, path = read_flags(argv, config_type)
+    given = _read_file(path, fields) | {
+        name: Given(conform(fields[name], text, fields[name].flag), f"flag {fields[name].flag}")
+        for name, text in texts.items()
+    }
+    for name, field in fields.items():
+        if field.default is NODEFAULT and name not in given:
+            raise expected(f"{field.flag} {metavar(field)}", "nothing")
+    said = {name: word for name, word in given.items() if word.value is not None}
+    if "dataset" in said:
+        check_dataset(said["dataset"].value, at=said["dataset"].source.removeprefix("flag ").removeprefix("file "))
+    endpoint, presets = _settle(said) if issubclass(config_type, Config) else (None, {})
+    defaults = {name: Given(field.default, "default") for name, field in fields.items()}
+    settled = defaults | given | presets | said  # what is given as "none" is left to a preset
+    config = config_type(**{name: value for name, (value, _) in settled.items()})
+    return Resolved(config, {name: source for name, (_, source) in settled.items()}, endpoint)
+
+
+def describe(resolved: Resolved[C]) -> dict[str, dict[str, Any]]:
+    """What `config.json` records: every value but the key, and where each came from. `--config` reads it back."""
+    fields = fields_of(type(resolved.config)).items()
+    config = {name: getattr(resolved.config, name) for name, field in fields if not field.secret}
+    return {"config": config, "sources": resolved.sources}
+
+
+def _settle(said: Mapping[str, Given]) -> tuple[Endpoint, dict[str, Given]]:
+    values = {name: word.value for name, word in said.items()}
+    service, model_name, api_key = values.get("service", "auto"), values.get("model_name"), values.get("api_key")
+    endpoint = choose_service(service, model_name, api_key, read_ambient())
+    presets: dict[str, Given] = {}
+    for preset in presets_of(endpoint, values.get("dataset")):
+        presets |= {name: Given(value, f"preset {preset}") for name, value in PRESETS[preset].items()}
+    return endpoint, presets
+
+
+def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Given]:
+    if path is None:
+        return {}
+    table = _parse_file(Path(os.path.expanduser(path)))
+    if isinstance(table, dict) and isinstance(table.get("config"), dict) and "sources" in table:
+        table = table["config"]  # the config.json of a run
+    if not isinstance(table, dict):
+        raise expected("a table of settings", shown(table), at=path)
+    given = {}
+    for name, raw in table.items():
+        at = f"{path} $.{name}"
+        if isinstance(raw, dict):
+            raise expected("settings without sections", "a table", at)
+        if name not in fields:
+            raise unknown_field("setting", str(name), fields, at)
+        given[name] = Given(conform(fields[name], raw, at), f"file {path}")
+    return given
+
+
+def _parse_file(path: Path) -> object:
+    readers: dict[str, Callable[[str], object]] = {
+        ".toml": tomllib.loads,
+        ".json": msgspec.json.decode,
+        ".yaml": msgspec.yaml.decode,
+        ".yml": msgspec.yaml.decode,
+    }
+    form = path.suffix.lower()
+    if form not in readers:
+        raise expected(f"a file that ends in {', '.join(readers)}", shown(path.name), at="--config")
+    try:
+        return readers[form](path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise expected("a file of settings", (error.strerror or "an error").lower(), at=str(path)) from None
+    except ImportError:
+        raise expected("PyYAML to read YAML (pip install pyyaml)", "no such package", at=str(path)) from None
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise expected(form[1:].upper(), f"something else ({error})", at=str(path)) from None
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

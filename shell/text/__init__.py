@@ -1,0 +1,1 @@
+"""What conversations are written with: chat formats and models by name, and tokenizers, from text to ids."""

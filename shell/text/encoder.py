@@ -1,0 +1,187 @@
+"""Text to ids, many strings a call: by `tokenizers`, or by `fastokens`, which gives the same ids many times as fast.
+
+`tokenizers` is the authority. The fast encoder is believed only once it has given the authority's ids for the
+tokenizer's own vocabulary, every script and hostile strings (`shell.text.exactness`), and it is asked again on texts of
+the run, at every doubling of the number of calls. Where the two differ, or the fast one cannot read a tokenizer, the
+authority goes on alone, and one line says so. It takes seconds to load, as long as the authority needs for some
+millions of characters; so by default it is loaded on a thread of its own, once that much has been encoded.
+"""
+
+import threading
+from array import array
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+
+from kernel.errors import expected
+from kernel.script import Ragged
+from shell.text.exactness import first_difference, probes
+
+Choice = Literal["auto", "fast", "tokenizers"]
+PACKAGE = "fastokens"
+WORTH = 4_000_000
+"""characters that the authority encodes in about the time it takes to load and check the fast encoder"""
+N_SAMPLED, SAMPLED_CHARACTERS = 32, 6_000
+"""the most that is compared in one call"""
+
+
+class Encoder(Protocol):
+    """Encodes texts as they stand, in one call."""
+
+    def encode(self, texts: Sequence[str]) -> Ragged: ...
+
+
+class Authority:
+    """The `tokenizers` library, over a tokenizer of its own."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        ids, ends = array("i"), [0]
+        for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False):
+            ids.fromlist(encoding.ids)  # at once, so that a list is let go while it is in the processor's cache
+            ends.append(len(ids))
+        return Ragged(np.frombuffer(ids, np.int32), np.array(ends, np.int64))
+
+
+class FastEncoder:
+    """The `fastokens` library. Raises whatever it raises for a tokenizer that it cannot read."""
+
+    def __init__(self, spec: bytes) -> None:
+        from fastokens import Tokenizer as Backend
+
+        self._backend = Backend.from_json_str(spec.decode())
+
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        ids, offsets = self._backend.encode_batch_flat(list(texts))
+        return Ragged(np.frombuffer(ids, np.int32).copy(), np.frombuffer(offsets, np.int64).copy())
+
+
+class Relay:
+    """An encoder that begins as the authority and hands over to the fast one.
+
+    Args:
+        spec: the tokenizer.json that both read.
+        backend: the authority's tokenizer, made of `spec`.
+        choice: "auto" loads the fast encoder when it is worth while, "fast" at once, "tokenizers" never.
+        say: shows a line, when the fast encoder cannot be used.
+
+    Raises:
+        InputError: "fast", and the package is not installed.
+    """
+
+    def __init__(self, spec: bytes, backend: Any, choice: Choice, say: Callable[[str], object]) -> None:
+        self._spec, self._say = spec, say
+        self._authority = Authority(backend)
+        self._open = choice != "tokenizers" and installed()
+        self._lock = threading.Lock()
+        self._coming: Future[FastEncoder] | None = None
+        self._at_once = choice == "fast"
+        self._n_characters = self._n_calls = 0
+        if self._at_once:
+            check_installed()
+            self._start()
+
+    @property
+    def name(self) -> str:
+        """Which library encodes what comes next."""
+        return PACKAGE if self._fast() is not None else "tokenizers"
+
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        fast = self._fast()
+        if fast is None:
+            if self._open and self._coming is None:
+                self._n_characters += sum(map(len, texts))
+                if self._n_characters >= WORTH:
+                    self._start()
+            return self._authority.encode(texts)
+        try:
+            encoded = fast.encode(texts)
+        except Exception as error:  # whatever its Rust side raises; the authority decides
+            self._give_up(f"it cannot encode a text ({_first_line(error)})")
+            return self._authority.encode(texts)
+        self._n_calls += 1
+        if self._n_calls & (self._n_calls - 1) == 0 and self._differs(texts, encoded):
+            return self._authority.encode(texts)
+        return encoded
+
+    def _fast(self) -> FastEncoder | None:
+        """The fast encoder, where it is there and right."""
+        if not self._open or self._coming is None or not (self._at_once or self._coming.done()):
+            return None
+        try:
+            return self._coming.result()
+        except Exception as error:
+            self._give_up(_first_line(error))
+            return None
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._coming is None:
+                self._coming = Future()
+                threading.Thread(target=self._load, args=(self._coming,), name="encoder").start()
+
+    def _load(self, coming: "Future[FastEncoder]") -> None:
+        try:
+            fast = FastEncoder(_merges_as_text(self._spec))
+            texts = probes(self._spec)
+            difference = first_difference(self._spec, texts, self._authority.encode, fast.encode)
+            if difference is not None:
+                raise ValueError(f"it encodes {difference!r} differently")
+            coming.set_result(fast)
+        except BaseException as error:  # a panic of Rust's too is for whoever waits
+            coming.set_exception(error)
+
+    def _differs(self, texts: Sequence[str], encoded: Ragged) -> bool:
+        """Whether the authority has other ids for a sample of the texts; then the fast encoder is not asked again."""
+        n_left = SAMPLED_CHARACTERS
+        for i in range(0, len(texts), max(1, len(texts) // N_SAMPLED)):
+            n_left -= len(texts[i])
+            if n_left < 0 < i:
+                break
+            ids = encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]]
+            if not np.array_equal(ids, self._authority.encode([texts[i]]).ids):
+                self._give_up(f"it encodes {texts[i][:60]!r} differently")
+                return True
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        with self._lock:
+            was_open, self._open = self._open, False
+        if was_open:
+            self._say(f"encoder   tokenizers alone: {PACKAGE} cannot stand in for it here, {reason}")
+
+
+def installed() -> bool:
+    """Whether the fast encoder's package is there."""
+    from importlib.util import find_spec
+
+    return find_spec(PACKAGE) is not None
+
+
+def check_installed() -> None:
+    """Refuses to encode with a package that is not there.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if not installed():
+        raise expected(f"the package {PACKAGE}", "none (pip install fastokens)", at="--encoder fast")
+
+
+def _merges_as_text(spec: bytes) -> bytes:
+    """The same tokenizer with its merges as "a b" rather than ["a", "b"], which are read sooner."""
+    tokenizer = msgspec.json.decode(spec)
+    merges = tokenizer["model"].get("merges") or []
+    if not all(isinstance(merge, list) and " " not in "".join(merge) for merge in merges):
+        return spec
+    model = {**tokenizer["model"], "merges": [" ".join(merge) for merge in merges]}
+    return msgspec.json.encode({**tokenizer, "model": model})
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,179 @@
+"""A chat format by its name: a renderer of pieces, one of the user's own, or the tokenizer's own chat template.
+
+qwen3                  a renderer of the table
+my_format.py:MINE      a `kernel.Renderer` in a Python file of the user's
+hf_template            the Jinja template beside the tokenizer, masked by proof (`shell.text.template`)
+"""
+
+from __future__ import annotations  # the template's types are not imported before one is opened
+
+import runpy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
+
+from kernel.compositor import Compositor
+from kernel.errors import InputError, expected, unknown
+from kernel.pieces import Renderer
+from kernel.renderers import RENDERERS
+from shell.text.encoder import Choice
+from shell.text.tokenizer import Tokenizer, open_tokenizer
+
+if TYPE_CHECKING:
+    from shell.text.template.chat_template import ChatTemplate
+    from shell.text.template.compositor import TemplateCompositor
+
+TEMPLATE = "hf_template"
+Format: TypeAlias = "Renderer | ChatTemplate"
+
+
+class Naming(Protocol):
+    """Settings that name a format and its tokenizer, or the model whose own they are."""
+
+    @property
+    def model_name(self) -> str | None: ...
+    @property
+    def renderer_name(self) -> str | None: ...
+    @property
+    def tokenizer(self) -> str | None: ...
+    @property
+    def template_variables(self) -> str | None: ...
+
+
+class FormatNames(msgspec.Struct, frozen=True):
+    """Where a format and its tokenizer are found, as plain data: another process opens the same."""
+
+    renderer: str
+    tokenizer: str
+    revision: str | None = None
+    variables: str | None = None
+    """what a template reads besides, as JSON"""
+    encoder: Choice = "auto"
+    """what makes ids of text; the ids are the same"""
+
+    def open(self, say: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
+        """The format and the tokenizer.
+
+        Args:
+            say: shows a line of the tokenizer's; None: on standard error.
+
+        Raises:
+            InputError: one of them cannot be used.
+
+        Touches: their files; for those of the Hub the network.
+        """
+        check_name(self.renderer)
+        variables = read_variables(self.variables)
+        tokenizer = open_tokenizer(self.tokenizer, self.revision, self.encoder)
+        tokenizer.say = say or tokenizer.say
+        return open_format(self.renderer, tokenizer, self.tokenizer, self.revision, variables), tokenizer
+
+
+def format_names(config: Naming, encoder: Choice = "auto") -> FormatNames:
+    """The names that settings give, or that follow from the model's.
+
+    Raises:
+        InputError: the model is not known, and not both are given.
+    """
+    from shell.text.models import names_for  # only names: what they lead to decides tokens, not this table
+
+    assert config.model_name is not None
+    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
+    return FormatNames(*names, config.template_variables, encoder)
+
+
+def check_name(name: str, at: str = "--renderer-name") -> None:
+    """Refuses a name that can stand for no format, before anything is opened for it.
+
+    Raises:
+        InputError: naming the nearest.
+    """
+    if name not in RENDERERS and name != TEMPLATE and ".py:" not in name:
+        raise unknown("renderer", name, [*RENDERERS, TEMPLATE], at)
+
+
+def open_format(
+    name: str,
+    tokenizer: Tokenizer,
+    spec: str,
+    revision: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    at: str = "--renderer-name",
+) -> Format:
+    """The format of that name.
+
+    Args:
+        name: a renderer's, `FILE.py:NAME`, or "hf_template".
+        tokenizer: the model's.
+        spec: where the tokenizer's files are, and the template beside them; see `shell.text.template.opening`.
+        revision: of the repository.
+        variables: what a template reads beside the messages: enable_thinking, ...
+        at: where the name came from, for errors.
+
+    Raises:
+        InputError: an unknown name, with the nearest ones; a file without such a renderer; a template
+            that is missing or cannot be used; variables for a format that reads none.
+
+    Touches: for "hf_template" the template's files; for those of the Hub the network.
+    """
+    check_name(name, at)
+    if variables and name != TEMPLATE:
+        raise expected(f"{TEMPLATE}, which reads the variables that are given", name, at)
+    if name in RENDERERS:
+        return RENDERERS[name]
+    if name != TEMPLATE:
+        return _own(name, at)
+    try:
+        from shell.text.template.opening import open_template
+    except ModuleNotFoundError as error:
+        if error.name != "jinja2":
+            raise
+        raise InputError(
+            f"expected jinja2 for {TEMPLATE}, it is not installed: pip install 'tinsmith[templates]' - at {at}"
+        ) from None
+    return open_template(tokenizer, spec, revision, variables)
+
+
+def read_variables(text: str | None, at: str = "--template-variables") -> Mapping[str, Any] | None:
+    """Variables of a chat template, written as a JSON object.
+
+    Raises:
+        InputError: it is no JSON object.
+
+    >>> read_variables('{"enable_thinking": false}')
+    {'enable_thinking': False}
+    """
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise expected('a JSON object, say {"enable_thinking": false}', repr(text[:60]), at) from None
+
+
+def _own(name: str, at: str) -> Renderer:
+    """The renderer that a Python file of the user's defines. The file is run, as any program of the user's is."""
+    path, _, attribute = name.rpartition(":")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise expected("a Python file with a renderer in it", f"no file {path}", at)
+    found = runpy.run_path(str(file)).get(attribute)
+    if not isinstance(found, Renderer):
+        raise expected(f"a Renderer called {attribute} in {path}", f"{type(found).__name__}", at)
+    return found
+
+
+def compositor_of(chat_format: Format, split_turns: bool = True) -> Compositor | TemplateCompositor:
+    """What composes scripts in a format.
+
+    >>> from kernel.renderers import LLAMA3
+    >>> type(compositor_of(LLAMA3)).__name__
+    'Compositor'
+    """
+    if isinstance(chat_format, Renderer):
+        return Compositor(chat_format, split_turns)
+    from shell.text.template.compositor import TemplateCompositor
+
+    return TemplateCompositor(chat_format, split_turns)

@@ -1,0 +1,296 @@
+"""Tokenizers: a `tokenizer.json`, with message text and control tokens kept apart.
+
+Text is encoded by the same `tokenizer.json` with all of its added tokens taken out, so no text can become a control
+token, whatever it spells; the ids of control tokens are looked up in the file. The ids of all other tokens must stay
+what the file says, and that is checked when a tokenizer is opened. An added token that is mere white space (some
+families have runs of spaces) is ordinary text and stays; then the tokens taken out leave placeholders that no text can
+spell, since `tokenizers` numbers added tokens anew on loading.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.atoms import Kind
+from kernel.errors import InputError, expected
+from kernel.parse import Segment
+from kernel.pieces import Renderer
+from kernel.script import Ragged, repeated
+from shell.data.hub import unreachable
+from shell.text.encoder import Choice, Relay, check_installed
+
+FLAG = "--tokenizer"
+SAMPLE = Path(__file__).parents[1] / "sample" / "tokenizer.json"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+class Tokenizer:
+    """Encodes text literally, many strings a call, and knows each id's control name and length in bytes.
+
+    Attributes:
+        name: where it came from.
+        controls: control token -> id, as the file has them.
+        n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
+        say: shows a line; may be set to another once there is a better place for it.
+    """
+
+    def __init__(
+        self,
+        json: bytes,
+        name: str = "tokenizer.json",
+        encoder: Choice = "auto",
+        say: Callable[[str], object] = _to_stderr,
+    ) -> None:
+        """Reads a tokenizer.json.
+
+        Args:
+            json: its bytes.
+            name: where they came from.
+            encoder: what encodes text, see `shell.text.encoder`; the ids are the same.
+            say: shows a line.
+
+        Raises:
+            InputError: `json` is no tokenizer, or the fast encoder is wanted and not installed.
+        """
+        try:
+            spec: dict[str, Any] = msgspec.json.decode(json)
+            added: list[dict[str, Any]] = spec.get("added_tokens") or []
+            self.controls = {token["content"]: int(token["id"]) for token in added if not _is_plain(token)}
+            self.n_bytes = _byte_lengths(spec, _vocabulary(spec), added)
+        except KeyError as error:
+            raise expected("a tokenizer.json", f"JSON without {error}", at=name) from None
+        except (msgspec.DecodeError, TypeError, ValueError, AttributeError) as error:
+            raise expected("a tokenizer.json", f"something else ({error})", at=name) from None
+        self.name, self.json, self.say = name, json, say
+        self._forbidden = [_placeholder(token) for token in added] if any(map(_is_plain, added)) else []
+        self._names = {number: name for name, number in self.controls.items()}
+        self._spec: dict[str, Any] | None = spec  # until it is opened: it is large
+        self._choice: Choice = encoder
+        self._opened: tuple[Any, Relay] | None = None
+        self._opening = Lock()
+        if encoder == "fast":
+            check_installed()
+
+    @cached_property
+    def literal(self) -> bytes:
+        """The tokenizer.json that text is encoded with: the same without control tokens."""
+        return msgspec.json.encode(_literal(self._spec or msgspec.json.decode(self.json)))
+
+    @property
+    def encoder(self) -> str:
+        """The library that encodes what comes next."""
+        return self._open()[1].name
+
+    def _open(self) -> tuple[Any, Relay]:
+        """The library's tokenizer and what encodes, opened when text is first encoded: prepared rows need neither.
+
+        Raises:
+            InputError: the library cannot read the tokenizer, or gives its tokens other ids than the file says.
+        """
+        from tokenizers import Tokenizer as Backend
+
+        with self._opening:
+            if self._opened is None:
+                try:
+                    backend = Backend.from_str(self.literal.decode())
+                except Exception as error:  # the library raises bare Exception for what it cannot read
+                    wanted = "a tokenizer.json that the tokenizers library reads"
+                    raise expected(wanted, str(error), at=self.name) from None
+                _check_ids(backend, _vocabulary(self._spec or msgspec.json.decode(self.json)), self.name)
+                relay = Relay(self.literal, backend, self._choice, lambda line: self.say(line))
+                self._opened, self._spec = (backend, relay), None
+            return self._opened
+
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        """Ids of every text, encoded literally, in one call.
+
+        Returns:
+            int32[N] ids and int64[len(texts) + 1] offsets.
+
+        Raises:
+            InputError: a text holds a placeholder, or the tokenizer cannot be opened.
+        """
+        if not texts:
+            return Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
+        for mark in self._forbidden:
+            if any(mark in text for text in texts):
+                raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
+        distinct = dict.fromkeys(texts)  # turns that stand in several examples, system prompts that stand in many
+        if len(distinct) == len(texts):
+            return self._open()[1].encode(texts)
+        numbers = dict(zip(distinct, range(len(distinct)), strict=True))
+        which = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
+        return repeated(self._open()[1].encode(list(distinct)), which)
+
+    def encode_statics(self, statics: Iterable[tuple[Kind, str]]) -> Ragged:
+        """Ids of static runs: a control token's own id, template text encoded."""
+        runs = list(statics)
+        ids = self.encode([text if kind is not Kind.CONTROL else "" for kind, text in runs])
+        texts = [ids.ids[a:b] for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
+        lists = [
+            np.array([self.controls[text]], np.int32) if kind is Kind.CONTROL else one
+            for (kind, text), one in zip(runs, texts, strict=True)
+        ]
+        offsets = np.zeros(len(lists) + 1, np.int64)
+        np.cumsum([len(one) for one in lists], out=offsets[1:])
+        return Ragged(np.concatenate([np.zeros(0, np.int32), *lists]), offsets)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The ids as text, control tokens spelled out."""
+        return "".join(segment.text for segment in self.segments(ids))
+
+    def segments(self, ids: Sequence[int]) -> list[Segment]:
+        """Sampled ids cut at the control tokens, the text between them decoded: what `kernel.parse` reads."""
+        out: list[Segment] = []
+        text: list[int] = []
+        for number in [int(i) for i in ids]:
+            if number in self._names:
+                out += self._text(text)
+                out.append(Segment(Kind.CONTROL, self._names[number]))
+                text = []
+            else:
+                text.append(number)
+        return out + self._text(text)
+
+    def _text(self, ids: list[int]) -> list[Segment]:
+        return [Segment(Kind.MESSAGE, self._open()[0].decode(ids, skip_special_tokens=False))] if ids else []
+
+    def check_controls(self, name: str, controls: Sequence[str]) -> None:
+        """Raises InputError when a control token of the format of that name is not in the tokenizer."""
+        missing = [control for control in controls if control not in self.controls]
+        if missing:
+            raise expected(
+                f"a tokenizer with the control tokens of {name}",
+                f"{self.name} without {', '.join(missing)}",
+                at=FLAG,
+            )
+
+    def stops(self, renderer: Renderer) -> list[int] | list[str]:
+        """The renderer's stop sequences as the sampler takes them: ids, or texts where it has no control tokens."""
+        if all(stop in self.controls for stop in renderer.stops):
+            return [self.controls[stop] for stop in renderer.stops]
+        return list(renderer.stops)
+
+
+def open_tokenizer(spec: str, revision: str | None = None, encoder: Choice = "auto") -> Tokenizer:
+    """The tokenizer of that name: "sample" (in the box), a path to a tokenizer.json or its folder, or a repository.
+
+    Args:
+        spec: the name.
+        revision: of the repository.
+        encoder: what encodes text, see `shell.text.encoder`.
+
+    Raises:
+        InputError: in one sentence, when there is no such file, it is no tokenizer, or the hub cannot be reached.
+
+    Touches: the file; for a repository, the network and the hub's cache through `huggingface_hub`.
+    """
+    if spec == "sample":
+        return Tokenizer(SAMPLE.read_bytes(), "sample", encoder)
+    if spec.startswith("tml:"):
+        raise expected(
+            "a tokenizer.json by its path (this model's tokenizer comes with the tml-renderers package alone)",
+            spec,
+            FLAG,
+        )
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    if path.is_file():
+        return Tokenizer(_read(path), spec, encoder)
+    if spec.endswith(".json") or spec.startswith((".", "/", "~")) or spec.count("/") != 1:
+        what = "a tokenizer: a path to a tokenizer.json, or a repository's name"
+        raise expected(what, f"{spec!r} (no file {path})", at=FLAG)
+    return Tokenizer(_read(_download(spec, revision)), spec, encoder)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise expected("a readable tokenizer.json", str(error.strerror), at=str(path)) from None
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
+    from huggingface_hub import constants, hf_hub_download
+
+    silence = unreachable(repository, constants.ENDPOINT, kind="model")  # its own client would try for half a minute
+    cached = silence is not None
+    try:
+        return Path(hf_hub_download(repository, "tokenizer.json", revision=revision, local_files_only=cached))
+    except Exception as error:  # the hub's client raises a dozen kinds; all mean that the file is not here
+        reason = silence or (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"expected the tokenizer of {repository}, could not fetch it ({reason}): "
+            "give a tokenizer.json by its path - at --tokenizer"
+        ) from None
+
+
+def _is_plain(token: dict[str, Any]) -> bool:
+    """Whether an added token is ordinary text (runs of white space) rather than a control token."""
+    return not token["content"].strip() and not token.get("special", False)
+
+
+def _placeholder(token: dict[str, Any]) -> str:
+    return f"\ufdd0{token['id']}\ufdd1"
+
+
+def _literal(spec: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizer with its control tokens taken out, and nothing added around a text."""
+    added = spec.get("added_tokens") or []
+    kept: list[dict[str, Any]] = []
+    if any(map(_is_plain, added)):
+        kept = [token if _is_plain(token) else {**token, "content": _placeholder(token)} for token in added]
+        known = set(_vocabulary(spec).values())
+        kept = [token for token in kept if _is_plain(token) or token["id"] not in known]
+    return {**spec, "added_tokens": kept, "post_processor": None, "truncation": None, "padding": None}
+
+
+def _vocabulary(spec: dict[str, Any]) -> dict[str, int]:
+    vocabulary = spec["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        return vocabulary
+    return {piece: i for i, (piece, _) in enumerate(vocabulary)}  # Unigram: pieces with their scores
+
+
+def _check_ids(backend: Any, vocabulary: dict[str, int], name: str) -> None:
+    """Every id of the vocabulary is still what the file says."""
+    have = backend.get_vocab(with_added_tokens=True)
+    moved = next((token for token, number in vocabulary.items() if have.get(token) != number), None)
+    if moved is not None:
+        raise expected(f"{moved!r} to be id {vocabulary[moved]}", f"{have.get(moved)}", at=name)
+
+
+def _byte_lengths(spec: dict[str, Any], vocabulary: dict[str, int], added: list[dict[str, Any]]) -> NDArray[np.int32]:
+    n_ids = 1 + max([*vocabulary.values(), *(int(token["id"]) for token in added)], default=-1)
+    lengths = np.zeros(n_ids, np.int32)
+    measure = len if _is_byte_level(spec) else _piece_bytes
+    for token, number in vocabulary.items():
+        lengths[number] = measure(token)
+    for entry in added:
+        lengths[int(entry["id"])] = 0 if entry.get("special") else len(entry["content"].encode())
+    return lengths
+
+
+def _is_byte_level(spec: dict[str, Any]) -> bool:
+    """Whether a token's characters are bytes (GPT-2's alphabet) rather than text."""
+    return '"type":"ByteLevel"' in msgspec.json.encode([spec.get("decoder"), spec.get("pre_tokenizer")]).decode()
+
+
+def _piece_bytes(piece: str) -> int:
+    """Bytes of a SentencePiece piece: `<0xAB>` is one, and the mark for a space is a space."""
+    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        return 1
+    return len(piece.replace("▁", " ").encode())

@@ -1,0 +1,45 @@
+"""Held-out loss: exact, over whole sets, with the weights as they are at one place of the run.
+
+An evaluation is a forward pass through the training client, queued like any other request. So it sees the weights
+before the update behind it, nothing waits for it, and no weights are exported for it.
+"""
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.datum import Datums
+from kernel.metrics import add_up
+from shell.service.client import Client, Logprobs
+
+HeldOut = Mapping[str, Datums]
+"""evaluation sets by name; each is evaluated whole"""
+
+
+def ask(client: Client, held_out: HeldOut) -> dict[str, Future[Logprobs]]:
+    """Queues one forward pass over each set.
+
+    Touches: the network, through the client.
+    """
+    return {name: client.forward(datums) for name, datums in held_out.items()}
+
+
+def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[np.int32]) -> dict[str, float]:
+    """The metrics of an evaluation: `NAME/nll` in nats a token and `NAME/bpb` in bits a byte.
+
+    Args:
+        held_out: the sets.
+        logprobs: what the service answered for each.
+        n_bytes: int32[V], the UTF-8 length of each id's own bytes.
+
+    Returns:
+        What is defined: a set without any trained text has no bits per byte.
+    """
+    metrics: dict[str, float] = {}
+    for name, datums in held_out.items():
+        sums = add_up(logprobs[name], datums.targets, datums.weights, n_bytes)
+        metrics |= {f"{name}/nll": sums.nll, f"{name}/bpb": sums.bpb}
+    return {key: value for key, value in metrics.items() if not math.isnan(value)}

@@ -1,0 +1,228 @@
+"""JSONL: what was written comes back, and what cannot be read is refused with its place."""
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.errors import InputError
+from shell.data.jsonl import JsonlRows
+
+GOOD = b'{"messages": []}'
+OTHER = "or those of another shape (see --dataset-format)"
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+rows = st.dictionaries(st.text(max_size=5), values, max_size=3).map(lambda row: {**row, "messages": "x"})
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jsonl") / "train.jsonl"
+
+
+def opened(path: Path, data: bytes) -> JsonlRows:
+    path.write_bytes(data)
+    return JsonlRows(path)
+
+
+def outcome(path: Path, data: bytes) -> tuple[list[dict[str, Any]], str]:
+    try:
+        return list(opened(path, data)), ""
+    except InputError as error:
+        return [], str(error)
+
+
+def refusal(path: Path, data: bytes) -> str:
+    with pytest.raises(InputError) as error:
+        opened(path, data)
+    return str(error.value).replace(str(path), path.name)
+
+
+@given(
+    st.lists(rows, min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.sampled_from([b"", b"\n", b"\r\n \n\t\n"]),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_rows_come_back_as_they_were_written(path, written, ascii_only, end, tail, mark):
+    lines = [json.dumps(row, ensure_ascii=ascii_only).encode() for row in written]
+    read = opened(path, mark + end.join(lines) + tail)
+    assert [read[i] for i in range(len(read))] == written
+    assert list(read) == written
+    backwards = np.arange(len(read))[::-1]
+    assert read.take(backwards) == written[::-1]
+    assert read.column("messages", 1, 99) == ["x"] * (len(written) - 1)
+
+
+@given(st.lists(st.binary(max_size=12) | st.sampled_from([GOOD, GOOD[:-1], b"\n", b"", b"[", b'"\\ud800"', b"\xef"])))
+def test_whatever_the_bytes_only_an_input_error_comes_out(path, pieces):
+    read, refused = outcome(path, b"\n".join(pieces))
+    assert read or (path.name in refused and "\n" not in refused)
+
+
+@given(rows, st.data())
+def test_a_damaged_line_is_refused_in_its_own_line_or_is_still_an_object(path, row, data):
+    line = bytearray(json.dumps(row, ensure_ascii=False).encode())
+    line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255).filter(lambda byte: byte != 10))
+    read, refused = outcome(path, GOOD + b"\n" + line + b"\n" + GOOD)
+    assert f"{path.name}:2" in refused or read[1] == json.loads(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"", "expected a JSON object, got a blank line - at train.jsonl:2"),
+        (b" \t", "expected a JSON object, got a blank line - at train.jsonl:2"),
+        (b'{"messages": ' + b"1" * 5000 + b"}", "expected a JSON object, got a number out of range - at train.jsonl:2"),
+        (b'{"messages": 1e999}', "expected a JSON object, got a number out of range - at train.jsonl:2"),
+        (b"null", "expected a JSON object, got null - at train.jsonl:2"),
+        (b'"messages"', 'expected a JSON object, got "messages" - at train.jsonl:2'),
+        (
+            b"[{}]",
+            "expected a JSON object, got a list (JSONL has one object a line, with no brackets around)"
+            " - at train.jsonl:2",
+        ),
+        (
+            b"[",
+            "expected a JSON object, got a list (JSONL has one object a line, with no brackets around)"
+            " - at train.jsonl:2",
+        ),
+        (
+            rb'{"messages": "\\ud800 \ud83d\ude00 \ud83d"}',
+            r"expected text, got half a surrogate pair, \ud83d - at train.jsonl:2:36",
+        ),
+        (rb'{"\udc00": 1}', r"expected text, got half a surrogate pair, \udc00 - at train.jsonl:2:3"),
+        ('{"messages": "é'.encode() + b'\xff"}', "expected UTF-8, got the byte 0xff - at train.jsonl:2:16"),
+        (b'{"messages": "\xed\xa0\x80"}', "expected UTF-8, got the byte 0xed - at train.jsonl:2:15"),
+        (
+            b'{"messages":' + b"[" * 10**5,
+            "expected at most 100 levels of lists and objects, got more - at train.jsonl:2",
+        ),
+        (
+            b'{"messages":' + b"[" * 100 + b"]" * 100 + b"}",
+            "expected at most 100 levels of lists and objects, got more - at train.jsonl:2",
+        ),
+        (b'{"id": 1, "b": ""}', f"expected the key 'messages', {OTHER}, got 'id', 'b' - at train.jsonl:2"),
+        (b"{}", f"expected the key 'messages', {OTHER}, got no keys - at train.jsonl:2"),
+        (
+            b'{"conversations": []}',
+            "expected a list of at least one message, got an empty list - at train.jsonl:2 $.conversations",
+        ),
+    ],
+)
+def test_a_bad_line_is_refused_with_its_place(path, line, message):
+    assert refusal(path, GOOD + b"\n" + line + b"\n" + GOOD + b"\n") == message
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        (b'{"messages": [}', 15),
+        (b'{"messages": []', 16),
+        (b'{"messages": [] "id": 1}', 17),
+        (b'{"messages": "abc}', 14),
+        (b"{'messages': []}", 2),
+        (b'{"messages": "\\q"}', 15),
+        (b'{"messages": "a\tb"}', 16),
+        (b'{"messages": tru}', 14),
+        (b'{"messages": NaN}', 14),
+        (b'{"messages": -Infinity}', 15),
+        ('{"é": "日本" x}'.encode(), 12),
+        (GOOD + b" {}", 18),
+        (b"messages", 1),
+        (b"\xef\xbb\xbf{}", 1),
+    ],
+)
+def test_broken_json_is_refused_with_its_column(path, line, column):
+    message = refusal(path, GOOD + b"\r\n" + line + b"\r\n" + GOOD + b"\r\n")
+    assert message.startswith("expected a JSON object, got broken JSON (")
+    assert message.endswith(f") - at train.jsonl:2:{column}")
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n  \n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+def test_a_file_without_rows_is_refused(path, data):
+    assert refusal(path, data) == "expected a JSONL file, got an empty file - at train.jsonl"
+
+
+def test_what_is_no_file_is_refused_by_name(tmp_path):
+    for name, got in [
+        (tmp_path, "a directory"),
+        (tmp_path / "none", "no file of that name"),
+        ("/dev/null", "something that is no regular file"),
+        (tmp_path / ("x" * 999), "file name too long"),
+        ("a\0b", "embedded null byte"),
+    ]:
+        with pytest.raises(InputError) as error:
+            JsonlRows(name)
+        assert str(error.value) == f"expected a JSONL file, got {got} - at {name}"
+
+
+def test_a_file_that_may_not_be_read_is_refused(path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path.write_bytes(GOOD)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match="expected a JSONL file, got permission denied - at "):
+        JsonlRows(path)
+
+
+def test_the_home_directory_is_known_by_its_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jsonl").write_bytes(GOOD)
+    assert JsonlRows("~/a.jsonl").place(0) == f"{tmp_path}/a.jsonl:1"
+
+
+def test_of_a_key_given_twice_the_last_counts(path):
+    assert opened(path, b'{"messages": 1, "messages": 2}')[0] == {"messages": 2}
+
+
+def test_rows_are_counted_from_zero_and_lines_from_one(path):
+    read = opened(path, GOOD + b"\n" + b'{"messages": 2}')
+    assert (read[1], read.place(1)) == ({"messages": 2}, f"{path}:2")
+    assert read[-1] == read[1]
+    with pytest.raises(IndexError):
+        read[2]
+
+
+def test_opening_a_file_keeps_no_row_in_memory(path):
+    line = json.dumps({"messages": "x" * 20_000}).encode() + b"\n"
+    path.write_bytes(line * 500)
+    tracemalloc.start()
+    read = JsonlRows(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(read) == 500
+    assert peak < 20 * len(line)
+
+
+def test_a_hundred_levels_and_many_brackets_are_fine(path):
+    deep: Any = "[{" * 200
+    for _ in range(99):
+        deep = [deep]
+    assert opened(path, json.dumps({"messages": deep}).encode())[0] == {"messages": deep}
+
+
+def test_a_line_of_megabytes_is_a_line(path):
+    long = {"messages": "é" * 4_000_000}
+    assert opened(path, GOOD + b"\n" + json.dumps(long).encode())[1] == long
+
+
+@pytest.mark.parametrize(
+    "later", [b'{"messages": [], "more": 1}', b"x" * len(GOOD), b'"' + b"x" * (len(GOOD) - 2) + b'"']
+)
+def test_a_file_that_changed_after_it_was_checked_is_refused(path, later):
+    read = opened(path, GOOD)
+    path.write_bytes(later)
+    with pytest.raises(InputError, match="got one changed since - at "):
+        read.take(np.array([0]))

@@ -1,0 +1,39 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from shell.process.interrupt import stop_on_signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_is_a_wish_and_the_second_an_order(number, code, capfd):
+    with stop_on_signals() as stop:
+        assert not stop
+        os.kill(os.getpid(), number)
+        assert stop
+        assert stop.exit_code == code
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert "once more to leave now" in capfd.readouterr().err
+
+
+def test_the_handlers_before_are_there_again_behind():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stop_on_signals():
+        assert signal.getsignal(signal.SIGTERM) is not before[1]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_off_the_main_thread_it_only_waits():
+    found = []
+
+    def work():
+        with stop_on_signals() as stop:
+            found.append(bool(stop))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
