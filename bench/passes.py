@@ -2,7 +2,7 @@
 
 With `tokenizers` on all cores and on one, beside bare tokenisation in a process of its own. With the fast encoder on
 one core, stage by stage: all threads share that core. And on two: two such processes at once, each with every other
-batch, as those that make a store are (two threads of one process wait for each other's Python).
+row, as those that make a store are (two threads of one process wait for each other's Python).
 """
 
 import json
@@ -129,13 +129,10 @@ class Passes:
 
     def _took(self, ends: str, *cores: list[int]) -> list[dict[str, Any]]:
         """What each of some processes took, which go at once, on the cores that they are given."""
-        size, n = self._job["batch_size"], len(cores)
-        batches = [self._rows[i : i + size] for i in range(0, len(self._rows), size)]
         fresh = [Elsewhere("bench.passes", ONE_THREAD if self._encoder == "fast" else {}) for _ in cores]
         for i, one in enumerate(fresh):
-            rows = [row for batch in batches[i::n] for row in batch]
-            one.tell(self._job | {"ends": ends, "cores": cores[i], "rows": rows})
-        assert [one.hear() for one in fresh] == ["ready"] * n
+            one.tell(self._job | {"ends": ends, "cores": cores[i], "rows": self._rows[i :: len(cores)]})
+        assert all(one.hear() == "ready" for one in fresh)
         for one in fresh:
             one.tell("go")
         said = [dict(one.hear()) for one in fresh]
