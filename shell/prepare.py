@@ -9,39 +9,25 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Struct
-
 from kernel.truncation import Treatment, Truncation
 from shell.data.cache import prepared_root
-from shell.settings.config import Count, DatasetFormat, Length, Size, Text, TrainOnWhat
+from shell.settings.config import Length, Size, Text, Written
 from shell.settings.fields import doc
 
 
-class PrepareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PrepareConfig(Written, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Turn conversations into tokens once, so that no run that trains on them tokenises again."""
 
-    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "prepared_dir": "Store"}
+    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "truncation": "Store"}
     examples: ClassVar[tuple[str, ...]] = (
         "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
         "--dataset s3://bucket/chats.parquet --model-name Qwen/Qwen3-8B --ray auto --prepared-dir /shared/prepared",
     )
 
-    dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE, URL or hf:REPO", "DATA")] = "sample"
-    dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
-    dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
-    dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
-    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
-    max_bad_rows: Annotated[Count, doc("rows of a source that may be unreadable")] = 0
-    train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
-    split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
     truncation: Annotated[
         Literal["right", "drop", "error", "keep_answer"], doc("keep_answer alone cuts before rows are kept", "HOW")
     ] = "right"
     max_length: Annotated[Length, doc("tokens that keep_answer cuts to")] = 32768
-    model_name: Annotated[Text, doc("model whose renderer and tokenizer to use", "NAME")] = "tinsmith/tiny"
-    renderer_name: Annotated[Text | None, doc("how a conversation is written", "NAME")] = None
-    template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
-    tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
     prepared_dir: Annotated[Text | None, doc("where stores are; by default ~/.cache/tinsmith", "FOLDER")] = None
     workers: Annotated[Size | None, doc("processes; by default one a core")] = None
     ray: Annotated[Text | None, doc("a Ray cluster: local, auto, or its address", "WHERE")] = None

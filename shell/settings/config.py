@@ -49,6 +49,23 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+class Written(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conversations, and what they are written with: what every recipe asks that looks at rows and trains nothing."""
+
+    dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE, URL or hf:REPO", "DATA")] = "sample"
+    dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
+    dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
+    dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
+    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
+    max_bad_rows: Annotated[Count, doc("rows of a source that may be unreadable")] = 0
+    train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
+    split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
+    model_name: Annotated[Text, doc("model whose renderer and tokenizer to use", "NAME")] = "tinsmith/tiny"
+    renderer_name: Annotated[Text | None, doc("how a conversation is written", "NAME")] = None
+    template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
+    tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fine-tune a model on conversations."""
 

@@ -67,6 +67,7 @@ def settle(argv):
 @example(["--log-path=run", "--learning-rate=nan"])
 @example(["--log-path=a\0b"])
 @example(["--adam-beta1=\ud800"])
+@example(["--batch-size=" + "9" * 400])
 def test_no_command_line_does_more_than_say_what_is_wrong(argv):
     settle(["--log-path=run", *argv])
     settle(argv)
