@@ -88,8 +88,9 @@ def readme_table(run: dict[str, Any], renderers: Sequence[str]) -> Iterator[str]
     yield f"| **rows to `list[tinker.Datum]`, with `tokenizers` alone** |{' |' * len(renderers)}"
     first = [_counting(run, f"{name}, first pass") for name in renderers]
     cores = f"{run['machine']['n_cores']} cores"
-    yield _line(f"times the time of bare tokenisation of the same strings, {cores}", first, DATUMS, BARE)
-    yield _line("the same on one core", first, f"{DATUMS}, one core", f"{BARE}, one core")
+    yield _line("times the time of bare tokenisation of the same strings, one core", first, *_both("one core"))
+    yield _line(f"the same on {cores}, a process a core", first, *_both("a process a core"))
+    yield _line(f"the same on {cores}, one process", first, DATUMS, BARE)
     yield _line("times as fast as tinker-cookbook's `get_batch`", first, COOKBOOK, DATUMS)
     yield f"| **times as fast as the cookbook, with the fast encoder** |{' |' * len(renderers)}"
     for kind in KINDS:
@@ -107,6 +108,10 @@ def readme_table(run: dict[str, Any], renderers: Sequence[str]) -> Iterator[str]
     yield ""
     yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"
     yield f"`{run['command']}`; {_listed(run['versions'])}; the peers' own environment: {_listed(run['peers'])}."
+
+
+def _both(how: str) -> tuple[str, str]:
+    return f"{DATUMS}, {how}", f"{BARE}, {how}"
 
 
 def _counting(run: dict[str, Any], title: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """First passes: all rows, in batches, by a process that has just begun and has seen none of them.
 
-With `tokenizers` on all cores and on one, beside bare tokenisation in a process of its own. With the fast encoder on
-one core, stage by stage: all threads share that core. And on two: two such processes at once, each with every other
-row, as those that make a store are (two threads of one process wait for each other's Python).
+With `tokenizers` on all cores, on one, and on all by a process each, beside bare tokenisation in the same ways. With
+the fast encoder on one core, stage by stage: all threads share that core. And on two: two such processes at once, each
+with every other row, as those that make a store are (two threads of one process wait for each other's Python).
 """
 
 import json
@@ -110,7 +110,7 @@ class Passes:
         }  # fmt: skip
 
     def laps(self, _: int) -> dict[str, Lap]:
-        """Ours, whole and by stages; with `tokenizers` bare tokenisation too, and both once more on one core."""
+        """Ours, whole and by stages; with `tokenizers` bare too, and both on one core and by a process a core."""
         cores = sorted(os.sched_getaffinity(0))
         (said,) = self._took(DATUMS, cores if self._encoder == "tokenizers" else cores[:1])
         tally, seconds = Tally(len(self._rows), said["n_tokens"]), said["seconds"]
@@ -121,6 +121,8 @@ class Passes:
             laps[BARE] = Lap(sum(self._took(BARE, cores)[0]["seconds"]), tally)
             for ends in (DATUMS, BARE):
                 laps[f"{ends}, one core"] = Lap(sum(self._took(ends, cores[:1])[0]["seconds"]), tally)
+                each = [sum(one["seconds"]) for one in self._took(ends, *([core] for core in cores))]
+                laps[f"{ends}, a process a core"] = Lap(max(each), tally)
         elif self._renderer == ON_TWO and len(cores) > 1:
             both = [one["seconds"] for one in self._took(DATUMS, cores[:1], cores[1:2])]
             laps[f"{DATUMS}, two cores"] = Lap(max(map(sum, both)), tally)
