@@ -39,6 +39,7 @@ _HOMES = {
     "errors": ("InputError",),
     "pieces": (
         *("Calls", "Content", "Data", "Fact", "Given", "Reasoning", "Refuse", "Renderer", "Said", "Text", "Tools"),
+        "by_roles",
     ),
     "atoms": ("Kind",),
     "renderer": ("Span", "write", "write_prompt"),
@@ -98,7 +99,20 @@ if TYPE_CHECKING:
     from kernel.mixture import Mixture, mix
     from kernel.order import hf_permutation, holdout_rows, places_of, rows_at
     from kernel.parse import BadCall, Parsed, ParseTermination, Segment
-    from kernel.pieces import Calls, Content, Data, Fact, Given, Reasoning, Refuse, Renderer, Said, Text, Tools
+    from kernel.pieces import (
+        Calls,
+        Content,
+        Data,
+        Fact,
+        Given,
+        Reasoning,
+        Refuse,
+        Renderer,
+        Said,
+        Text,
+        Tools,
+        by_roles,
+    )
     from kernel.plan import Plan, Request, requests
     from kernel.reading import read_conversation
     from kernel.renderer import Span, write, write_prompt

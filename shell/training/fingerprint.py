@@ -15,7 +15,7 @@ import msgspec
 from kernel.errors import InputError, unknown
 from shell.data.rows import content_digest
 from shell.data.stream import Stream
-from shell.prepared.identity import format_digest
+from shell.prepared.identity import HOUSE, format_digest
 from shell.settings.config import Config
 from shell.text.formats import Format
 from shell.training.parts import Parts
@@ -29,7 +29,6 @@ SETTINGS = (
     "weight_decay", "grad_clip_norm",
 )  # fmt: skip
 """settings that decide by their own value"""
-_ROOT = Path(__file__).resolve().parents[2]
 _CODE = (
     "kernel", "shell/data", "shell/datums/dataset.py", "shell/datums/images.py", "shell/datums/maker.py",
     "shell/datums/tinker_datums.py", "shell/prepared", "shell/service/sdk.py", "shell/text/encoder.py",
@@ -163,6 +162,6 @@ def _renderer(chat_format: Format, name: str | None) -> list[bytes]:
 
 def _code() -> str:
     """A digest of the sources that make datums of rows."""
-    paths = [path for name in _CODE for path in sorted((_ROOT / name).rglob("*.py")) or [_ROOT / name]]
-    deciding = [path for path in paths if not set(path.relative_to(_ROOT).parts) & set(_NO_CODE)]
+    paths = [path for name in _CODE for path in sorted((HOUSE / name).rglob("*.py")) or [HOUSE / name]]
+    deciding = [path for path in paths if not set(path.relative_to(HOUSE).parts) & set(_NO_CODE)]
     return _short(*(part for path in deciding for part in (path.name.encode(), path.read_bytes())))

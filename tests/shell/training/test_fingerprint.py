@@ -91,9 +91,9 @@ def test_a_renderer_shows_by_its_name_and_by_its_data(tmp_path):
 @pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/renderers/qwen3.py", "shell/text/tokenizer.py"])
 def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path, monkeypatch):
     for name in ("kernel", "shell"):
-        shutil.copytree(module._ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(module.HOUSE / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     before = module._code()
-    monkeypatch.setattr(module, "_ROOT", tmp_path)
+    monkeypatch.setattr(module, "HOUSE", tmp_path)
     assert module._code() == before
     for free in ("kernel/plan.py", "kernel/metrics.py", "shell/training/train.py"):
         (tmp_path / free).write_text("")
