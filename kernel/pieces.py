@@ -151,6 +151,12 @@ def by_roles(turn_start: TurnStart) -> TurnStart:
     """Marks a `turn_start` that looks at roles and tool calls alone: what it led to is kept for each pattern of roles.
 
     Another may look at what is said, so each conversation is worked out anew, which takes several times as long.
+
+    >>> @by_roles
+    ... def behind_first(conversation: Conversation) -> int:
+    ...     return 1
+    >>> behind_first.by_roles
+    True
     """
     turn_start.by_roles = True  # type: ignore[attr-defined]
     return turn_start

@@ -77,7 +77,18 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
-    """What settings say to open: the fields of the same name, and others as they are given."""
+    """What settings say to open: the fields of the same name, and others as they are given.
+
+    Args:
+        config: any struct with some of the fields of `DatasetSpec`.
+
+    Touches: nothing.
+
+    >>> from shell.show import ShowConfig
+    >>> spec = spec_of(ShowConfig(dataset="chats.jsonl", max_bad_rows=2), test_size=0)
+    >>> spec.dataset, spec.max_bad_rows, spec.test_size
+    ('chats.jsonl', 2, 0)
+    """
     own = {name: getattr(config, name) for name in DatasetSpec.__struct_fields__ if hasattr(config, name)}
     return DatasetSpec(**own | others)
 

@@ -76,6 +76,12 @@ def format_names(config: Naming, encoder: Choice = "auto") -> FormatNames:
 
     Raises:
         InputError: the model is not known, and not both are given.
+
+    Touches: nothing.
+
+    >>> from shell.show import ShowConfig
+    >>> format_names(ShowConfig(model_name="Qwen/Qwen3-8B", tokenizer="tokenizer.json")).renderer
+    'qwen3'
     """
     from shell.text.models import names_for  # only names: what they lead to decides tokens, not this table
 
