@@ -88,9 +88,9 @@ def readme_table(run: dict[str, Any], renderers: Sequence[str]) -> Iterator[str]
     yield f"| **rows to `list[tinker.Datum]`, with `tokenizers` alone** |{' |' * len(renderers)}"
     first = [_counting(run, f"{name}, first pass") for name in renderers]
     cores = f"{run['machine']['n_cores']} cores"
-    yield _line("times the time of bare tokenisation of the same strings, one core", first, *_both("one core"))
-    yield _line(f"the same on {cores}, a process a core", first, *_both("a process a core"))
-    yield _line(f"the same on {cores}, one process", first, DATUMS, BARE)
+    yield _line(f"times the time of bare tokenisation of the same strings, {cores}", first, DATUMS, BARE)
+    yield _line(f"the same on {cores}, a process each", first, *_both("a process a core"))
+    yield _line("the same on one core", first, *_both("one core"))
     yield _line("times as fast as tinker-cookbook's `get_batch`", first, COOKBOOK, DATUMS)
     yield f"| **times as fast as the cookbook, with the fast encoder** |{' |' * len(renderers)}"
     for kind in KINDS:

@@ -12,6 +12,7 @@ import numpy as np
 import tinker
 from tokenizers import Tokenizer as Backend
 
+from bench.bare import Bare
 from bench.contest import Lap, Tally, Timed
 from bench.document import ARRAYS, BARE, DATUMS
 from bench.made import made_rows
@@ -148,24 +149,17 @@ def sent(done: Staged) -> Tally:
 
 
 def bare(lane: Lane) -> Timed:
-    """`encode_batch_fast` of the strings that ours encodes, counted and let go: what nobody can do without."""
-    backend, compositor = Backend.from_str(literal(lane.tokenizer)), Compositor(lane.renderer, split_turns=False)
-
-    def run(texts: list[str]) -> int:
-        return sum(map(len, backend.encode_batch_fast(texts, add_special_tokens=False)))
+    """Bare tokenisation of a batch."""
+    its = Bare(lane.renderer, lane.tokenizer)
 
     def ready(turn: int) -> list[str]:
-        warm, texts = (
-            compositor.compose([read_conversation(row) for row in rows], MODE).texts
-            for rows in (lane.warm_rows(turn), lane.rows(turn))
-        )
-        run(warm)
-        return texts
+        its.encode(its.strings(lane.warm_rows(turn)))
+        return its.strings(lane.rows(turn))
 
     return Timed(
         BARE,
         ready,
-        run,
+        its.encode,
         tally=lambda n_tokens: Tally(lane.batch_size, n_tokens),
     )
 

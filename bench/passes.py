@@ -1,12 +1,14 @@
 """First passes: all rows, in batches, by a process that has just begun and has seen none of them.
 
-With `tokenizers` on all cores, on one, and on all by a process each, beside bare tokenisation in the same ways. With
-the fast encoder on one core, stage by stage: all threads share that core. And on two: two such processes at once, each
-with every other row, as those that make a store are (two threads of one process wait for each other's Python).
+With `tokenizers` as training does it, batches begun while others are encoded, beside bare tokenisation: on all cores,
+on one, and on all by a process each with every other row. With the fast encoder on one core, stage by stage: all
+threads share that core. And on two: two such processes at once, as those that make a store are (two threads of one
+process wait for each other's Python), each with all rows, so that a pass is as long as on one.
 """
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,10 +22,10 @@ from bench.lane import STAGES, Lane
 from shell.prepared.crew import ONE_THREAD
 from shell.text.encoder import Choice
 
-ON_TWO = "qwen3_5"
-"""the renderer that is tried on two cores with the fast encoder too"""
 N_WARM = 256
 """made-up rows that a process goes through before the clock starts"""
+Said = dict[str, Any]
+"""what a process was told, or tells"""
 
 
 def serve() -> None:
@@ -31,19 +33,10 @@ def serve() -> None:
     said = json.loads(input())
     os.sched_setaffinity(0, said["cores"])  # before any library counts them
 
-    from kernel.renderers import RENDERERS
     from shell.process.collector import loaded_spared
-    from shell.text.tokenizer import open_tokenizer
 
-    tokenizer, size = open_tokenizer(said["tokenizer"], encoder=said["encoder"]), said["batch_size"]
-    batches = [said["rows"][i : i + size] for i in range(0, len(said["rows"]), size)]
-    renderer = RENDERERS[said["renderer"]]
     with loaded_spared():  # as a run does
-        if said["ends"] == BARE:
-            done = bare(renderer, Path(said["tokenizer"]), batches)
-        else:
-            done = whole(renderer, tokenizer, batches)
-    print(json.dumps(done), flush=True)
+        print(json.dumps(WAYS[said["way"]](said)), flush=True)
 
 
 def wait_to_go() -> None:
@@ -51,93 +44,133 @@ def wait_to_go() -> None:
     input()
 
 
-def whole(renderer: Any, tokenizer: Any, batches: list[Any]) -> dict[str, Any]:
-    """The seconds of each stage of a pass, with digests of what came out."""
-    from bench.lane import MAX_LENGTH, digest, in_stages, lists
-    from bench.made import made_rows
-    from bench.workload import MODE
-    from shell.datums.maker import DatumMaker
+def trained(said: Said) -> Said:
+    """The seconds from rows in memory to what the SDK sends, in the order of training, and digests of it."""
+    from bench.lane import in_stages
+    from shell.data.adapter import Dataset
+    from shell.datums.batches import batches, prefetched
+    from shell.datums.dataset import SupervisedDataset
+    from shell.datums.tinker_datums import datums_to_tinker
 
-    maker = DatumMaker(renderer, tokenizer, MODE, MAX_LENGTH, split_turns=False)
-    warm = made_rows(N_WARM, seed=2)
-    for rows in (warm[: N_WARM // 2], warm[N_WARM // 2 :]):
+    maker = maker_of(said)
+    for rows in warm_halves():
         in_stages(maker, rows, [""] * len(rows))
-    wait_to_go()
-    passed = [in_stages(maker, rows, [""] * len(rows)) for rows in batches]
-    seconds = np.sum([np.diff(done.clock) for done in passed], axis=0)
-    given = [lists(datum) for done in passed for datum in done.sent]
-    n_tokens = sum(len(inputs) for inputs, _, _ in given)
-    return {"seconds": seconds.tolist(), "n_tokens": n_tokens, "digests": [digest(*datum) for datum in given]}
-
-
-def bare(renderer: Any, file: Path, batches: list[Any]) -> dict[str, Any]:
-    """The seconds of `encode_batch_fast` of the strings that ours encodes, counted and let go."""
-    from tokenizers import Tokenizer as Backend
-
-    from bench.made import made_rows
-    from bench.workload import MODE, literal
-    from kernel.compositor import Compositor
-    from kernel.reading import read_conversation
-
-    backend, compositor = Backend.from_str(literal(file)), Compositor(renderer, split_turns=False)
-
-    def texts(rows: list[Any]) -> list[str]:
-        return compositor.compose([read_conversation(row) for row in rows], MODE).texts
-
-    def encode(strings: list[str]) -> int:
-        return sum(map(len, backend.encode_batch_fast(strings, add_special_tokens=False)))
-
-    encode(texts(made_rows(N_WARM, seed=2)))
-    strings = [texts(rows) for rows in batches]
+    dataset = SupervisedDataset(Dataset.from_list(said["rows"]), maker, said["batch_size"], tail="keep")
     wait_to_go()
     began = perf_counter()
-    n_tokens = sum(map(encode, strings))
+    sent = [datums_to_tinker(batch.datums) for batch in prefetched(batches(dataset, range(len(dataset))))]
+    return made_of(sent, [perf_counter() - began])
+
+
+def in_turn(said: Said) -> Said:
+    """The seconds of each stage from rows in memory to what the SDK sends, and digests of it."""
+    from bench.lane import in_stages
+
+    maker, rows, size = maker_of(said), said["rows"], said["batch_size"]
+    for warm in warm_halves():
+        in_stages(maker, warm, [""] * len(warm))
+    cut = [rows[i : i + size] for i in range(0, len(rows), size)]
+    wait_to_go()
+    passed = [in_stages(maker, some, [""] * len(some)) for some in cut]
+    return made_of([done.sent for done in passed], np.sum([np.diff(done.clock) for done in passed], axis=0).tolist())
+
+
+def bare(said: Said) -> Said:
+    """The seconds of bare tokenisation."""
+    from bench.bare import Bare
+    from kernel.renderers import RENDERERS
+
+    its, rows, size = Bare(RENDERERS[said["renderer"]], Path(said["tokenizer"])), said["rows"], said["batch_size"]
+    for warm in warm_halves():
+        its.encode(its.strings(warm))
+    strings = [its.strings(rows[i : i + size]) for i in range(0, len(rows), size)]
+    wait_to_go()
+    began = perf_counter()
+    n_tokens = sum(map(its.encode, strings))
     return {"seconds": [perf_counter() - began], "n_tokens": n_tokens}
+
+
+WAYS: dict[str, Callable[[Said], Said]] = {"trained": trained, "in turn": in_turn, "bare": bare}
+
+
+def maker_of(said: Said) -> Any:
+    from bench.lane import MAX_LENGTH
+    from bench.workload import MODE
+    from kernel.renderers import RENDERERS
+    from shell.datums.maker import DatumMaker
+    from shell.text.tokenizer import open_tokenizer
+
+    tokenizer = open_tokenizer(said["tokenizer"], encoder=said["encoder"])
+    return DatumMaker(RENDERERS[said["renderer"]], tokenizer, MODE, MAX_LENGTH, split_turns=False)
+
+
+def warm_halves() -> Sequence[list[Any]]:
+    from bench.made import made_rows
+
+    warm = made_rows(N_WARM, seed=2)
+    return warm[: N_WARM // 2], warm[N_WARM // 2 :]
+
+
+def made_of(sent: list[Any], seconds: list[float]) -> Said:
+    """What came out of a pass, and the seconds it took."""
+    from bench.lane import digest, lists
+
+    given = [lists(datum) for batch in sent for datum in batch]
+    n_tokens = sum(len(inputs) for inputs, _, _ in given)
+    return {"seconds": seconds, "n_tokens": n_tokens, "digests": [digest(*datum) for datum in given]}
 
 
 class Passes:
     """Passes over the rows of a lane, each by a process that has just begun.
 
     Args:
-        encoder: "tokenizers", on all cores and on one; or "fast", on one, and for one renderer on two.
+        encoder: "tokenizers" or "fast".
     """
 
     def __init__(self, lane: Lane, encoder: Choice) -> None:
-        self._rows, self._renderer, self._encoder = lane.data.to_list(), lane.renderer.name, encoder
-        self._job: dict[str, Any] = {
-            "renderer": self._renderer, "tokenizer": str(lane.tokenizer), "encoder": encoder,
+        self._rows, self._encoder = lane.data.to_list(), encoder
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._job: Said = {
+            "renderer": lane.renderer.name, "tokenizer": str(lane.tokenizer), "encoder": encoder,
             "batch_size": lane.batch_size,
         }  # fmt: skip
 
     def laps(self, _: int) -> dict[str, Lap]:
-        """Ours, whole and by stages; with `tokenizers` bare too, and both on one core and by a process a core."""
-        cores = sorted(os.sched_getaffinity(0))
-        (said,) = self._took(DATUMS, cores if self._encoder == "tokenizers" else cores[:1])
-        tally, seconds = Tally(len(self._rows), said["n_tokens"]), said["seconds"]
-        laps = {DATUMS: Lap(sum(seconds), tally._replace(digests=tuple(said["digests"])))}
-        laps |= {ARRAYS: Lap(sum(seconds[:-1]), tally)}
-        laps |= {name: Lap(one, tally) for name, one in zip(STAGES, seconds, strict=True)}
+        """Ours, whole and by stages; with `tokenizers` bare too."""
+        one, n_rows = self._cores[:1], len(self._rows)
+        staged = self._took("in turn", [one])[0]
+        tally, seconds = Tally(n_rows, staged["n_tokens"]), staged["seconds"]
+        laps = {ARRAYS: Lap(sum(seconds[:-1]), tally)}
+        laps |= {name: Lap(stage, tally) for name, stage in zip(STAGES, seconds, strict=True)}
+        whole = {DATUMS: Lap(sum(seconds), tally._replace(digests=tuple(staged["digests"])))}
         if self._encoder == "tokenizers":
-            laps[BARE] = Lap(sum(self._took(BARE, cores)[0]["seconds"]), tally)
-            for ends in (DATUMS, BARE):
-                laps[f"{ends}, one core"] = Lap(sum(self._took(ends, cores[:1])[0]["seconds"]), tally)
-                each = [sum(one["seconds"]) for one in self._took(ends, *([core] for core in cores))]
-                laps[f"{ends}, a process a core"] = Lap(max(each), tally)
-        elif self._renderer == ON_TWO and len(cores) > 1:
-            both = [one["seconds"] for one in self._took(DATUMS, cores[:1], cores[1:2])]
-            laps[f"{DATUMS}, two cores"] = Lap(max(map(sum, both)), tally)
-            laps[f"{ARRAYS}, two cores"] = Lap(max(sum(one[:-1]) for one in both), tally)
-        return laps
+            each = [[core] for core in self._cores]
+            for name, way in ((DATUMS, "trained"), (BARE, "bare")):
+                (took,) = self._took(way, [self._cores])
+                whole[name] = Lap(sum(took["seconds"]), tally._replace(digests=tuple(took.get("digests", ()))))
+                laps[f"{name}, one core"] = Lap(longest(self._took(way, [one])), tally)
+                laps[f"{name}, a process a core"] = Lap(longest(self._took(way, each, shared=True)), tally)
+        elif len(self._cores) > 1:
+            both, twice = self._took("in turn", [one, self._cores[1:2]]), Tally(2 * n_rows, 2 * tally.n_tokens)
+            laps[f"{DATUMS}, two cores"] = Lap(longest(both), twice)
+            laps[f"{ARRAYS}, two cores"] = Lap(max(sum(said["seconds"][:-1]) for said in both), twice)
+        return whole | laps
 
-    def _took(self, ends: str, *cores: list[int]) -> list[dict[str, Any]]:
-        """What each of some processes took, which go at once, on the cores that they are given."""
+    def _took(self, way: str, cores: list[list[int]], shared: bool = False) -> list[Said]:
+        """What some processes took that go at once, on the cores that each is given; `shared`: the rows, among them."""
         fresh = [Elsewhere("bench.passes", ONE_THREAD if self._encoder == "fast" else {}) for _ in cores]
-        for i, one in enumerate(fresh):
-            one.tell(self._job | {"ends": ends, "cores": cores[i], "rows": self._rows[i :: len(cores)]})
-        assert all(one.hear() == "ready" for one in fresh)
-        for one in fresh:
-            one.tell("go")
-        said = [dict(one.hear()) for one in fresh]
-        for one in fresh:
-            one.close()
+        for i, process in enumerate(fresh):
+            rows = self._rows[i :: len(cores)] if shared else self._rows
+            process.tell(self._job | {"way": way, "cores": cores[i], "rows": rows})
+        assert all(process.hear() == "ready" for process in fresh)
+        for process in fresh:
+            process.tell("go")
+        said = [dict(process.hear()) for process in fresh]
+        for process in fresh:
+            process.close()
         return said
+
+
+def longest(said: Sequence[Said]) -> float:
+    """The seconds of the process that took most."""
+    return max(sum(one["seconds"]) for one in said)

@@ -119,6 +119,20 @@ def assemble(script: Script, statics: Ragged, texts: Ragged, image_lengths: Ints
     return Examples(tokens, weights, offsets, script.rows, _media(script, starts, offsets) if n_images else ())
 
 
+def behind_one_another(some: Sequence[Ragged]) -> Ragged:
+    """The lists of all, in order.
+
+    >>> one, other = (Ragged(np.array(ids, np.int32), np.array([0, len(ids)])) for ids in ([5, 6], [7]))
+    >>> ids, offsets = behind_one_another([one, other])
+    >>> ids.tolist(), offsets.tolist()
+    ([5, 6, 7], [0, 2, 3])
+    """
+    if len(some) == 1:
+        return some[0]
+    lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(one.offsets) for one in some)])
+    return Ragged(np.concatenate([np.zeros(0, np.int32), *(one.ids for one in some)]), np.cumsum(lengths))
+
+
 def repeated(lists: Ragged, which: Ints) -> Ragged:
     """The lists of the given numbers, in that order: what was encoded once, as often as it stands.
 

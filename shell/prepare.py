@@ -55,10 +55,11 @@ def prepare(
     from shell.data.mixing import mode_of, open_data
     from shell.data.sources import spec_of
     from shell.datums.maker import DatumMaker
-    from shell.prepared.crew import Crew, make_whole, n_cores
+    from shell.prepared.crew import Crew, make_whole
     from shell.prepared.identity import identity_of, key_of
     from shell.prepared.job import Job
     from shell.prepared.store import Plan, Store
+    from shell.process.cores import n_cores
     from shell.text.formats import format_names
 
     began = perf_counter()

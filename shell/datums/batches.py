@@ -1,7 +1,8 @@
 """The batches of a run in the order of its steps, built while the service is at work.
 
 One thread builds, in order, a little ahead of the loop: enough to keep rendering and tokenising off the critical path,
-and little enough that a forward-only dataset is never read far beyond what is trained.
+and little enough that a forward-only dataset is never read far beyond what is trained. While the texts of some batches
+are encoded, on a thread each, it renders the next, so that Python is busy beside the encoders rather than between them.
 """
 
 import time
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from kernel.datum import Datums
 from kernel.ledger import Entry, Outcome
 from shell.datums.maker import Made
+from shell.process.cores import n_threads
+from shell.process.later import Later, begun
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]
@@ -37,7 +40,7 @@ class Dataset(Protocol):
 
     def set_epoch(self, epoch: int) -> None: ...
 
-    def make_batch(self, i: int) -> Made: ...
+    def submit_batch(self, i: int) -> Later[Made]: ...
 
     def left_over(self) -> list[str]: ...
 
@@ -56,7 +59,7 @@ class Part(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The rows of a step, what became of them, and the seconds it took to build them."""
+    """The rows of a step, what became of them, and the seconds that the thread which builds was busy with them."""
 
     datums: Datums
     seconds: float
@@ -80,25 +83,43 @@ def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.pe
         clock: seconds.
 
     Raises:
-        InputError: a row cannot be used.
+        InputError: a row cannot be used; the batches before its own have been given by then.
     """
-    epoch_set = None
+    waiting: deque[Later[Batch]] = deque()
+    n_begun, epoch_set = n_threads(), None
     for step in steps:
-        began = clock()
-        epoch, i = divmod(step, len(dataset))
+        epoch = step // len(dataset)
         if epoch != epoch_set:
             dataset.set_epoch(epoch)
             epoch_set = epoch
-        made = dataset.make_batch(i)
-        names, of = dataset.sources or ("",), dataset.sources_of(i) if dataset.sources else np.zeros(made.n_rows, int)
-        entries = [
-            Entry(fell.outcome, fell.place, fell.reason, epoch=epoch, step=step, source=names[of[fell.row]])
-            for fell in made.fell
-        ]
-        parts = tuple(_parts(names, of, made)) if dataset.sources else ()
-        if i == len(dataset) - 1:
-            entries += _left_over(dataset, epoch, step)
-        yield Batch(made.datums, clock() - began, made.n_rows, tuple(entries), parts)
+        waiting.append(_submit(dataset, step, clock))
+        if len(waiting) > n_begun:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
+
+
+def _submit(dataset: Dataset, step: int, clock: Callable[[], float]) -> Later[Batch]:
+    """Begins the batch of a step, of the dataset's current epoch."""
+    began = clock()
+    epoch, i = divmod(step, len(dataset))
+    names, of = dataset.sources or ("",), dataset.sources_of(i) if dataset.sources else None
+    submitted = begun(lambda: dataset.submit_batch(i))
+    left_over = tuple(_left_over(dataset, epoch, step)) if i == len(dataset) - 1 else ()
+    took = clock() - began
+
+    def wait() -> Batch:
+        waits = clock()
+        made = submitted()
+        whose = [names[0 if of is None else of[fell.row]] for fell in made.fell]
+        entries = tuple(
+            Entry(fell.outcome, fell.place, fell.reason, epoch=epoch, step=step, source=source)
+            for fell, source in zip(made.fell, whose, strict=True)
+        )
+        parts = () if of is None else tuple(_parts(names, of, made))
+        return Batch(made.datums, took + clock() - waits, made.n_rows, entries + left_over, parts)
+
+    return wait
 
 
 def _parts(names: Sequence[str], of: Int64, made: Made) -> Iterator[Part]:

@@ -176,7 +176,7 @@ def held_out(
     test, train = source.test, source.train
     is_prepared = prepared and isinstance(train, Dataset) and train.rows is test.rows
     render = prepared.render if prepared and is_prepared else anew(test.rows, maker)
-    made = maker.finish(render(test.indices, places), places)
+    made = maker.finish(render(test.indices, places)(), places)
     fell = {one.place: f"{one.outcome.value}: {one.reason}" for one in made.fell}
     of = labels_of(source.test.rows, source.test.indices)
     entries += [

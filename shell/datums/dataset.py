@@ -19,6 +19,7 @@ from shell.data.rows import Places
 from shell.data.stream import Stream
 from shell.datums.maker import DatumMaker, Made
 from shell.prepared.rendering import Render, anew
+from shell.process.later import Later
 
 Int64 = NDArray[np.int64]
 
@@ -75,9 +76,14 @@ class SupervisedDataset:
 
         Touches: what the rows come from.
         """
+        return self.submit_batch(i)()
+
+    def submit_batch(self, i: int) -> Later[Made]:
+        """Begins batch i of the current epoch, and gives what waits for it. Raises and touches as `make_batch`."""
         numbers = self._rows.indices[self.rows_of(i)]
         places = Places(self._rows.rows, numbers)
-        return self._maker.finish(self._render(numbers, places), places)
+        rendered = self._render(numbers, places)
+        return lambda: self._maker.finish(rendered(), places)
 
     def get_batch(self, i: int) -> Datums:
         """Datums of batch i of the current epoch. Raises and touches as `make_batch`."""
@@ -134,9 +140,15 @@ class StreamingSupervisedDataset:
         Raises:
             InputError: as `Stream.read`, or a row cannot be used.
         """
+        return self.submit_batch(i)()
+
+    def submit_batch(self, i: int) -> Later[Made]:
+        """Reads and begins batch i, and gives what waits for it. Raises as `make_batch`."""
         start = i * self._batch_size
         n = min(self._batch_size, self.n_rows - start)
-        return self._maker.make(self._rows.read(start, n), [self._rows.place(start + k) for k in range(n)])
+        places = [self._rows.place(start + k) for k in range(n)]
+        rendered = self._maker.submit(self._rows.read(start, n), places)
+        return lambda: self._maker.finish(rendered(), places)
 
     def get_batch(self, i: int) -> Datums:
         """Datums of batch i. Raises as `make_batch`."""

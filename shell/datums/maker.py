@@ -29,6 +29,7 @@ from kernel.shortening import (
 from kernel.truncation import Treatment, Truncation, settle
 from shell.data.rows import Rejected, Row
 from shell.datums.images import image_lengths
+from shell.process.later import Later, begun
 from shell.text.formats import Format, compositor_of
 from shell.text.tokenizer import Tokenizer
 
@@ -110,7 +111,7 @@ class DatumMaker:
         Raises:
             InputError: a row that cannot be read, written or trained, unless the maker is lenient.
         """
-        script, good, rejected = self._tried(rows, places, self._script_of)
+        script, good, rejected = self._tried(rows, places, self._script_of)()
         return script._replace(rows=np.array(list(good), np.int64)[script.rows]), rejected
 
     def examples(self, rows: Sequence[Row], places: Sequence[str]) -> Examples:
@@ -119,7 +120,7 @@ class DatumMaker:
         Raises:
             InputError: a row that cannot be read, written or trained.
         """
-        return self._examples(self._talks(rows, places), places)
+        return self._examples(self._talks(rows, places), places)()
 
     def render(self, rows: Sequence[Row | Rejected], places: Sequence[str]) -> Rendered:
         """Tokens and weights of rows, and the rows that were set aside or shortened.
@@ -127,11 +128,20 @@ class DatumMaker:
         Raises:
             InputError: a row that cannot be used, unless the maker is lenient.
         """
-        examples, good, rejected = self._tried(rows, places, self._of)
-        rendered = Rendered(examples, rejected, {})
-        if self.treatment.truncation is not Truncation.KEEP_ANSWER or self.max_length is None:
-            return rendered
-        return self._shortened(rendered, good, places)
+        return self.submit(rows, places)()
+
+    def submit(self, rows: Sequence[Row | Rejected], places: Sequence[str]) -> Later[Rendered]:
+        """Begins to render rows, whose texts are then encoded on other threads; gives what waits, as `render`."""
+        tried = self._tried(rows, places, self._of)
+
+        def wait() -> Rendered:
+            examples, good, rejected = tried()
+            rendered = Rendered(examples, rejected, {})
+            if self.treatment.truncation is not Truncation.KEEP_ANSWER or self.max_length is None:
+                return rendered
+            return self._shortened(rendered, good, places)
+
+        return wait
 
     def finish(self, rendered: Rendered, places: Sequence[str]) -> Made:
         """The datums of rendered rows.
@@ -185,47 +195,62 @@ class DatumMaker:
         )
 
     def _tried(
-        self, rows: Sequence[Row | Rejected], places: Sequence[str], build: Callable[[dict[int, Row], Sequence[str]], T]
-    ) -> tuple[T, dict[int, Row], dict[int, str]]:
+        self,
+        rows: Sequence[Row | Rejected],
+        places: Sequence[str],
+        begin: Callable[[dict[int, Row], Sequence[str]], Later[T]],
+    ) -> Later[tuple[T, dict[int, Row], dict[int, str]]]:
         """What is built of rows, the rows it is built of by number, and those set aside with the reasons."""
         rejected = {i: row.reason for i, row in enumerate(rows) if isinstance(row, Rejected)}
         good = {i: row for i, row in enumerate(rows) if not isinstance(row, Rejected)}
-        try:
-            return build(good, places), good, rejected
-        except InputError:
-            if not self.lenient:
-                raise
-        for i, row in list(good.items()):
-            try:
-                build({i: row}, places)
-            except InputError as error:
-                rejected[i] = str(error)
-                del good[i]
-        return build(good, places), good, dict(sorted(rejected.items()))
+        built = begun(lambda: begin(good, places))
 
-    def _script_of(self, rows: dict[int, Row], places: Sequence[str]) -> Script:
+        def wait() -> tuple[T, dict[int, Row], dict[int, str]]:
+            try:
+                return built(), good, rejected
+            except InputError:
+                if not self.lenient:
+                    raise
+            for i, row in list(good.items()):
+                try:
+                    begin({i: row}, places)()
+                except InputError as error:
+                    rejected[i] = str(error)
+                    del good[i]
+            return begin(good, places)(), good, dict(sorted(rejected.items()))
+
+        return wait
+
+    def _script_of(self, rows: dict[int, Row], places: Sequence[str]) -> Later[Script]:
         own = [places[i] for i in rows]
-        return self._compositor.compose(self._talks(rows.values(), own), self.mode, own)
+        script = self._compositor.compose(self._talks(rows.values(), own), self.mode, own)
+        return lambda: script
 
     def _talks(self, rows: Iterable[Row], places: Sequence[str]) -> list[Conversation]:
         return [read_conversation(row, at, self.column) for row, at in zip(rows, places, strict=True)]
 
-    def _examples(self, talks: Sequence[Conversation], places: Sequence[str]) -> Examples:
+    def _examples(self, talks: Sequence[Conversation], places: Sequence[str]) -> Later[Examples]:
         script = self._compositor.compose(talks, self.mode, places)
         if len(self._compositor.statics) + 1 > len(self._statics.offsets):
             self._statics = self.tokenizer.encode_statics(self._compositor.statics)
+        statics, texts = self._statics, self.tokenizer.submit(script.texts)
         lengths = image_lengths(script.images, self.renderer) if isinstance(self.renderer, Renderer) else None
-        return assemble(script, self._statics, self.tokenizer.encode(script.texts), lengths)
+        return lambda: assemble(script, statics, texts(), lengths)
 
-    def _of(self, rows: dict[int, Row], places: Sequence[str]) -> Examples:
+    def _of(self, rows: dict[int, Row], places: Sequence[str]) -> Later[Examples]:
         """The examples of some rows, numbered by their keys; each has at least two tokens to predict from."""
-        numbers = np.array(list(rows), np.int64)
-        examples = self.examples(list(rows.values()), [places[i] for i in rows])
-        examples = examples._replace(rows=numbers[examples.rows])
-        for b in np.flatnonzero(np.diff(examples.offsets) < 2)[:1]:
-            n = int(np.diff(examples.offsets)[b])
-            raise expected("at least 2 tokens", f"{n}", at=places[int(examples.rows[b])])
-        return examples
+        own = [places[i] for i in rows]
+        assembled = self._examples(self._talks(rows.values(), own), own)
+
+        def wait() -> Examples:
+            examples, numbers = assembled(), np.array(list(rows), np.int64)
+            examples = examples._replace(rows=numbers[examples.rows])
+            for b in np.flatnonzero(np.diff(examples.offsets) < 2)[:1]:
+                n = int(np.diff(examples.offsets)[b])
+                raise expected("at least 2 tokens", f"{n}", at=places[int(examples.rows[b])])
+            return examples
+
+        return wait
 
     def _shortened(self, rendered: Rendered, rows: dict[int, Row], places: Sequence[str]) -> Rendered:
         """The same with the prompts of rows that are too long made shorter, as far as that helps."""
@@ -246,15 +271,15 @@ class DatumMaker:
         """The examples of a conversation made as little shorter as lets them fit; None where the answer is too long."""
 
         def fits(shorter: Conversation) -> bool:
-            return int(np.diff(self._examples([shorter], [at]).offsets).max()) <= (self.max_length or 0)
+            return int(np.diff(self._examples([shorter], [at])().offsets).max()) <= (self.max_length or 0)
 
         n_turns = n_older_turns(talk)
         n = shortest_cut(lambda n: fits(without_oldest_turns(talk, n)), n_turns)
         if n is not None:
-            return self._examples([without_oldest_turns(talk, n)], [at])
+            return self._examples([without_oldest_turns(talk, n)], [at])()
         last = without_oldest_turns(talk, n_turns)
         n = shortest_cut(lambda n: fits(without_middle(last, n)), n_prompt_characters(last))
-        return None if n is None else self._examples([without_middle(last, n)], [at])
+        return None if n is None else self._examples([without_middle(last, n)], [at])()
 
 
 def _reason(outcome: Outcome, n_tokens: int, n_kept: int, maker: DatumMaker) -> str:

@@ -166,11 +166,6 @@ def make_whole(
         return True
 
 
-def n_cores() -> int:
-    """How many processors this process may use. Touches: the system."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Beside:
     """A store that is made beside a run, by one process of low priority; a context.
 

@@ -18,11 +18,12 @@ from kernel.errors import InputError
 from shell.data.rows import Rows
 from shell.datums.maker import DatumMaker
 from shell.prepared.build import build
-from shell.prepared.crew import Beside, Crew, make_whole, n_cores
+from shell.prepared.crew import Beside, Crew, make_whole
 from shell.prepared.identity import Identity, identity_of, key_of
 from shell.prepared.job import Job
 from shell.prepared.rendering import FromStore, Render, anew
 from shell.prepared.store import Plan, Say, Store
+from shell.process.cores import n_cores
 
 Prepare: TypeAlias = Literal["always", "auto", "never"]
 LEAST_ROWS = 4096

@@ -14,10 +14,11 @@ from kernel.selection import arranged, joined
 from shell.data.rows import Rows
 from shell.datums.maker import DatumMaker, Rendered
 from shell.prepared.store import Store
+from shell.process.later import Later
 
 Int64 = NDArray[np.int64]
-Render: TypeAlias = Callable[[Int64, Sequence[str]], Rendered]
-"""(int64[B] numbers in the source, their places) -> the rows, numbered as in the call"""
+Render: TypeAlias = Callable[[Int64, Sequence[str]], Later[Rendered]]
+"""(int64[B] numbers in the source, their places) -> what waits for the rows, numbered as in the call"""
 
 EVERY = 16
 """batches between two looks for chunks that have come"""
@@ -25,7 +26,7 @@ EVERY = 16
 
 def anew(rows: Rows, maker: DatumMaker) -> Render:
     """Rows read, rendered and encoded whenever they are asked for. Touches: what the rows come from."""
-    return lambda numbers, places: maker.render(rows.take(numbers), places)
+    return lambda numbers, places: maker.submit(rows.take(numbers), places)
 
 
 class FromStore:
@@ -39,8 +40,8 @@ class FromStore:
     def __init__(self, store: Store, render: Render) -> None:
         self.store, self._render, self._n_calls = store, render, 0
 
-    def __call__(self, numbers: Int64, places: Sequence[str]) -> Rendered:
-        """The rows, numbered as in the call.
+    def __call__(self, numbers: Int64, places: Sequence[str]) -> Later[Rendered]:
+        """What waits for the rows, numbered as in the call.
 
         Touches: the store; for rows that it does not have, what they come from.
 
@@ -53,14 +54,19 @@ class FromStore:
         examples, found, before = self.store.read(numbers)
         shortened = {row: int(before[row]) for row in np.flatnonzero(before).tolist()}
         if not found.any():
-            return Rendered(examples, {}, shortened)
+            return lambda: Rendered(examples, {}, shortened)
         others = np.flatnonzero(found)
-        made = self._render(numbers[others], [places[i] for i in others.tolist()])
-        return Rendered(
-            _merged(examples, made.examples._replace(rows=others[made.examples.rows])),
-            {int(others[row]): reason for row, reason in made.rejected.items()},
-            shortened | {int(others[row]): n for row, n in made.shortened.items()},
-        )
+        rendered = self._render(numbers[others], [places[i] for i in others.tolist()])
+
+        def wait() -> Rendered:
+            made = rendered()
+            return Rendered(
+                _merged(examples, made.examples._replace(rows=others[made.examples.rows])),
+                {int(others[row]): reason for row, reason in made.rejected.items()},
+                shortened | {int(others[row]): n for row, n in made.shortened.items()},
+            )
+
+        return wait
 
 
 def _merged(some: Examples, others: Examples) -> Examples:

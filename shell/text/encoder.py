@@ -7,10 +7,12 @@ authority goes on alone, and one line says so. It takes seconds to load, as long
 millions of characters; so by default it is loaded on a thread of its own, once that much has been encoded.
 """
 
+import os
 import threading
 from array import array
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, pairwise
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -18,6 +20,7 @@ import numpy as np
 
 from kernel.errors import expected
 from kernel.script import Ragged
+from shell.process.cores import n_threads
 from shell.text.exactness import first_difference, probes
 
 Choice = Literal["auto", "fast", "tokenizers"]
@@ -26,6 +29,8 @@ WORTH = 4_000_000
 """characters that the authority encodes in about the time it takes to load and check the fast encoder"""
 N_SAMPLED, SAMPLED_CHARACTERS = 32, 6_000
 """the most that is compared in one call"""
+PIECE = 8_000
+"""characters that a thread has the authority encode in one go: two milliseconds' worth"""
 
 
 class Encoder(Protocol):
@@ -35,10 +40,15 @@ class Encoder(Protocol):
 
 
 class Authority:
-    """The `tokenizers` library, over a tokenizer of its own."""
+    """The `tokenizers` library, over a tokenizer of its own.
+
+    A call stays on the thread that makes it, as calls are made side by side: the library's own threads would sleep
+    while Python makes lists of what they found. Touches: TOKENIZERS_PARALLELISM, where it is not set.
+    """
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     def encode(self, texts: Sequence[str]) -> Ragged:
         ids, ends = array("i"), [0]
@@ -62,7 +72,7 @@ class FastEncoder:
 
 
 class Relay:
-    """An encoder that begins as the authority and hands over to the fast one.
+    """An encoder that begins as the authority and hands over to the fast one, on threads of its own.
 
     Args:
         spec: the tokenizer.json that both read.
@@ -81,7 +91,8 @@ class Relay:
         self._lock = threading.Lock()
         self._coming: Future[FastEncoder] | None = None
         self._at_once = choice == "fast"
-        self._n_characters = self._n_calls = 0
+        self._n_characters, self._calls = 0, count(1)
+        self._threads = ThreadPoolExecutor(n_threads(), thread_name_prefix="encode")
         if self._at_once:
             check_installed()
             self._start()
@@ -91,11 +102,17 @@ class Relay:
         """Which library encodes what comes next."""
         return PACKAGE if self._fast() is not None else "tokenizers"
 
-    def encode(self, texts: Sequence[str]) -> Ragged:
+    def submit(self, texts: Sequence[str]) -> list[Future[Ragged]]:
+        """Begins to encode at least one text: futures of the ids, of so many texts each that all threads have some."""
+        pieces = [texts] if self._fast() is not None else pieces_of(texts, PIECE)
+        return [self._threads.submit(self._encode, piece) for piece in pieces]
+
+    def _encode(self, texts: Sequence[str]) -> Ragged:
         fast = self._fast()
         if fast is None:
             if self._open and self._coming is None:
-                self._n_characters += sum(map(len, texts))
+                with self._lock:
+                    self._n_characters += sum(map(len, texts))
                 if self._n_characters >= WORTH:
                     self._start()
             return self._authority.encode(texts)
@@ -104,8 +121,8 @@ class Relay:
         except Exception as error:  # whatever its Rust side raises; the authority decides
             self._give_up(f"it cannot encode a text ({_first_line(error)})")
             return self._authority.encode(texts)
-        self._n_calls += 1
-        if self._n_calls & (self._n_calls - 1) == 0 and self._differs(texts, encoded):
+        n_calls = next(self._calls)
+        if n_calls & (n_calls - 1) == 0 and self._differs(texts, encoded):
             return self._authority.encode(texts)
         return encoded
 
@@ -154,6 +171,17 @@ class Relay:
             was_open, self._open = self._open, False
         if was_open:
             self._say(f"encoder   tokenizers alone: {PACKAGE} cannot stand in for it here, {reason}")
+
+
+def pieces_of(texts: Sequence[str], n_characters: int) -> list[Sequence[str]]:
+    """Texts in pieces of about as many characters, in order.
+
+    >>> pieces_of(["a", "bbbbb", "", "c", "dd", "e"], 3)
+    [['a'], ['bbbbb', '', 'c'], ['dd', 'e']]
+    """
+    number = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts))) // n_characters
+    ends = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(texts)]
+    return [texts[a:b] for a, b in pairwise(ends)]
 
 
 def installed() -> bool:

@@ -23,8 +23,9 @@ from kernel.atoms import Kind
 from kernel.errors import InputError, expected
 from kernel.parse import Segment
 from kernel.pieces import Renderer
-from kernel.script import Ragged, repeated
+from kernel.script import Ragged, behind_one_another, repeated
 from shell.data.hub import unreachable
+from shell.process.later import Later
 from shell.text.encoder import Choice, Relay, check_installed
 
 FLAG = "--tokenizer"
@@ -121,17 +122,20 @@ class Tokenizer:
         Raises:
             InputError: a text holds a placeholder, or the tokenizer cannot be opened.
         """
-        if not texts:
-            return Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
+        return self.submit(texts)()
+
+    def submit(self, texts: Sequence[str]) -> Later[Ragged]:
+        """Begins to encode texts on other threads, and gives what waits for the ids. Raises as `encode`."""
         for mark in self._forbidden:
             if any(mark in text for text in texts):
                 raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
         distinct = dict.fromkeys(texts)  # turns that stand in several examples, system prompts that stand in many
+        pieces = self._open()[1].submit(list(distinct)) if texts else []
         if len(distinct) == len(texts):
-            return self._open()[1].encode(texts)
+            return lambda: behind_one_another([piece.result() for piece in pieces])
         numbers = dict(zip(distinct, range(len(distinct)), strict=True))
         which = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
-        return repeated(self._open()[1].encode(list(distinct)), which)
+        return lambda: repeated(behind_one_another([piece.result() for piece in pieces]), which)
 
     def encode_statics(self, statics: Iterable[tuple[Kind, str]]) -> Ragged:
         """Ids of static runs: a control token's own id, template text encoded."""

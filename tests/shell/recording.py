@@ -15,6 +15,7 @@ import numpy as np
 from kernel.datum import Datums
 from kernel.ledger import Outcome
 from shell.datums.maker import Fell, Made
+from shell.process.later import Later
 from shell.record.screen import Pace, Screen
 from shell.service.client import Adam, ServiceFault
 
@@ -163,10 +164,11 @@ class FakeDataset:
         self.epoch = epoch
         self.epochs_set.append(epoch)
 
-    def make_batch(self, i: int) -> Made:
+    def submit_batch(self, i: int) -> Later[Made]:
         first = 100 * self.epoch + 10 * i
         fell = (Fell(f"row {first}", Outcome.TRUNCATED, "1 of 2 tokens"),) if i else ()
-        return Made(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
+        made = Made(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
+        return lambda: made
 
     sources = ()
 

@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 
+from kernel.errors import InputError
 from shell.datums.batches import batches, prefetched
 from tests.shell.recording import FakeDataset
 
@@ -24,9 +25,43 @@ def test_an_epoch_is_set_when_its_first_step_is_built_and_not_again():
     assert dataset.epochs_set == [0, 1, 2]
 
 
-def test_the_time_of_a_batch_is_measured_by_the_clock_that_is_given():
+def test_the_time_of_a_batch_is_that_of_beginning_it_and_of_waiting_for_it_by_the_clock_that_is_given():
     ticks = count(step=2.5)
-    assert [batch.seconds for batch in batches(FakeDataset(), range(2), lambda: next(ticks))] == [2.5, 2.5]
+    assert [batch.seconds for batch in batches(FakeDataset(), range(2), lambda: next(ticks))] == [5.0, 5.0]
+
+
+class Waiting(FakeDataset):
+    """Batches that are waited for only once the next ones have been begun; the third cannot be made."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = []
+
+    def submit_batch(self, i):
+        if (self.epoch, i) == (0, 2):
+            raise InputError("a.jsonl:17: expected text, got null")
+        made = super().submit_batch(i)
+        self.begun.append(i)
+
+        def wait():
+            assert len(self.begun) >= 2, "nothing was begun beside it"
+            return made()
+
+        return wait
+
+
+def test_batches_are_begun_while_others_are_waited_for(monkeypatch):
+    monkeypatch.setattr("shell.datums.batches.n_threads", lambda: 2)
+    firsts = [int(batch.datums.inputs[0]) for batch in batches(Waiting(), range(2))]
+    assert firsts == [0, 10]
+
+
+def test_a_batch_that_cannot_be_begun_stops_nobody_before_its_turn(monkeypatch):
+    monkeypatch.setattr("shell.datums.batches.n_threads", lambda: 2)
+    made = batches(Waiting(), range(5))
+    assert [int(next(made).datums.inputs[0]) for _ in range(2)] == [0, 10]
+    with pytest.raises(InputError, match=r"a\.jsonl:17"):
+        next(made)
 
 
 def test_prefetching_changes_neither_items_nor_order():

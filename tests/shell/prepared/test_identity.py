@@ -132,4 +132,5 @@ def test_all_that_a_maker_is_made_of_is_digested() -> None:
                     file = name.replace(".", "/")
                     left += [one for one in (f"{file}.py", f"{file}/__init__.py") if (HOUSE / one).is_file()]
     assert len(seen) > 20
-    assert seen <= set(deciding_modules())
+    apart = {"shell/process/cores.py", "shell/process/later.py"}  # how many threads, and when to wait: no token
+    assert seen - apart <= set(deciding_modules())

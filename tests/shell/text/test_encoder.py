@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kernel.errors import InputError
 from kernel.script import Ragged
 from shell.text import encoder, exactness
-from shell.text.encoder import FastEncoder
+from shell.text.encoder import PIECE, FastEncoder
 from shell.text.exactness import HARD, cache_folder, first_difference, probes
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
 from tests.shell.text.test_tokenizer import with_runs_of_spaces
@@ -54,6 +54,17 @@ def test_both_give_the_same_ids_for_the_vocabulary_and_every_code_point() -> Non
     some = probes(AUTHORITY.literal)
     assert len(some) > len(AUTHORITY.n_bytes) - len(AUTHORITY.controls)
     assert same(FAST.encode(some), AUTHORITY.encode(some))
+
+
+@pytest.mark.parametrize("tokenizer", [AUTHORITY, FAST], ids=["tokenizers", "fast"])
+def test_calls_begun_side_by_side_and_in_pieces_give_what_each_text_gives_alone(tokenizer: Tokenizer) -> None:
+    calls = [[f"{text}{i}" for i in range(n) for text in ("", "Hello ", HARD[20])] for n in (0, 1, PIECE, 2 * PIECE)]
+    calls.append(calls[-1] + calls[-2])  # every text of the second half stands in the first too
+    for call, wait in zip(calls, [tokenizer.submit(call) for call in calls], strict=True):
+        ids, offsets = wait()
+        assert len(offsets) == len(call) + 1
+        for k in range(0, len(call), 97):
+            assert ids[offsets[k] : offsets[k + 1]].tolist() == AUTHORITY.encode(call[k : k + 1]).ids.tolist()
 
 
 @given(st.lists(texts, max_size=3), st.lists(st.integers(0, 2), max_size=6))

@@ -408,10 +408,10 @@ def test_a_stop_before_the_first_step_saves_nothing(tmp_path):
 
 def test_a_row_that_cannot_be_used_stops_the_run_with_its_own_sentence(tmp_path):
     class Broken(FakeDataset):
-        def make_batch(self, i):
+        def submit_batch(self, i):
             if i == 2:
                 raise InputError("train.jsonl:17 $.messages[0]: expected text, got null")
-            return super().make_batch(i)
+            return super().submit_batch(i)
 
     with pytest.raises(InputError, match=r"train.jsonl:17"):
         train(job(tmp_path, RecordingClient(), dataset=Broken()), Progress(0), Stop())
