@@ -129,7 +129,7 @@ class Passes:
 
     def __init__(self, lane: Lane, encoder: Choice) -> None:
         self._rows, self._encoder = lane.data.to_list(), encoder
-        self._cores = sorted(os.sched_getaffinity(0))
+        self._cores, self._n_turns = sorted(os.sched_getaffinity(0)), 0
         self._job: Said = {
             "renderer": lane.renderer.name, "tokenizer": str(lane.tokenizer), "encoder": encoder,
             "batch_size": lane.batch_size,
@@ -138,37 +138,50 @@ class Passes:
     def laps(self, _: int) -> dict[str, Lap]:
         """Ours, whole and by stages; with `tokenizers` bare too."""
         one, n_rows = self._cores[:1], len(self._rows)
-        staged = self._took("in turn", [one])[0]
+        (staged,) = self._took({"in turn": [one]})["in turn"]
         tally, seconds = Tally(n_rows, staged["n_tokens"]), staged["seconds"]
         laps = {ARRAYS: Lap(sum(seconds[:-1]), tally)}
         laps |= {name: Lap(stage, tally) for name, stage in zip(STAGES, seconds, strict=True)}
         whole = {DATUMS: Lap(sum(seconds), tally._replace(digests=tuple(staged["digests"])))}
         if self._encoder == "tokenizers":
             each = [[core] for core in self._cores]
-            for name, way in ((DATUMS, "trained"), (BARE, "bare")):
-                (took,) = self._took(way, [self._cores])
-                whole[name] = Lap(sum(took["seconds"]), tally._replace(digests=tuple(took.get("digests", ()))))
-                laps[f"{name}, one core"] = Lap(longest(self._took(way, [one])), tally)
-                laps[f"{name}, a process a core"] = Lap(longest(self._took(way, each, shared=True)), tally)
+            for how, cores in (("", [self._cores]), (", one core", [one]), (", a process a core", each)):
+                took = self._took({"trained": cores, "bare": cores}, shared=True)
+                for name, way in ((DATUMS, "trained"), (BARE, "bare")):
+                    digests = tuple(digest for said in took[way] for digest in said.get("digests", ()))
+                    laps[f"{name}{how}"] = Lap(longest(took[way]), tally._replace(digests=digests))
         elif len(self._cores) > 1:
-            both, twice = self._took("in turn", [one, self._cores[1:2]]), Tally(2 * n_rows, 2 * tally.n_tokens)
+            both = self._took({"in turn": [one, self._cores[1:2]]})["in turn"]
+            twice = Tally(2 * n_rows, 2 * tally.n_tokens)
             laps[f"{DATUMS}, two cores"] = Lap(longest(both), twice)
             laps[f"{ARRAYS}, two cores"] = Lap(max(sum(said["seconds"][:-1]) for said in both), twice)
         return whole | laps
 
-    def _took(self, way: str, cores: list[list[int]], shared: bool = False) -> list[Said]:
-        """What some processes took that go at once, on the cores that each is given; `shared`: the rows, among them."""
-        fresh = [Elsewhere("bench.passes", ONE_THREAD if self._encoder == "fast" else {}) for _ in cores]
-        for i, process in enumerate(fresh):
-            rows = self._rows[i :: len(cores)] if shared else self._rows
-            process.tell(self._job | {"way": way, "cores": cores[i], "rows": rows})
-        assert all(process.hear() == "ready" for process in fresh)
-        for process in fresh:
-            process.tell("go")
-        said = [dict(process.hear()) for process in fresh]
-        for process in fresh:
+    def _took(self, ways: dict[str, list[list[int]]], shared: bool = False) -> dict[str, list[Said]]:
+        """What processes took, those of a way at once, on the cores that each is given, one way right after the other.
+
+        Args:
+            ways: how -> the cores of each process.
+            shared: whether the processes of a way share the rows among them.
+        """
+        fresh = {way: [self._fresh() for _ in cores] for way, cores in ways.items()}
+        for way, cores in ways.items():
+            for i, process in enumerate(fresh[way]):
+                rows = self._rows[i :: len(cores)] if shared else self._rows
+                process.tell(self._job | {"way": way, "cores": cores[i], "rows": rows})
+        assert all(process.hear() == "ready" for some in fresh.values() for process in some)
+        took = {}
+        self._n_turns += 1
+        for way, some in list(fresh.items())[:: 1 if self._n_turns % 2 else -1]:
+            for process in some:
+                process.tell("go")
+            took[way] = [dict(process.hear()) for process in some]
+        for process in (process for some in fresh.values() for process in some):
             process.close()
-        return said
+        return took
+
+    def _fresh(self) -> Elsewhere:
+        return Elsewhere("bench.passes", ONE_THREAD if self._encoder == "fast" else {})
 
 
 def longest(said: Sequence[Said]) -> float:

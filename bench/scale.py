@@ -68,7 +68,7 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
     decided_by = identity_of(rows, maker)
     plan = Plan(key_of(decided_by), n_rows)
     told: dict[str, Any] = {"n_rows": n_rows, "n_rendered": n_rendered or n_rows, "mb_before": _resident()}
-    anew(rows, maker)(np.arange(9), list(map(str, range(9))))  # compiled, and not counted
+    anew(rows, maker)(np.arange(9), list(map(str, range(9))))()  # compiled, and not counted
     began = perf_counter()
     if n_rendered:
         _write(folder, rows, maker, plan, decided_by, n_rendered)
@@ -104,7 +104,7 @@ def _write(
     """The store of all rows, made of what the first rows gave."""
     assert n_rendered >= plan.n_chunk
     numbers = np.arange(plan.n_chunk)
-    blocks = [anew(rows, maker)(block, list(map(str, block))) for block in np.split(numbers, plan.n_chunk // 1024)]
+    blocks = [anew(rows, maker)(block, list(map(str, block)))() for block in np.split(numbers, plan.n_chunk // 1024)]
     whole = building.behind_each_other(blocks)
     folder.mkdir(parents=True)
     for number in range(plan.n_chunks):

@@ -25,6 +25,7 @@ from kernel.plan import Plan
 from shell.datums.maker import Made
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.process.interrupt import Stop
+from shell.process.later import Later
 from shell.service.client import Adam, Logprobs
 from shell.training.job import Job, Progress
 from shell.training.train import train
@@ -69,8 +70,8 @@ class Ready(FakeDataset):
         super().__init__(N_STEPS)
         self._made = Made(datums, N_ROWS)
 
-    def make_batch(self, _: int) -> Made:
-        return self._made
+    def submit_batch(self, _: int) -> Later[Made]:
+        return lambda: self._made
 
 
 def test_loop(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
