@@ -17,7 +17,7 @@ from bench.workload import Workload
 from kernel.renderers import RENDERERS
 from shell.text.encoder import installed
 
-N_PASSES = 7
+N_PASSES = 5
 KINDS = {"mixed languages": lambda workload: workload, "English": Workload.english}
 renderers = pytest.mark.parametrize("name", BENCHED)
 
