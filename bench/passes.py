@@ -176,8 +176,8 @@ class Passes:
             for process in some:
                 process.tell("go")
             took[way] = [dict(process.hear()) for process in some]
-        for process in (process for some in fresh.values() for process in some):
-            process.close()
+            for process in some:
+                process.close()  # a process that ends is busy with it
         return took
 
     def _fresh(self) -> Elsewhere:
