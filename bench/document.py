@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import Contest
+from shell.process.cores import n_cores
 
 PACKAGES = (
     "numpy",
@@ -148,10 +149,9 @@ def _times_as_fast(laps: dict[str, list[float]], slow: dict[str, list[float]]) -
 
 def machine() -> dict[str, Any]:
     """What the run ran on, as far as it shows in a figure."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = [round(one, 2) for one in os.getloadavg()] if hasattr(os, "getloadavg") else None
     threads = {key: os.environ[key] for key in ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM") if key in os.environ}
-    return {"system": platform.platform(), "cpu": _cpu(), "n_cores": cores, "load": load, "threads": threads}
+    return {"system": platform.platform(), "cpu": _cpu(), "n_cores": n_cores(), "load": load, "threads": threads}
 
 
 def _contest(contest: Contest) -> dict[str, Any]:

@@ -46,15 +46,12 @@ def wait_to_go() -> None:
 
 def trained(said: Said) -> Said:
     """The seconds from rows in memory to what the SDK sends, in the order of training, and digests of it."""
-    from bench.lane import in_stages
     from shell.data.adapter import Dataset
     from shell.datums.batches import batches, prefetched
     from shell.datums.dataset import SupervisedDataset
     from shell.datums.tinker_datums import datums_to_tinker
 
-    maker = maker_of(said)
-    for rows in warm_halves():
-        in_stages(maker, rows, [""] * len(rows))
+    maker = warm_maker(said)
     dataset = SupervisedDataset(Dataset.from_list(said["rows"]), maker, said["batch_size"], tail="keep")
     wait_to_go()
     began = perf_counter()
@@ -66,9 +63,7 @@ def in_turn(said: Said) -> Said:
     """The seconds of each stage from rows in memory to what the SDK sends, and digests of it."""
     from bench.lane import in_stages
 
-    maker, rows, size = maker_of(said), said["rows"], said["batch_size"]
-    for warm in warm_halves():
-        in_stages(maker, warm, [""] * len(warm))
+    maker, rows, size = warm_maker(said), said["rows"], said["batch_size"]
     cut = [rows[i : i + size] for i in range(0, len(rows), size)]
     wait_to_go()
     passed = [in_stages(maker, some, [""] * len(some)) for some in cut]
@@ -93,15 +88,19 @@ def bare(said: Said) -> Said:
 WAYS: dict[str, Callable[[Said], Said]] = {"trained": trained, "in turn": in_turn, "bare": bare}
 
 
-def maker_of(said: Said) -> Any:
-    from bench.lane import MAX_LENGTH
+def warm_maker(said: Said) -> Any:
+    """Rows to datums, which has been through the made-up rows."""
+    from bench.lane import MAX_LENGTH, in_stages
     from bench.workload import MODE
     from kernel.renderers import RENDERERS
     from shell.datums.maker import DatumMaker
     from shell.text.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(said["tokenizer"], encoder=said["encoder"])
-    return DatumMaker(RENDERERS[said["renderer"]], tokenizer, MODE, MAX_LENGTH, split_turns=False)
+    maker = DatumMaker(RENDERERS[said["renderer"]], tokenizer, MODE, MAX_LENGTH, split_turns=False)
+    for rows in warm_halves():
+        in_stages(maker, rows, [""] * len(rows))
+    return maker
 
 
 def warm_halves() -> Sequence[list[Any]]:
@@ -140,9 +139,9 @@ class Passes:
         one, n_rows = self._cores[:1], len(self._rows)
         (staged,) = self._took({"in turn": [one]})["in turn"]
         tally, seconds = Tally(n_rows, staged["n_tokens"]), staged["seconds"]
-        laps = {ARRAYS: Lap(sum(seconds[:-1]), tally)}
+        laps = {DATUMS: Lap(sum(seconds), tally._replace(digests=tuple(staged["digests"])))}
+        laps |= {ARRAYS: Lap(sum(seconds[:-1]), tally)}
         laps |= {name: Lap(stage, tally) for name, stage in zip(STAGES, seconds, strict=True)}
-        whole = {DATUMS: Lap(sum(seconds), tally._replace(digests=tuple(staged["digests"])))}
         if self._encoder == "tokenizers":
             each = [[core] for core in self._cores]
             for how, cores in (("", [self._cores]), (", one core", [one]), (", a process a core", each)):
@@ -155,7 +154,7 @@ class Passes:
             twice = Tally(2 * n_rows, 2 * tally.n_tokens)
             laps[f"{DATUMS}, two cores"] = Lap(longest(both), twice)
             laps[f"{ARRAYS}, two cores"] = Lap(max(sum(said["seconds"][:-1]) for said in both), twice)
-        return whole | laps
+        return laps
 
     def _took(self, ways: dict[str, list[list[int]]], shared: bool = False) -> dict[str, list[Said]]:
         """What processes took, those of a way at once, on the cores that each is given, one way right after the other.
