@@ -79,7 +79,13 @@ class SupervisedDataset:
         return self.submit_batch(i)()
 
     def submit_batch(self, i: int) -> Later[Made]:
-        """Begins batch i of the current epoch, and gives what waits for it. Raises and touches as `make_batch`."""
+        """Begins batch i of the current epoch, and gives what waits for it and is what `make_batch` gives.
+
+        Raises:
+            InputError: at once, where rows cannot be read; a row that cannot be used is raised by waiting.
+
+        Touches: what the rows come from.
+        """
         numbers = self._rows.indices[self.rows_of(i)]
         places = Places(self._rows.rows, numbers)
         rendered = self._render(numbers, places)

@@ -131,7 +131,11 @@ class DatumMaker:
         return self.submit(rows, places)()
 
     def submit(self, rows: Sequence[Row | Rejected], places: Sequence[str]) -> Later[Rendered]:
-        """Begins to render rows, whose texts are then encoded on other threads; gives what waits, as `render`."""
+        """Begins to render rows, whose texts are then encoded on other threads.
+
+        Returns:
+            What waits for the rows and gives what `render` gives; errors are raised by waiting.
+        """
         tried = self._tried(rows, places, self._of)
 
         def wait() -> Rendered:

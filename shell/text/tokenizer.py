@@ -125,7 +125,17 @@ class Tokenizer:
         return self.submit(texts)()
 
     def submit(self, texts: Sequence[str]) -> Later[Ragged]:
-        """Begins to encode texts on other threads, and gives what waits for the ids. Raises as `encode`."""
+        """Begins to encode texts on other threads, and gives what waits for the ids: int32[N] and their offsets.
+
+        Raises:
+            InputError: at once, as `encode`.
+
+        >>> texts = ["Hello", "", "Hello"]
+        >>> tokenizer = open_tokenizer("sample")
+        >>> wait = tokenizer.submit(texts)
+        >>> [one.tolist() for one in wait()] == [one.tolist() for one in tokenizer.encode(texts)]
+        True
+        """
         for mark in self._forbidden:
             if any(mark in text for text in texts):
                 raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
