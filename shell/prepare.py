@@ -7,11 +7,11 @@ nothing is done.
 import os
 from collections.abc import Callable
 from time import perf_counter
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from kernel.truncation import Treatment, Truncation
 from shell.data.cache import prepared_root
-from shell.settings.config import Length, Size, Text, Written
+from shell.settings.config import HowTruncated, Length, Size, Text, Written
 from shell.settings.fields import doc
 
 
@@ -24,9 +24,7 @@ class PrepareConfig(Written, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         "--dataset s3://bucket/chats.parquet --model-name Qwen/Qwen3-8B --ray auto --prepared-dir /shared/prepared",
     )
 
-    truncation: Annotated[
-        Literal["right", "drop", "error", "keep_answer"], doc("keep_answer alone cuts before rows are kept", "HOW")
-    ] = "right"
+    truncation: Annotated[HowTruncated, doc("keep_answer alone cuts before rows are kept", "HOW")] = "right"
     max_length: Annotated[Length, doc("tokens that keep_answer cuts to")] = 32768
     prepared_dir: Annotated[Text | None, doc("where stores are; by default ~/.cache/tinsmith", "FOLDER")] = None
     workers: Annotated[Size | None, doc("processes; by default one a core")] = None

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from kernel.atoms import Kind
-from kernel.datum import n_kept
 from kernel.imitation import imitates
+from kernel.ledger import Outcome
 from kernel.pieces import Renderer
 from kernel.reading import read_conversation
+from kernel.truncation import Treatment, Truncation, settle
 from shell.data.mixing import mode_of, open_data
 from shell.data.sources import Source, spec_of
 from shell.data.stream import Stream
@@ -47,7 +48,9 @@ class Shown(NamedTuple):
     target_tokens: NDArray[np.int64]
     """int64[T]"""
     n_cut: int
-    """tokens that the cut took away"""
+    """tokens that the cut took away at the right"""
+    shortened: str
+    """how its row's prompt was made shorter; empty where it was not"""
     n_siblings: int
     """other datums of the same row"""
     n_imitations: int
@@ -73,6 +76,7 @@ def show(config: ShowConfig) -> int:
         config.reduction,
         config.dataset_column,
         config.split_turns == "auto",
+        Treatment(Truncation(config.truncation), config.cut_answers == "train", send_zero_loss=True),
         lenient=config.max_bad_rows > 0,
     )
     limit = N_SHOWN if config.limit is None and config.format == "text" else config.limit
@@ -94,25 +98,42 @@ def look(
 
     Args:
         rows: a `Row` each, or a `Rejected`.
-        refused: takes the reasons of those that have no datum, where the maker is lenient.
+        refused: takes the reasons of those that have no datum: too long to be sent, or where the maker is lenient, bad.
+
+    Raises:
+        InputError: as `DatumMaker.make`.
     """
     rendered = maker.render(rows, places)
-    examples = rendered.examples
+    made = maker.finish(rendered, places)
+    full = np.diff(settle(rendered.examples, maker.max_length, maker.treatment).examples.offsets)
     if refused is not None:
-        refused += rendered.rejected.values()
-    datums = maker.cut(examples, places)
-    kept = n_kept(examples.offsets, maker.max_length)
-    siblings = np.bincount(examples.rows, minlength=len(rows))
+        refused += [
+            one.reason if one.outcome is Outcome.REJECTED else f"{one.place}: {one.reason}"
+            for one in made.fell
+            if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
+        ]
+    siblings = np.bincount(made.rows, minlength=len(rows))
     plain = maker.renderer if isinstance(maker.renderer, Renderer) else None
     imitations = [0] * len(rows)
-    for i in sorted(set(range(len(rows))) - set(rendered.rejected)):
+    for i in sorted(set(made.rows.tolist())):
         talk = read_conversation(rows[i], places[i], maker.column)
         imitations[i] = sum(imitates(plain, message) for message in talk) if plain else 0
+    told = {one.row: one.reason for one in made.fell if one.row in rendered.shortened}
     shown = []
-    for b, row in enumerate(examples.rows.tolist()):
-        tokens, targets, weights = datums.example(b)
-        n_cut = int(examples.offsets[b + 1] - examples.offsets[b] - kept[b])
-        shown.append(Shown(first + row, tokens, weights, targets, n_cut, int(siblings[row]) - 1, imitations[row]))
+    for b, row in enumerate(made.rows.tolist()):
+        tokens, targets, weights = made.datums.example(b)
+        shown.append(
+            Shown(
+                row=first + row,
+                tokens=tokens,
+                weights=weights,
+                target_tokens=targets,
+                n_cut=int(full[b]) - len(tokens) - 1,
+                shortened=told.get(row, ""),
+                n_siblings=int(siblings[row]) - 1,
+                n_imitations=imitations[row],
+            )
+        )
     return shown
 
 
@@ -135,20 +156,25 @@ def print_text(datums: Iterator[Shown], tokenizer: Tokenizer, title: str) -> Non
     console.print(f"{title}; trained tokens are {f'marked {marks}' if marks else 'green'}", markup=False)
     n_datums = n_tokens = n_trained = n_cut = n_imitations = 0
     split: set[int] = set()
+    shortened: set[int] = set()
     rows: set[int] = set()
     for datum in datums:
         n_loss = int((datum.weights > 0).sum())
         cut = f", {datum.n_cut:,} cut off" if datum.n_cut else ""
+        cut += f"; its prompt was made shorter, to {datum.shortened}" if datum.shortened else ""
+        cut += "" if n_loss else "; a run leaves it out, but for --zero-loss send"
         console.print(f"\nrow {datum.row}: {len(datum.tokens):,} tokens, {n_loss:,} trained{cut}", style="cyan")
         console.print(coloured(datum, tokenizer, marks))
         n_imitations += datum.n_imitations if datum.row not in rows else 0
         rows.add(datum.row)
         split |= {datum.row} if datum.n_siblings else set()
+        shortened |= {datum.row} if datum.shortened else set()
         n_datums, n_tokens, n_trained = n_datums + 1, n_tokens + len(datum.tokens), n_trained + n_loss
         n_cut += bool(datum.n_cut)
     lines = [f"{len(rows):,} rows, {n_datums:,} examples, {n_tokens:,} tokens, {n_trained:,} of them trained"]
     lines += [f"{len(split):,} conversations were split, an example a turn"] if split else []
     lines += [f"{n_cut:,} examples were cut"] if n_cut else []
+    lines += [f"{len(shortened):,} prompts were made shorter"] if shortened else []
     lines += [f"{n_imitations:,} messages imitate a turn: the format is plain text"] if n_imitations else []
     console.print("\n" + "\n".join(lines), markup=False)
 

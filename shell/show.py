@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from shell.settings.config import Count, Length, Reduction, Written
+from shell.settings.config import Count, CutAnswers, HowTruncated, Length, Reduction, Written
 from shell.settings.fields import doc
 
 N_SHOWN = 10
@@ -18,6 +18,8 @@ class ShowConfig(Written, frozen=True, kw_only=True, forbid_unknown_fields=True)
     )
 
     max_length: Annotated[Length | None, doc("tokens after which an example is cut")] = None
+    truncation: Annotated[HowTruncated, doc("of longer ones", "HOW")] = "right"
+    cut_answers: Annotated[CutAnswers, doc("an answer without its end")] = "train"
     reduction: Annotated[Reduction, doc("each example weighs 1 (mean), or each token (none)")] = "mean"
     limit: Annotated[Count | None, doc(f"rows to show; by default {N_SHOWN}, or all as json")] = None
     format: Annotated[Literal["text", "json"], doc("for people, or for programs: one object a datum")] = "text"

@@ -501,6 +501,29 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
     assert out.endswith("2 rows, 2 examples, 26 tokens, 2 of them trained\n2 examples were cut\n")
 
 
+TREATED = {
+    "right": "row 1: 29 tokens, 0 trained, 46 cut off; a run leaves it out, but for --zero-loss send\n",
+    "drop": "left out: {0}:2: 76 tokens, more than 30\nleft out: {0}:3: 76 tokens, more than 30\n",
+    "keep_answer": "row 1: 29 tokens, 4 trained; its prompt was made shorter, to 30 of 76 tokens, its answer whole\n",
+    "error": "error: expected examples of at most 30 tokens (--truncation error), got 76 tokens - at {0}:2\n",
+    "train": "row 2: 29 tokens, 17 trained, 46 cut off\n",
+    "skip": "row 2: 29 tokens, 0 trained, 46 cut off; a run leaves it out, but for --zero-loss send\n",
+}
+
+
+@pytest.mark.parametrize("how", TREATED)
+def test_show_treats_what_is_too_long_as_a_run_does(how, ask, tmp_path):
+    short, question, answer = saying("Hello"), saying("word " * 60), line(USER, {**ANSWER, "content": "long " * 60})
+    path = write(tmp_path / "chats.jsonl", short, question, answer)
+    flag = "--cut-answers" if how in ("skip", "train") else "--truncation"
+    code, out, err = ask("show", "--dataset", path, "--max-length", 30, flag, how)
+    assert TREATED[how].format(path) in out + err
+    assert (code, "row 0: " in out) == ((2, False) if how == "error" else (0, True))
+    if how == "keep_answer":
+        assert f"left out: {path}:3: 76 tokens, and without its prompt still more than 30\n" in err
+        assert out.endswith("\n1 prompts were made shorter\n")
+
+
 def process_of(name, *argv, **more):
     return subprocess.Popen(
         [sys.executable, str(RECIPES / f"{name}.py"), *map(str, argv)],

@@ -35,6 +35,8 @@ TrainOnWhat = Literal[
     "customized",
 ]
 Reduction = Literal["mean", "none"]
+HowTruncated = Literal["right", "drop", "error", "keep_answer"]
+CutAnswers = Literal["train", "skip"]
 DatasetFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"]
 MixStopping = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]
 
@@ -113,11 +115,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test_size: Annotated[Count | None, doc("rows held out; by default the dataset's own")] = None
     batch_size: Annotated[Size, doc("rows per step")] = 128
     max_length: Annotated[Length, doc("tokens after which an example is cut")] = 32768
-    truncation: Annotated[
-        Literal["right", "drop", "error", "keep_answer"],
-        doc("of longer ones", "HOW"),
-    ] = "right"
-    cut_answers: Annotated[Literal["train", "skip"], doc("an answer without its end")] = "train"
+    truncation: Annotated[HowTruncated, doc("of longer ones", "HOW")] = "right"
+    cut_answers: Annotated[CutAnswers, doc("an answer without its end")] = "train"
     zero_loss: Annotated[Literal["skip", "send"], doc("rows in which nothing is trained")] = "skip"
     max_bad_rows: Annotated[Count, doc("rows that may be unusable; they are listed in the ledger")] = 0
     train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
