@@ -183,6 +183,7 @@ def _job(found: Found, client: Client, forget: Callable[[str], object], screen: 
         submit_ahead=config.submit_ahead,
         dataset=parts.data.train,
         held_out=parts.held_out,
+        test_sources=parts.data.test_sources,
         rare={one.name: one.datums for one in parts.rare_sets},
         samples=parts.samples,
         n_bytes=parts.data.maker.tokenizer.n_bytes,

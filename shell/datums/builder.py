@@ -1,16 +1,18 @@
-"""The settings of a dataset, and what they open: the data to train on, the data held out, and a look through its rows.
+"""The settings of a dataset, and what they open: the data to train on, and the data held out.
 
 A builder is a struct that, called, gives the runtime object. Everything that can be wrong with the data is found here,
 as far as it costs little, before anything is paid for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kernel.batch import Tail
 from kernel.datum import Datums, Reduction
@@ -20,19 +22,21 @@ from kernel.truncation import Treatment, Truncation
 from shell.data.adapter import Dataset
 from shell.data.cache import prepared_root
 from shell.data.mixed import MixedRows, labels_of
-from shell.data.mixing import mode_of, open_data, outside_entries, parts
-from shell.data.rows import ArrowRows, Rows
+from shell.data.mixing import mode_of, open_data, outside_entries
+from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec, Source
 from shell.data.stream import Stream
+from shell.datums.census import Census, census_of
 from shell.datums.dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.datums.maker import DatumMaker
-from shell.prepared.gather import Counts
 from shell.prepared.job import Job
 from shell.prepared.preparation import Preparation, Prepare, open_prepared
 from shell.prepared.rendering import anew
 from shell.prepared.store import Say
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
+
+Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +47,11 @@ class Opened:
     maker: DatumMaker
     train: SupervisedDataset | StreamingSupervisedDataset
     test: Datums | None
+    test_sources: Mapping[str, Int64]
+    """the examples of each source in `test`, where there are several, by their numbers in it"""
     n_left_over: int
     """rows that each epoch leaves over in its tail"""
-    census: "Census"
+    census: Census
     outside: tuple[Entry, ...]
     """the rows that belong to no epoch"""
     preparation: Preparation | None = None
@@ -121,16 +127,17 @@ class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 prepared.render if prepared else None,
             )
             check_trains(train)
-        test, outside = held_out(source, maker, prepared)
+        holdout = held_out(source, maker, prepared)
         left_over = len(source.train) % self.batch_size if self.tail == "drop" else 0
         return Opened(
             source=source,
             maker=maker,
             train=train,
-            test=test,
+            test=holdout.datums,
+            test_sources=holdout.sources,
             n_left_over=left_over,
             census=census,
-            outside=outside,
+            outside=holdout.entries,
             preparation=prepared,
         )
 
@@ -155,10 +162,19 @@ class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         return open_prepared(rows, maker, self.prepare, root, job if names else None, say, done)
 
 
-def held_out(
-    source: Source, maker: DatumMaker, prepared: Preparation | None = None
-) -> tuple[Datums | None, tuple[Entry, ...]]:
-    """The datums to evaluate, all of them, and an entry for every row that was held out.
+class Holdout(NamedTuple):
+    """What is held out of the data, to evaluate."""
+
+    datums: Datums | None
+    """all of it; None where there is none"""
+    entries: tuple[Entry, ...]
+    """one for every row that belongs to no epoch"""
+    sources: Mapping[str, Int64] = MappingProxyType({})
+    """the examples of each source, where there are several, by their numbers in `datums`"""
+
+
+def held_out(source: Source, maker: DatumMaker, prepared: Preparation | None = None) -> Holdout:
+    """The datums to evaluate, all of them, and what became of every row that was held out.
 
     Args:
         source, maker: the data and what renders it.
@@ -171,19 +187,22 @@ def held_out(
     """
     entries = outside_entries(source)
     if source.test is None:
-        return None, tuple(entries)
+        return Holdout(None, tuple(entries))
     places = source.test.places()
     test, train = source.test, source.train
     is_prepared = prepared and isinstance(train, Dataset) and train.rows is test.rows
     render = prepared.render if prepared and is_prepared else anew(test.rows, maker)
     made = maker.finish(render(test.indices, places)(), places)
     fell = {one.place: f"{one.outcome.value}: {one.reason}" for one in made.fell}
-    of = labels_of(source.test.rows, source.test.indices)
+    rows = source.test.rows
+    of = labels_of(rows, source.test.indices)
     entries += [
         Entry(Outcome.HELD_OUT, place, fell.get(place, ""), source=label)
         for place, label in zip(places, of, strict=True)
     ]
-    return (made.datums if made.datums.n_examples else None), tuple(entries)
+    whose = np.array(of)[made.rows]
+    sources = {name: np.flatnonzero(whose == name) for name in dict.fromkeys(of)} if isinstance(rows, MixedRows) else {}
+    return Holdout(made.datums if made.datums.n_examples else None, tuple(entries), sources)
 
 
 def check_trains(train: SupervisedDataset) -> None:
@@ -199,104 +218,3 @@ def check_trains(train: SupervisedDataset) -> None:
     one = next(iter(made.fell), None)
     got = "none" if one is None else f"none, as {one.place}: {one.reason}"
     raise expected(f"an example that trains something in the {train.n_rows} rows", got, at="--max-length, --dataset")
-
-
-class Census(NamedTuple):
-    """What a look through the rows found before anything was paid for."""
-
-    n_rows: int = 0
-    """rows looked at"""
-    n_split: int = 0
-    """conversations that became more than one example"""
-    n_examples: int = 0
-    n_trained: int = 0
-    """rows in which something is trained"""
-    n_bad: int = 0
-    """rows that cannot be used"""
-
-    def plus(self, counts: Counts) -> "Census":
-        """With rows that a store has counted, none of them bad."""
-        n_rows, n_examples, n_split, n_trained = (a + b for a, b in zip(self._counts, counts, strict=True))
-        return Census(n_rows, n_split, n_examples, n_trained, self.n_bad)
-
-    @property
-    def _counts(self) -> Counts:
-        return Counts(self.n_rows, self.n_examples, self.n_split, self.n_trained)
-
-
-def census_of(source: Source, maker: DatumMaker, max_bad_rows: int, prepared: Preparation | None) -> Census:
-    """What `take_census` finds in all sources; where there is a whole store, only rows that it does not keep are read.
-
-    Raises:
-        InputError: as `take_census`.
-
-    Touches: the store; what the rows come from.
-    """
-    assert isinstance(source.train, Dataset)
-    rows, census = source.train.rows, Census()
-    firsts = rows.offsets.tolist() if isinstance(rows, MixedRows) else [0]
-    for part, first in zip(parts(source), firsts, strict=False):
-        if prepared is None or not prepared.store.is_whole:
-            census = take_census(part, maker, max_bad_rows, census)
-            continue
-        counts, others = prepared.store.count(part.indices + first)
-        if not counts.n_trained:
-            census = take_census(part, maker, max_bad_rows, census)
-            continue
-        census = census.plus(counts)
-        if len(others):
-            census = take_census(part.select(others), maker, max_bad_rows, census, is_trained=True)
-    return census
-
-
-def take_census(
-    rows: Dataset,
-    maker: DatumMaker,
-    max_bad_rows: int = 0,
-    before: Census = Census(),  # noqa: B008 - immutable
-    block: int = 1024,
-    is_trained: bool = False,
-) -> Census:
-    """Look through data, and refuse it with a row that cannot be used, or in which nothing is trained.
-
-    All rows of a JSONL file are looked at; of a table of `datasets`, whose rows cost ten times as much, only until one
-    is trained, unless bad rows are to be counted: the others are checked in the batch they come in.
-
-    Args:
-        rows: of one source.
-        maker: rows to datums.
-        max_bad_rows: how many there may be in all.
-        before: what was found in other sources; it is counted in.
-        block: rows looked at together.
-        is_trained: whether something is known to be trained in others of its rows, so that all of these are looked at.
-
-    Raises:
-        InputError: naming the row, or the data in which nothing is trained, or more bad rows than allowed.
-
-    Touches: what the rows come from.
-    """
-    census = before
-    for start in range(0, len(rows), block):
-        places = np.arange(start, min(start + block, len(rows)))
-        names = [rows.place(k) for k in places.tolist()]
-        script, rejected = maker.script(rows.read(places), names)
-        n_bad = census.n_bad + len(rejected)
-        if n_bad > max_bad_rows:
-            wanted = f"at most {max_bad_rows} bad rows"
-            raise expected(wanted, f"{n_bad}, the last: {list(rejected.values())[-1]}", at="--max-bad-rows")
-        n_examples = np.bincount(script.rows, minlength=len(places))
-        summed = np.concatenate([[0], np.cumsum(script.weights, dtype=np.int64)])
-        hits = np.diff(summed[script.offsets]) > 0
-        census = Census(
-            census.n_rows + len(places),
-            census.n_split + int((n_examples > 1).sum()),
-            census.n_examples + len(script.rows),
-            census.n_trained + len(np.unique(script.rows[hits])),
-            n_bad,
-        )
-        is_enough = census.n_trained > before.n_trained and isinstance(rows.rows, ArrowRows)
-        if is_enough and not maker.lenient and not is_trained:
-            return census
-    if census.n_trained == before.n_trained and not is_trained:
-        raise expected(f"a message that {maker.mode} trains", f"none in {len(rows)} rows", at=rows.rows.name)
-    return census

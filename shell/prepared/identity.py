@@ -30,7 +30,7 @@ HOUSE = Path(__file__).parents[2]
 OUTSIDE = (
     "shell/embedded/", "shell/prepared/", "shell/process/", "shell/record/", "shell/sample/", "shell/service/",
     "shell/settings/", "shell/training/", "shell/data/cache.py", "shell/datums/batches.py", "shell/datums/builder.py",
-    "shell/datums/dataset.py", "shell/datums/tinker_datums.py", "shell/prepare.py",
+    "shell/datums/census.py", "shell/datums/dataset.py", "shell/datums/tinker_datums.py", "shell/prepare.py",
     "shell/preview.py", "shell/run.py", "shell/show.py",
 )  # fmt: skip
 """what decides no token: it chooses among rows, sends them, or talks"""

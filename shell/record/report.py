@@ -8,7 +8,7 @@ from typing import Any
 
 from shell.data.mixing import intake, intakes
 from shell.data.sources import Source
-from shell.datums.builder import Census
+from shell.datums.census import Census
 from shell.record.logs import CONFIG, read_metrics
 from shell.record.rundir import FLAG
 from shell.record.screen import spoken
@@ -120,13 +120,14 @@ def mixture_lines(source: Source) -> list[str]:
 
 
 def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """What each source of a mixture came to: its share of the rows and of the tokens, and its loss.
+    """What each source of a mixture came to: its share of the rows and of the tokens, and its losses.
 
     >>> rows = [{"source/a/num_rows": 3, "source/a/num_tokens": 10, "source/a/train_mean_nll": 4.0},
+    ...         {"source/b/test_nll": 2.0},
     ...         {"source/b/num_rows": 1, "source/b/num_tokens": 30}]
     >>> print(*share_lines(rows, ["a", "b"]), sep="\\n")
     sources   a: 3 rows (75.0%), 10 tokens (25.0%), training loss 4.0000 -> 4.0000
-              b: 1 rows (25.0%), 30 tokens (75.0%)
+              b: 1 rows (25.0%), 30 tokens (75.0%), held-out loss 2.0000 -> 2.0000
     """
     sums = {
         name: [sum(row.get(f"source/{name}/{key}", 0) for row in rows) for key in ("num_rows", "num_tokens")]
@@ -135,10 +136,11 @@ def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     n_rows, n_tokens = (max(sum(column), 1) for column in zip(*sums.values(), strict=True)) if sums else (1, 1)
     lines = []
     for name, (rows_of, tokens_of) in sums.items():
-        losses = [row[key] for row in rows if (key := f"source/{name}/train_mean_nll") in row]
-        loss = f", training loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
-        shares = f"{rows_of:,} rows ({rows_of / n_rows:.1%}), {tokens_of:,} tokens ({tokens_of / n_tokens:.1%})"
-        lines.append(f"{name}: {shares}{loss}")
+        told = [f"{rows_of:,} rows ({rows_of / n_rows:.1%})", f"{tokens_of:,} tokens ({tokens_of / n_tokens:.1%})"]
+        for kind, which in (("train_mean_nll", "training"), ("test_nll", "held-out")):
+            losses = [row[key] for row in rows if (key := f"source/{name}/{kind}") in row]
+            told += [f"{which} loss {losses[0]:.4f} -> {losses[-1]:.4f}"] if losses else []
+        lines.append(f"{name}: {', '.join(told)}")
     return _headed("sources", lines)
 
 

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.datum import Datums
-from kernel.metrics import add_up
+from kernel.metrics import add_up, mean_nll, tokens_of
 from shell.service.client import Client, Logprobs
 
+Int64 = NDArray[np.int64]
+HOLDOUT = "test"
+"""the name of the set that is held out of what is trained"""
 HeldOut = Mapping[str, Datums]
 """evaluation sets by name; each is evaluated whole"""
 
@@ -43,3 +46,16 @@ def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[
         sums = add_up(logprobs[name], datums.targets, datums.weights, n_bytes)
         metrics |= {f"{name}/nll": sums.nll, f"{name}/bpb": sums.bpb}
     return {key: value for key, value in metrics.items() if not math.isnan(value)}
+
+
+def score_sources(datums: Datums, logprobs: Logprobs, sources: Mapping[str, Int64], key: str) -> dict[str, float]:
+    """The mean loss of each source of a mixture as `source/NAME/KEY`, in nats a token, where something has weight.
+
+    Args:
+        datums: of all sources.
+        logprobs: what the service answered for them.
+        sources: the examples of each source, int64[E], by their numbers in `datums`.
+    """
+    own = {name: tokens_of(examples, datums.offsets) for name, examples in sources.items()}
+    scores = {f"source/{name}/{key}": mean_nll(logprobs[at], datums.weights[at]) for name, at in own.items()}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}

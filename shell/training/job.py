@@ -26,6 +26,8 @@ class Job:
     """steps queued beyond the one that is awaited"""
     dataset: Dataset
     held_out: HeldOut
+    test_sources: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """the examples of each source in the holdout, where there are several, by their numbers in it"""
     rare: HeldOut = field(default_factory=dict)
     """sets that are evaluated less often"""
     samples: Samples | None = None

@@ -19,7 +19,7 @@ from shell.text.formats import Format, format_names
 from shell.text.models import learning_rate_advice, require
 from shell.text.tokenizer import Tokenizer
 from shell.training.evalsets import EvalSet, check_names, open_sets, read_names
-from shell.training.evaluate import HeldOut
+from shell.training.evaluate import HOLDOUT, HeldOut
 from shell.training.prompts import open_prompts, stops_of
 from shell.training.samples import Samples
 
@@ -41,7 +41,7 @@ class Parts(NamedTuple):
     def held_out(self) -> HeldOut:
         """What is evaluated each time: the holdout, where something of it can be, and the named sets."""
         test = self.data.test
-        own = {} if test is None or not test.weights.any() else {"test": test}
+        own = {} if test is None or not test.weights.any() else {HOLDOUT: test}
         return own | {one.name: one.datums for one in self.sets}
 
     @property

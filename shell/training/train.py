@@ -6,20 +6,22 @@ its line of `metrics.jsonl` is on disk; a checkpoint counts when its save has re
 finished. When the service fails, what is finished stands, and nothing that was queued behind the failure is believed.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from kernel.metrics import add_up, mean_nll, tokens_of
+import numpy as np
+
+from kernel.metrics import add_up
 from kernel.plan import Mark, Moment, Request, checkpoint_mark, requests
 from shell.datums.batches import Batch, batches, not_reached, prefetched
 from shell.process.interrupt import Stop
 from shell.record.logs import append_metrics
 from shell.service.client import Logprobs, ServiceFault
 from shell.training import evaluate
+from shell.training.evaluate import HOLDOUT
 from shell.training.job import Job, Progress
 from shell.training.ledger import append_entries
 from shell.training.samples import append_samples, sample_lines, shown
@@ -150,7 +152,7 @@ def _finish(job: Job, flight: Flight, progress: Progress) -> Progress:
         "epoch": flight.step // len(job.dataset),
         "progress": flight.step / job.plan.n_steps,
         **(_trained(job, flight, flight.batch) if flight.batch else {}),
-        **evaluate.score(_evaluated(job, evaluations), evaluations, job.n_bytes),
+        **_evaluated(job, evaluations),
         **flight.times,
     }
     now = job.clock()
@@ -171,8 +173,12 @@ def _finish(job: Job, flight: Flight, progress: Progress) -> Progress:
     return flight.progress._replace(time=now)
 
 
-def _evaluated(job: Job, evaluations: Mapping[str, Logprobs]) -> evaluate.HeldOut:
-    return {name: datums for name, datums in {**job.held_out, **job.rare}.items() if name in evaluations}
+def _evaluated(job: Job, evaluations: Mapping[str, Logprobs]) -> dict[str, float]:
+    sets = {name: datums for name, datums in {**job.held_out, **job.rare}.items() if name in evaluations}
+    told = evaluate.score(sets, evaluations, job.n_bytes)
+    if HOLDOUT in sets and job.test_sources:
+        told |= evaluate.score_sources(sets[HOLDOUT], evaluations[HOLDOUT], job.test_sources, "test_nll")
+    return told
 
 
 def _trained(job: Job, flight: Flight, batch: Batch) -> dict[str, object]:
@@ -186,9 +192,10 @@ def _trained(job: Job, flight: Flight, batch: Batch) -> dict[str, object]:
         "num_rows": batch.n_rows,
         "num_rows_whole": batch.n_whole,
     }
-    tokens = {part.name: tokens_of(part.examples, datums.offsets) for part in batch.parts}
+    lengths = np.diff(datums.offsets)
     for part in batch.parts:
-        told = {"num_rows": part.n_rows, "num_rows_whole": part.n_whole, "num_tokens": int(tokens[part.name].sum())}
+        n_tokens = int(lengths[part.examples].sum())
+        told = {"num_rows": part.n_rows, "num_rows_whole": part.n_whole, "num_tokens": n_tokens}
         metrics |= {f"source/{part.name}/{key}": value for key, value in told.items()}
     if flight.logprobs is None or flight.update is None:
         return metrics
@@ -196,8 +203,7 @@ def _trained(job: Job, flight: Flight, batch: Batch) -> dict[str, object]:
     sums = add_up(logprobs, datums.targets, datums.weights, job.n_bytes)
     metrics |= {"train_mean_nll": sums.nll} if sums.weight else {}
     metrics |= {"train_mean_bpb": sums.bpb} if sums.n_text_bytes else {}
-    for name, own in tokens.items():
-        nll = mean_nll(logprobs[own], datums.weights[own])
-        metrics |= {} if math.isnan(nll) else {f"source/{name}/train_mean_nll": nll}
+    sources = {part.name: part.examples for part in batch.parts}
+    metrics |= evaluate.score_sources(datums, logprobs, sources, "train_mean_nll")
     updated = job.answer(flight.update, f"the {Request.OPTIM_STEP.value} of step {flight.step}")
     return {**metrics, **updated}

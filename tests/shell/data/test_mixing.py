@@ -1,6 +1,7 @@
 """A mixture holds the rows of its sources in the order of `datasets`, and leaks nothing it holds out."""
 
 import json
+import re
 from collections import Counter
 
 import datasets
@@ -161,7 +162,7 @@ def test_a_run_over_a_mixture_tells_shares_losses_and_totals_of_each_source(file
     folder = files / "run"
     data = f"{files}/a.jsonl=0.7,{files}/c.jsonl=0.3"
     flags = ["--batch-size", "4", "--num-epochs", "2", "--test-size", "4", "--lora-rank", "4", "--max-length", "64"]
-    more = ["--max-steps", "6", "--eval-every", "3", "--save-every", "0"]
+    more = ["--max-steps", "6", "--eval-every", "3", "--save-every", "0", "--seed", "2"]
     assert main(run, ["--log-path", str(folder), "--dataset", data, *flags, *more]) == 0
     said = capsys.readouterr().out
     assert "warning" not in said
@@ -174,6 +175,12 @@ def test_a_run_over_a_mixture_tells_shares_losses_and_totals_of_each_source(file
     losses = [one["train_mean_nll"] for one in rows]
     parts = [[one[key] for key in one if key.endswith("/train_mean_nll")] for one in rows]
     assert all(min(of) - 1e-6 <= whole <= max(of) + 1e-6 for whole, of in zip(losses, parts, strict=True))
+    evaluated = [one for one in read_metrics(folder) if "test/nll" in one]
+    assert len(evaluated) == 3
+    for one in evaluated:
+        own = [one[key] for key in one if key.endswith("/test_nll")]
+        assert min(own) < one["test/nll"] < max(own)
+    assert re.search(r"\n          c: .*, training loss \d.*, held-out loss \d", said)
     entries = read_entries(folder)
     assert {entry.source for entry in entries} <= {"a", "c"}
     n_held = sum(entry.outcome in (Outcome.HELD_OUT, Outcome.DUPLICATE) for entry in entries)

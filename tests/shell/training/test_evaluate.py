@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kernel.datum import Datums
-from shell.training.evaluate import ask, score
+from shell.training.evaluate import ask, score, score_sources
 from tests.shell.recording import RecordingClient, datums
 
 N_BYTES = np.full(1000, 2, np.int32)
@@ -20,6 +20,13 @@ def test_the_loss_is_the_weighted_mean_over_all_of_the_set():
     logprobs = {"test": np.array([-9, -1, -2, -9, -3], np.float32)}
     found = score(held_out, logprobs, N_BYTES)
     assert found == {"test/nll": 2.0, "test/bpb": pytest.approx(6 / np.log(2) / 6)}
+
+
+def test_each_source_has_a_loss_of_its_own_where_it_has_weight():
+    logprobs = np.array([-9, -1, -2, -9, -3], np.float32)  # two examples, weights 0 1 1 | 0 1
+    sources = {"a": np.array([1]), "b": np.array([0]), "both": np.array([0, 1]), "none": np.array([], np.int64)}
+    found = score_sources(datums(0), logprobs, sources, "test_nll")
+    assert found == {"source/a/test_nll": 3.0, "source/b/test_nll": 1.5, "source/both/test_nll": 2.0}
 
 
 def test_what_is_not_defined_is_left_out():

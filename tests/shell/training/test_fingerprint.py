@@ -167,6 +167,6 @@ def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
     used = {name.replace(".", "/") for name in done.stdout.split() if name.startswith("shell.")}
     covered = {path.removesuffix(".py") for path in module._CODE}
     alone = {name for name in used if not {name, name.rpartition("/")[0]} & covered}
-    # what calls the others, pauses the garbage collector, counts threads, waits or writes files decides no token
+    # what calls the others, counts, pauses the garbage collector, waits or writes files decides no token
     process = {f"shell/process/{name}" for name in ("collector", "cores", "later")}
-    assert alone == {"shell/datums/builder", "shell/record/files"} | process
+    assert alone == {"shell/datums/builder", "shell/datums/census", "shell/record/files"} | process
