@@ -13,7 +13,7 @@ from shell.embedded.errors import RefusedError
 from shell.embedded.handlers import failure
 from shell.embedded.service import PREFIX, Service, service_of
 
-POLL_S = 20.0  # the SDK waits 45 s for an answer
+POLL_S = 5.0  # the SDK waits 45 s for an answer; a run says after ten seconds that it hears nothing
 PROTOBUF = "application/x-protobuf"
 CLIENT_BLOCK = 1_000_000_000  # the numbers of a sampling session's n-th client begin at n times this
 
