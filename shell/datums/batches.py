@@ -86,15 +86,16 @@ def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.pe
         InputError: a row cannot be used; the batches before its own have been given by then.
     """
     waiting: deque[Later[Batch]] = deque()
-    n_begun, epoch_set = n_threads(), None
+    n_begun, n_given, epoch_set = n_threads(), 0, None
     for step in steps:
         epoch = step // len(dataset)
         if epoch != epoch_set:
             dataset.set_epoch(epoch)
             epoch_set = epoch
         waiting.append(_submit(dataset, step, clock))
-        if len(waiting) > n_begun:
+        if len(waiting) > min(n_begun, n_given):  # the first at once, and from there on one more ahead each time
             yield waiting.popleft()()
+            n_given += 1
     while waiting:
         yield waiting.popleft()()
 

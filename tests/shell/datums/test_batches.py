@@ -31,11 +31,11 @@ def test_the_time_of_a_batch_is_that_of_beginning_it_and_of_waiting_for_it_by_th
 
 
 class Waiting(FakeDataset):
-    """Batches that are waited for only once the next ones have been begun; the third cannot be made."""
+    """Batches that know how many were begun when each was waited for; the third cannot be made."""
 
     def __init__(self):
         super().__init__()
-        self.begun = []
+        self.begun, self.beside = [], []
 
     def submit_batch(self, i):
         if (self.epoch, i) == (0, 2):
@@ -44,16 +44,17 @@ class Waiting(FakeDataset):
         self.begun.append(i)
 
         def wait():
-            assert len(self.begun) >= 2, "nothing was begun beside it"
+            self.beside.append(len(self.begun))
             return made()
 
         return wait
 
 
-def test_batches_are_begun_while_others_are_waited_for(monkeypatch):
-    monkeypatch.setattr("shell.datums.batches.n_threads", lambda: 2)
-    firsts = [int(batch.datums.inputs[0]) for batch in batches(Waiting(), range(2))]
-    assert firsts == [0, 10]
+def test_the_first_batch_is_there_at_once_and_the_next_are_begun_while_others_are_waited_for(monkeypatch):
+    monkeypatch.setattr("shell.datums.batches.n_threads", lambda: 3)
+    dataset = Waiting()
+    assert len(list(batches(dataset, range(3, 12)))) == 9
+    assert dataset.beside == [1, 3, 5, 7, 8, 9, 9, 9, 9]
 
 
 def test_a_batch_that_cannot_be_begun_stops_nobody_before_its_turn(monkeypatch):
