@@ -6,7 +6,7 @@ bad input leaves everything as it was; then the folder is entered, the service o
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -150,7 +150,8 @@ def _train(found: Found) -> int:
         write_config(folder, found.document)
         showing = screen.progress(begin.n_finished, n_steps)
         preparing = parts.data.preparation.beside(say) if parts.data.preparation else nullcontext()
-        with loaded_spared(), stop_on_signals() as stop, showing, preparing, deleting(connection) as forget:
+        encoding = closing(parts.data.maker.tokenizer)
+        with loaded_spared(), stop_on_signals() as stop, showing, preparing, deleting(connection) as forget, encoding:
             progress = train(_job(found, client, forget, screen), begin, stop)
     if progress.n_finished <= n_steps:
         _say(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {how_to_go_on(folder)}")

@@ -5,6 +5,7 @@ examples of a row, `finish` chooses, cuts, shifts and reduces them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -215,9 +216,10 @@ class DatumMaker:
             except InputError:
                 if not self.lenient:
                     raise
-            for i, row in list(good.items()):
+            alone = {i: begun(partial(begin, {i: row}, places)) for i, row in good.items()}
+            for i, wait_for in alone.items():
                 try:
-                    begin({i: row}, places)()
+                    wait_for()
                 except InputError as error:
                     rejected[i] = str(error)
                     del good[i]

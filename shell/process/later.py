@@ -9,7 +9,7 @@ Later: TypeAlias = Callable[[], T]
 
 
 def begun(begin: Callable[[], Later[T]]) -> Later[T]:
-    """What `begin` gives; what it raises is raised by waiting, so that errors come in the order of the waits.
+    """What `begin` gives; what it raises is raised by waiting, once, so that errors come in the order of the waits.
 
     >>> def begin():
     ...     raise ValueError("row 17")
@@ -21,9 +21,9 @@ def begun(begin: Callable[[], Later[T]]) -> Later[T]:
     try:
         return begin()
     except Exception as error:
-        failure = error
+        failures = [error]
 
     def wait() -> T:
-        raise failure
+        raise failures.pop()  # held by nothing of ours then, or it would hold itself, and all that its frames do
 
     return wait

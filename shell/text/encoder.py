@@ -88,11 +88,11 @@ class Relay:
         self._spec, self._say = spec, say
         self._authority = Authority(backend)
         self._open = choice != "tokenizers" and installed()
-        self._lock = threading.Lock()
         self._coming: Future[FastEncoder] | None = None
         self._at_once = choice == "fast"
         self._n_characters, self._calls = 0, count(1)
-        self._threads = ThreadPoolExecutor(n_threads(), thread_name_prefix="encode")
+        self._closed = False
+        self._make_threads()
         if self._at_once:
             check_installed()
             self._start()
@@ -103,11 +103,38 @@ class Relay:
         return PACKAGE if self._fast() is not None else "tokenizers"
 
     def submit(self, texts: Sequence[str]) -> list[Future[Ragged]]:
-        """Begins to encode at least one text: futures of the ids, of so many texts each that all threads have some."""
-        pieces = [texts] if self._fast() is not None else pieces_of(texts, PIECE)
-        return [self._threads.submit(self._encode, piece) for piece in pieces]
+        """Begins to encode at least one text: futures of the ids, of so many texts each that all threads have some.
 
-    def _encode(self, texts: Sequence[str]) -> Ragged:
+        Raises:
+            RuntimeError: it is closed.
+        """
+        if self._owner != os.getpid():  # a fork has the pool, but not its threads
+            self._make_threads()
+        if self._fast() is not None:
+            return [self._begin(texts, next(self._calls))]
+        return [self._begin(piece, 0) for piece in pieces_of(texts, PIECE)]
+
+    def close(self) -> None:
+        """Lets go what has been begun and not waited for; nothing is encoded from there on."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _make_threads(self) -> None:
+        self._owner, self._lock = os.getpid(), threading.Lock()
+        self._threads = ThreadPoolExecutor(n_threads(), thread_name_prefix="encode")
+
+    def _begin(self, texts: Sequence[str], number: int) -> Future[Ragged]:
+        try:
+            return self._threads.submit(self._encode, texts, number)
+        except RuntimeError:  # the main thread has ended, and with it all pools
+            if self._closed:
+                raise
+        done: Future[Ragged] = Future()
+        done.set_result(self._encode(texts, number))
+        return done
+
+    def _encode(self, texts: Sequence[str], number: int) -> Ragged:
+        """The ids of some texts; `number` counts the calls of the fast encoder: 0, 1, 2, 4, 8, ... are compared."""
         fast = self._fast()
         if fast is None:
             if self._open and self._coming is None:
@@ -118,11 +145,11 @@ class Relay:
             return self._authority.encode(texts)
         try:
             encoded = fast.encode(texts)
-        except Exception as error:  # whatever its Rust side raises; the authority decides
+        except BaseException as error:  # whatever its Rust side raises, a panic too; the authority decides
             self._give_up(f"it cannot encode a text ({_first_line(error)})")
             return self._authority.encode(texts)
-        n_calls = next(self._calls)
-        if n_calls & (n_calls - 1) == 0 and self._differs(texts, encoded):
+        is_compared = number & (number - 1) == 0
+        if (is_compared and self._differs(texts, encoded)) or not self._open:  # or another call has found it wrong
             return self._authority.encode(texts)
         return encoded
 
@@ -130,11 +157,11 @@ class Relay:
         """The fast encoder, where it is there and right."""
         if not self._open or self._coming is None or not (self._at_once or self._coming.done()):
             return None
-        try:
+        failure = self._coming.exception()
+        if failure is None:
             return self._coming.result()
-        except Exception as error:
-            self._give_up(_first_line(error))
-            return None
+        self._give_up(_first_line(failure))
+        return None
 
     def _start(self) -> None:
         with self._lock:

@@ -147,6 +147,14 @@ class Tokenizer:
         which = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
         return lambda: repeated(behind_one_another([piece.result() for piece in pieces]), which)
 
+    def close(self) -> None:
+        """Lets go what was begun by `submit` and not waited for, so that nothing keeps a process that leaves.
+
+        What is waited for then raises `CancelledError`, and what is begun RuntimeError.
+        """
+        if self._opened is not None:
+            self._opened[1].close()
+
     def encode_statics(self, statics: Iterable[tuple[Kind, str]]) -> Ragged:
         """Ids of static runs: a control token's own id, template text encoded."""
         runs = list(statics)

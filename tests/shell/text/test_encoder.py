@@ -1,8 +1,11 @@
 """The fast encoder: the authority's ids on every text, and nothing of it where it differs by one."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +201,108 @@ def test_the_ids_are_arrays_of_our_own() -> None:
     assert offsets.dtype == np.int64
     assert ids.flags.writeable
     assert offsets.flags.writeable
+
+
+def ids_of_program(program: str, *argv: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout.split("\n")[:-1]
+
+
+IN_A_FORK = """
+import os, signal, sys
+from shell.text.tokenizer import open_tokenizer
+tokenizer = open_tokenizer("sample", encoder=sys.argv[1])
+print(tokenizer.encode(["one"] * 40).ids.tolist(), flush=True)
+if os.fork():
+    assert os.wait()[1] == 0
+else:
+    signal.alarm(30)
+    print(tokenizer.encode(["one"] * 40).ids.tolist(), flush=True)
+    os._exit(0)
+"""
+AS_THE_PROCESS_ENDS = """
+import atexit, sys, threading
+from shell.text.tokenizer import open_tokenizer
+tokenizer = open_tokenizer("sample", encoder=sys.argv[1])
+def say():
+    threading.main_thread().join()
+    print(tokenizer.encode(["one"]).ids.tolist())
+print(tokenizer.encode(["one"]).ids.tolist())
+atexit.register(lambda: print(tokenizer.encode(["one"]).ids.tolist()))
+threading.Thread(target=say).start()
+"""
+
+
+@pytest.mark.parametrize("choice", ["fast", "tokenizers"])
+@pytest.mark.parametrize("program", [IN_A_FORK, AS_THE_PROCESS_ENDS])
+def test_text_is_encoded_wherever_its_threads_cannot_be(program: str, choice: str) -> None:
+    first, *others = ids_of_program(program, choice)
+    assert others
+    assert {first} == set(others)
+
+
+def test_closing_lets_go_what_waits_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    tokenizer, held, at_work = open_tokenizer("sample", encoder="tokenizers"), threading.Event(), threading.Event()
+    right = encoder.Authority.encode
+
+    def slow(self: encoder.Authority, some: Sequence[str]) -> Ragged:
+        at_work.set()
+        assert held.wait(60)
+        return right(self, some)
+
+    monkeypatch.setattr(encoder.Authority, "encode", slow)
+    waits = [tokenizer.submit(["one"]) for _ in range(9)]
+    assert at_work.wait(60)
+    tokenizer.close()
+    held.set()
+    assert same(waits[0](), AUTHORITY.encode(["one"]))
+    for wait in waits[1:]:
+        with pytest.raises(CancelledError):
+            wait()
+    with pytest.raises(RuntimeError):
+        tokenizer.submit(["one"])
+
+
+class PanicError(BaseException):
+    """As PyO3 has them."""
+
+
+def test_a_panic_of_the_fast_encoder_is_no_error_of_the_run(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    def panic(self: FastEncoder, some: Sequence[str]) -> Ragged:
+        if "Heraklit" in some:
+            raise PanicError("index out of bounds")
+        return right(self, some)
+
+    right = FastEncoder.encode
+    monkeypatch.setattr(FastEncoder, "encode", panic)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=said.append)
+    assert same(tokenizer.encode(["Heraklit"]), AUTHORITY.encode(["Heraklit"]))
+    assert "it cannot encode a text (index out of bounds)" in said[0]
+
+
+def test_what_another_call_finds_wrong_holds_for_those_at_work(
+    wrong_about: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "2")
+    wrong_about("Heraklit")
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=lambda _line: None)
+    for _ in range(4):  # calls 1 to 4; the fifth is not compared
+        tokenizer.encode(["one"])
+    spoiled, given_up = FastEncoder.encode, threading.Event()
+
+    def late(self: FastEncoder, some: Sequence[str]) -> Ragged:
+        encoded = spoiled(self, some)
+        assert len(some) > 1 or given_up.wait(60)
+        if len(some) > 1:
+            relay._give_up("told by the test")
+            given_up.set()
+        return encoded
+
+    monkeypatch.setattr(FastEncoder, "encode", late)
+    relay = tokenizer._open()[1]
+    waits = [tokenizer.submit(["Heraklit"]), tokenizer.submit(["one", "two"])]
+    assert same(waits[0](), AUTHORITY.encode(["Heraklit"]))
