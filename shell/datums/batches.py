@@ -24,8 +24,16 @@ T = TypeVar("T")
 Int64 = NDArray[np.int64]
 
 
+MOST_ROWS_BEGUN = 512
+"""rows of batches that are begun beyond the one that is waited for, if it is not a single batch: enough to render while
+others are encoded, and few enough that their texts and images are no matter"""
+
+
 class Dataset(Protocol):
     """What the loop needs of a dataset; `len` is the number of batches in an epoch."""
+
+    @property
+    def batch_size(self) -> int: ...
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -86,7 +94,8 @@ def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.pe
         InputError: a row cannot be used; the batches before its own have been given by then.
     """
     waiting: deque[Later[Batch]] = deque()
-    n_begun, n_given, epoch_set = n_threads(), 0, None
+    n_begun = max(1, min(n_threads(), MOST_ROWS_BEGUN // dataset.batch_size))
+    n_given, epoch_set = 0, None
     for step in steps:
         epoch = step // len(dataset)
         if epoch != epoch_set:

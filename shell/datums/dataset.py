@@ -51,7 +51,7 @@ class SupervisedDataset:
         render: Render | None = None,
     ) -> None:
         self.n_rows, self._n_batches = len(rows), n_batches(len(rows), batch_size, tail)
-        self._rows, self._maker, self._batch_size = rows, maker, batch_size
+        self._rows, self._maker, self.batch_size = rows, maker, batch_size
         self._order, self._seed = ORDERS[order], seed
         self._render = render or anew(rows.rows, maker)
         self.set_epoch(0)
@@ -65,7 +65,7 @@ class SupervisedDataset:
 
     def rows_of(self, i: int) -> Int64:
         """The places, among the rows in the builder's order, of batch i of the current epoch: int64[B]."""
-        places = np.arange(i * self._batch_size, min((i + 1) * self._batch_size, self.n_rows))
+        places = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, self.n_rows))
         return self._order.rows(self.n_rows, self._seed + self._epoch, places)
 
     def make_batch(self, i: int) -> Made:
@@ -97,7 +97,7 @@ class SupervisedDataset:
 
     def n_behind(self, i: int) -> int:
         """How many rows of an epoch stand behind batch i."""
-        return max(self.n_rows - (i + 1) * self._batch_size, 0)
+        return max(self.n_rows - (i + 1) * self.batch_size, 0)
 
     def left_over(self) -> list[str]:
         """Where the rows stand that the current epoch leaves over in its tail."""
@@ -117,7 +117,7 @@ class SupervisedDataset:
         return self._parts_of(self._rows_behind(i))
 
     def _rows_behind(self, i: int) -> Int64:
-        places = np.arange((i + 1) * self._batch_size, self.n_rows)
+        places = np.arange((i + 1) * self.batch_size, self.n_rows)
         return self._order.rows(self.n_rows, self._seed + self._epoch, places)
 
     def _parts_of(self, places: Int64) -> Int64:
@@ -130,7 +130,7 @@ class StreamingSupervisedDataset:
 
     def __init__(self, rows: Stream, maker: DatumMaker, batch_size: int, tail: Tail = "drop") -> None:
         self.n_rows, self._n_batches = len(rows), n_batches(len(rows), batch_size, tail)
-        self._rows, self._maker, self._batch_size = rows, maker, batch_size
+        self._rows, self._maker, self.batch_size = rows, maker, batch_size
         self.sources: tuple[str, ...] = ()  # one
 
     def __len__(self) -> int:
@@ -150,8 +150,8 @@ class StreamingSupervisedDataset:
 
     def submit_batch(self, i: int) -> Later[Made]:
         """Reads and begins batch i, and gives what waits for it. Raises as `make_batch`."""
-        start = i * self._batch_size
-        n = min(self._batch_size, self.n_rows - start)
+        start = i * self.batch_size
+        n = min(self.batch_size, self.n_rows - start)
         places = [self._rows.place(start + k) for k in range(n)]
         rendered = self._maker.submit(self._rows.read(start, n), places)
         return lambda: self._maker.finish(rendered(), places)
@@ -162,11 +162,11 @@ class StreamingSupervisedDataset:
 
     def n_behind(self, i: int) -> int:
         """How many rows of an epoch stand behind batch i."""
-        return max(self.n_rows - (i + 1) * self._batch_size, 0)
+        return max(self.n_rows - (i + 1) * self.batch_size, 0)
 
     def sources_of(self, i: int) -> Int64:
         """The number of the source of each row of batch i: 0."""
-        return np.zeros(min(self._batch_size, self.n_rows - i * self._batch_size), np.int64)
+        return np.zeros(min(self.batch_size, self.n_rows - i * self.batch_size), np.int64)
 
     def sources_behind(self, i: int) -> Int64:
         """The number of the source of each row behind batch i: 0."""
@@ -174,4 +174,4 @@ class StreamingSupervisedDataset:
 
     def left_over(self) -> list[str]:
         """Where the rows stand that an epoch leaves over in its tail."""
-        return [self._rows.place(k) for k in range(self._n_batches * self._batch_size, self.n_rows)]
+        return [self._rows.place(k) for k in range(self._n_batches * self.batch_size, self.n_rows)]

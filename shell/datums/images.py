@@ -34,9 +34,9 @@ class Image(NamedTuple):
     width: int
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def read_image(name: str) -> Image:
-    """The image of that name; the last thousand are kept.
+    """The image of that name; the last two thousand are kept: one is asked for when its row is rendered and when sent.
 
     Args:
         name: a path, a `file://` or a `data:` URI.

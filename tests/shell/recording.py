@@ -170,7 +170,7 @@ class FakeDataset:
         made = Made(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
         return lambda: made
 
-    sources = ()
+    sources, batch_size = (), 2
 
     def left_over(self) -> list[str]:
         return [f"tail {self.epoch}"]

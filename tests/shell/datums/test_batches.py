@@ -57,6 +57,15 @@ def test_the_first_batch_is_there_at_once_and_the_next_are_begun_while_others_ar
     assert dataset.beside == [1, 3, 5, 7, 8, 9, 9, 9, 9]
 
 
+@pytest.mark.parametrize(("batch_size", "beside"), [(256, [1, 3, 5, 6, 6, 6]), (10_000, [1, 3, 4, 5, 6, 6])])
+def test_no_more_rows_are_begun_than_rendering_beside_the_encoders_takes(batch_size, beside, monkeypatch):
+    monkeypatch.setattr("shell.datums.batches.n_threads", lambda: 8)
+    dataset = Waiting()
+    dataset.batch_size = batch_size
+    list(batches(dataset, range(3, 9)))
+    assert dataset.beside == beside
+
+
 def test_a_batch_that_cannot_be_begun_stops_nobody_before_its_turn(monkeypatch):
     monkeypatch.setattr("shell.datums.batches.n_threads", lambda: 2)
     made = batches(Waiting(), range(5))
