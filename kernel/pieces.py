@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.conversation import Conversation, ToolCall, ToolSpec, last_user
+from kernel.errors import expected
 
 if TYPE_CHECKING:
     from kernel.parse import Parsed, Segment
@@ -203,3 +204,11 @@ class Renderer:
     image: str = ""
     image_tokens: Callable[[int, int], int] | None = None
     imitable: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what is no piece, as a row that lacks its last comma has. Raises: InputError."""
+        for role, row in {**self.rows, "cue": self.cue}.items():
+            for piece in row:
+                if not isinstance(piece, Piece):
+                    wanted = "pieces (Given, Said, Text, ...) in a tuple"
+                    raise expected(wanted, repr(piece)[:60], at=f"{self.name}, {role}")

@@ -41,6 +41,8 @@ def read_conversation(row: Mapping[str, object], at: str = "$", column: str = "m
     messages = row[column]
     if not isinstance(messages, list) or not messages:
         raise expected("a list of at least one message", kind_of(messages), at=f"{where}.{column}")
+    if row.get("functions"):
+        raise expected("tools in the list 'tools'", "some under 'functions'", at=f"{where}.functions")
     trace = row.trace if isinstance(row, Shaped) else None
     try:
         read = _plain(messages) or tuple([_message(m, where, column, i) for i, m in enumerate(messages)])
@@ -93,6 +95,10 @@ def _message(raw: object, where: str, column: str, i: int) -> Message:
     if raw.get("weight") not in (None, 1):
         what = "no weight on a message but 1 (say `trainable`, and train on what is customized)"
         raise expected(what, _shown(raw["weight"]), at=f"{at}.weight")
+    if raw.get("function_call"):
+        raise expected("calls in the list 'tool_calls'", "one under 'function_call'", at=f"{at}.function_call")
+    if raw.get("refusal"):
+        raise expected("what is said under 'content' alone", "a refusal beside it", at=f"{at}.refusal")
     role = _text(raw.get("role"), f"{at}.role", missing="role" not in raw)
     if not role:
         raise expected("a role", "an empty string", at=f"{at}.role")

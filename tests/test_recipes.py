@@ -120,6 +120,18 @@ ROWS = {
         "expected a conversation, for qwen3_instruct writes turns, got raw text (--renderer-name text trains it) "
         "- at {}:2 $.text",
     ),
+    "a call in the old way": (
+        line(USER, {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "{}"}}),
+        "expected calls in the list 'tool_calls', got one under 'function_call' - at {}:1 $.messages[1].function_call",
+    ),
+    "tools in the old way": (
+        line(USER, ANSWER, functions=[{"name": "f"}]),
+        "expected tools in the list 'tools', got some under 'functions' - at {}:1 $.functions",
+    ),
+    "a refusal": (
+        line(USER, {**ANSWER, "refusal": "no"}),
+        "expected what is said under 'content' alone, got a refusal beside it - at {}:1 $.messages[1].refusal",
+    ),
     "two shapes in a row": (
         GOOD + b'\n{"text": "a", "messages": []}',
         "expected a row of one shape (--dataset-format says which), got messages and text: 'text', 'messages' "
@@ -499,6 +511,33 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
     out = ask("show", "--dataset", good, "--max-length", 14, "--limit", 2).out
     assert "row 1: 13 tokens, 1 trained, 3 cut off" in out
     assert out.endswith("2 rows, 2 examples, 26 tokens, 2 of them trained\n2 examples were cut\n")
+
+
+OWN = "from kernel import Given, Renderer, Said, Text\nfrom kernel.parsers.plain import parse_plain\n"
+OWN_RENDERERS = {
+    "no Python": ("MINE = (", "expected a Python file that runs, {0}, got SyntaxError: '(' was never closed"),
+    "no such module": ("import nowhere", "{0}, got ModuleNotFoundError: No module named 'nowhere' - at"),
+    "an exit": ("raise SystemExit(0)", "expected a Python file that runs, {0}, got SystemExit: 0 - at"),
+    "no piece": (
+        OWN + "MINE = Renderer('mine', {'user': (Text(), 7)}, (Given('>'),), ('!',), parse_plain)",
+        "expected pieces (Given, Said, Text, ...) in a tuple, got 7 - at mine, user",
+    ),
+    "no tuple": (
+        OWN + "MINE = Renderer('mine', {'user': (Text(),)}, (Given('>')), ('!',), parse_plain)",
+        "expected pieces (Given, Said, Text, ...) in a tuple, got '>' - at mine, cue",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OWN_RENDERERS)
+def test_a_renderer_of_ones_own_that_is_none_is_told_in_one_sentence(what, ask, good, tmp_path):
+    text, sentence = OWN_RENDERERS[what]
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    code, _, err = ask("show", "--dataset", good, "--renderer-name", f"{file}:MINE")
+    assert code == 2
+    assert sentence.format(file) in err
+    assert err.count("\n") == 1
 
 
 TREATED = {

@@ -298,6 +298,7 @@ def _reason(outcome: Outcome, n_tokens: int, n_kept: int, maker: DatumMaker) -> 
         case Outcome.TOO_LONG:
             return f"{n_tokens} tokens, more than {longest}"
         case _ if longest is not None and n_tokens > longest:
-            return f"{maker.mode.value} trains nothing in the first {longest} of {n_tokens} tokens"
+            whole = "" if maker.treatment.train_cut_answers else " whole"
+            return f"{maker.mode.value} trains nothing{whole} in the first {longest} of {n_tokens} tokens"
         case _:
             return f"{maker.mode.value} trains nothing in its {n_tokens} tokens"

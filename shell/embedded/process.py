@@ -69,7 +69,7 @@ def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0) -> Service
     """
     state_dir = state_dir.expanduser().resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "shell.embedded", "--port", str(port), "--state-dir", str(state_dir)]
+    command = [sys.executable, "-P", "-m", "shell.embedded", "--port", str(port), "--state-dir", str(state_dir)]
     log_path = state_dir / "service.log"
     with log_path.open("ab") as log:
         log_start = log.tell()

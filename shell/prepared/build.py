@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 
@@ -160,8 +160,10 @@ def unmade(folder: Path, plan: Plan) -> list[int]:
     store = Store(folder, plan)
     if not (folder / MANIFEST).exists():
         for number in set(range(plan.n_chunks)) - set(store.missing()):
-            if not is_chunk((folder / chunk_name(number)).read_bytes(), plan.key, number):
-                store.drop(number, "is damaged")
+            with suppress(FileNotFoundError):  # a run that found it damaged has taken it away meanwhile
+                if is_chunk((folder / chunk_name(number)).read_bytes(), plan.key, number):
+                    continue
+            store.drop(number, "is damaged")
     return store.missing()
 
 

@@ -116,7 +116,7 @@ class Crew:
         with self._lock:
             if self._stopped.is_set():
                 return None
-            command = [sys.executable, "-m", "shell.prepared.worker"]
+            command = [sys.executable, "-P", "-m", "shell.prepared.worker"]
             process = subprocess.Popen(
                 command if not self._nice else ["nice", "-n", str(self._nice), *command],
                 stdin=subprocess.PIPE,
@@ -196,5 +196,5 @@ class Beside:
         try:
             if make_whole(*self._given, self._crew, lambda _done, _of: None, wait=False):
                 self._say(f"prepared  all {plan.n_rows:,} rows, in {job.folder}")
-        except InputError as error:
+        except (InputError, OSError) as error:
             self._say(f"prepared  not all rows, and training goes on without: {error}")

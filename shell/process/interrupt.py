@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM as a wish that the loop can look up: once to stop in good order, twice to leave now."""
+"""Ctrl-C, SIGTERM and SIGHUP as a wish that the loop can look up: once to stop in good order, twice to leave now."""
 
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _NOTICE = b"\nstopping when the steps in flight are done, with a checkpoint; once more to leave now\n"
 
 
@@ -22,7 +22,7 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """What a shell expects of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + (self.signal or 0)
 
     def ask(self, number: int, _frame: FrameType | None = None) -> None:
@@ -30,12 +30,15 @@ class Stop:
         if self:
             raise KeyboardInterrupt
         self.signal = number
-        os.write(2, _NOTICE)
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, _NOTICE)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Collects SIGINT and SIGTERM while it is open. Off the main thread, where Python hears no signals, it only waits.
+    """Collects the SIGNALS while it is open, but for those that are ignored, as SIGHUP is under `nohup`.
+
+    Off the main thread, where Python hears no signals, it only waits.
 
     Touches: the process's signal handlers; standard error, at the first signal.
     """
@@ -43,7 +46,8 @@ def stop_on_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.ask) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.ask) for number in heard}
     try:
         yield stop
     finally:

@@ -165,7 +165,12 @@ def _own(name: str, at: str) -> Renderer:
     file = Path(path).expanduser()
     if not file.is_file():
         raise expected("a Python file with a renderer in it", f"no file {path}", at)
-    found = runpy.run_path(str(file)).get(attribute)
+    try:
+        found = runpy.run_path(str(file)).get(attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a program of the user's raises, an exit too
+        raise expected(f"a Python file that runs, {path}", f"{type(error).__name__}: {error}", at) from error
     if not isinstance(found, Renderer):
         raise expected(f"a Renderer called {attribute} in {path}", f"{type(found).__name__}", at)
     return found

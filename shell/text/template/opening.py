@@ -39,7 +39,10 @@ def open_template(
     Touches: the files; for a repository, the network and the hub's cache through `huggingface_hub`.
     """
     text, config = _file(spec, _TEMPLATE, revision), _config(_file(spec, _CONFIG, revision), spec)
-    source = text.decode() if text is not None else _named(config.get("chat_template"))
+    try:
+        source = text.decode() if text is not None else _named(config.get("chat_template"))
+    except UnicodeDecodeError as error:
+        raise expected(f"UTF-8 text in {_TEMPLATE}", str(error), at=f"--tokenizer {spec}") from None
     if source is None:
         raise expected(f"a chat template in {_TEMPLATE} or {_CONFIG}", "none", at=f"--tokenizer {spec}")
     if _adds_a_space(tokenizer):

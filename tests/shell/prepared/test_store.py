@@ -17,7 +17,7 @@ from shell.data.rows import ListRows
 from shell.datums.maker import DatumMaker
 from shell.prepared import build as build_module
 from shell.prepared import store as store_module
-from shell.prepared.build import build, build_chunk, building, finish, put_chunk
+from shell.prepared.build import build, build_chunk, building, finish, put_chunk, unmade
 from shell.prepared.rendering import EVERY, FromStore, anew
 from shell.prepared.store import MANIFEST, Plan, Store, chunk_name
 from shell.text.tokenizer import open_tokenizer
@@ -258,6 +258,20 @@ def test_a_store_without_a_manifest_is_looked_at_to_the_last_byte(store: Store) 
     damage(store.folder / chunk_name(2), -1)
     built(store.folder.parent, ListRows(ROWS), maker_of())
     assert content(store.folder) == whole
+
+
+def test_a_chunk_that_a_run_takes_away_while_the_store_is_looked_at_is_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.folder / MANIFEST).unlink()
+
+    def opened(folder: Path, plan: Plan) -> Store:
+        one = Store(folder, plan)
+        (folder / chunk_name(1)).unlink()
+        return one
+
+    monkeypatch.setattr("shell.prepared.build.Store", opened)
+    assert unmade(store.folder, store.plan) == [1]
 
 
 def test_a_row_in_which_nothing_is_trained_comes_out_as_it_went_in(tmp_path: Path) -> None:
