@@ -166,6 +166,8 @@ def _model(
     """The model to train, and where its run goes on if it does not begin."""
     config, folder = found.config, found.folder
     if found.offered is None:
+        if found.verdict == "resume":
+            _say(screen, "resumed   there was no checkpoint yet: the run begins anew, with the settings given now")
         return open_model(connection, config, found.weights, metadata), None
 
     def load(checkpoint: Checkpoint) -> Client:

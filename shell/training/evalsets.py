@@ -32,7 +32,12 @@ _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
 class EvalSet(NamedTuple):
-    """A set to evaluate, whole."""
+    """A set to evaluate, whole.
+
+    >>> entry = Entry(Outcome.HELD_OUT, "c.jsonl:3", "too_long: 90 tokens, more than 64")
+    >>> print(EvalSet("code", None, (entry,), 30, 1))
+    code: 30 rows (without 1 that training also has), of which 1 are not evaluated whole (see the ledger)
+    """
 
     name: str
     datums: Datums
@@ -44,6 +49,8 @@ class EvalSet(NamedTuple):
 
     def __str__(self) -> str:
         also = f" (without {self.n_duplicates:,} that training also has)" if self.n_duplicates else ""
+        n_out = sum(bool(entry.reason) and entry.outcome is Outcome.HELD_OUT for entry in self.entries)
+        also += f", of which {n_out:,} are not evaluated whole (see the ledger)" if n_out else ""
         return f"{self.name}: {self.n_rows:,} rows{also}"
 
 

@@ -226,6 +226,17 @@ def files_of(folder):
     return {name: (folder / name).read_bytes() for name in names}
 
 
+def test_resuming_before_the_first_checkpoint_says_that_it_begins_anew(whole, rows, tmp_path):
+    folder = tmp_path / "run"
+    code, said, _ = finish(rows, folder, "--max-steps", "2", *RESUME)
+    assert (code, "begins anew" in said) == (0, False)
+    (folder / "checkpoints.jsonl").unlink()
+    code, said, _ = finish(rows, folder, *RESUME)
+    assert code == 0
+    assert "resumed   there was no checkpoint yet: the run begins anew" in said
+    assert metrics(folder) == metrics(whole[0])
+
+
 def test_a_run_whose_steps_would_be_others_is_refused_part_by_part_unless_that_is_accepted(begun, rows):
     before = files_of(begun)
     other = (*RESUME, "--batch-size", "2", "--learning-rate", "1e-3", "--max-steps", "8")

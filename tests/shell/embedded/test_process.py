@@ -121,6 +121,13 @@ def test_the_sdk_trains_through_a_restart(tmp_path: Path, monkeypatch: pytest.Mo
         sdk.close("success").result()
 
 
+def test_files_of_the_current_folder_are_no_modules_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numpy", "shell", "queue"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a stray file')\n")
+    monkeypatch.chdir(tmp_path)
+    start(tmp_path / "state").close()
+
+
 def test_a_state_directory_belongs_to_one_service(tmp_path: Path) -> None:
     with start(tmp_path), pytest.raises(ServiceError, match=r"state directory of its own, got .*another service"):
         start(tmp_path)
