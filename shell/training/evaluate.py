@@ -55,6 +55,11 @@ def score_sources(datums: Datums, logprobs: Logprobs, sources: Mapping[str, Int6
         datums: of all sources.
         logprobs: what the service answered for them.
         sources: the examples of each source, int64[E], by their numbers in `datums`.
+
+    >>> inputs, weights = np.array([5, 6, 7], np.int32), np.array([1, 1, 1], np.float32)
+    >>> datums = Datums(inputs, inputs.astype(np.int64) + 1, weights, np.array([0, 2, 3]))
+    >>> score_sources(datums, np.array([-1, -3, -5], np.float32), {"a": np.array([0]), "b": np.array([1])}, "test_nll")
+    {'source/a/test_nll': 2.0, 'source/b/test_nll': 5.0}
     """
     own = {name: tokens_of(examples, datums.offsets) for name, examples in sources.items()}
     scores = {f"source/{name}/{key}": mean_nll(logprobs[at], datums.weights[at]) for name, at in own.items()}
