@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANG_UP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 _NOTICE = b"\nstopping when the steps in flight are done, with a checkpoint; once more to leave now\n"
 
 
@@ -36,7 +37,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Collects the SIGNALS while it is open, but for those that are ignored, as SIGHUP is under `nohup`.
+    """Collects SIGINT, SIGTERM and, where it is not ignored as under `nohup`, SIGHUP while it is open.
 
     Off the main thread, where Python hears no signals, it only waits.
 
@@ -46,7 +47,7 @@ def stop_on_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = (*SIGNALS, *(number for number in HANG_UP if signal.getsignal(number) is not signal.SIG_IGN))
     before = {number: signal.signal(number, stop.ask) for number in heard}
     try:
         yield stop

@@ -26,7 +26,17 @@ def test_the_handlers_before_are_there_again_behind():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_signal_that_is_ignored_stays_ignored():
+def test_a_run_in_the_background_of_a_script_hears_ctrl_c_all_the_same():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell without job control starts it
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.exit_code == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_on_signals() as stop:
