@@ -9,13 +9,17 @@ from shell.process.interrupt import stop_on_signals
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_is_a_wish_and_the_second_an_order(number, code, capfd):
-    with stop_on_signals() as stop:
-        assert not stop
-        os.kill(os.getpid(), number)
-        assert stop
-        assert stop.exit_code == code
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it, as `nohup` does
+    try:
+        with stop_on_signals() as stop:
+            assert not stop
             os.kill(os.getpid(), number)
+            assert stop
+            assert stop.exit_code == code
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
     assert "once more to leave now" in capfd.readouterr().err
 
 
