@@ -4,7 +4,7 @@
 
 A question is {"tokenizer", "renderer", "mode", "messages"} and maybe "tools"; the tokenizer is a tokenizer.json. Mode
 "prompt" asks for the generation prompt, with "prefill" begun by that text. Mode "parse" asks what the sampled "tokens"
-say. An answer is {"tokens", "weights"}, {"content", "calls", "n_bad_calls", "termination"} or {"error"}. A renderer
+say. An image is its size, "WIDTHxHEIGHT", and its place in the answer is as many zeros as it has tokens. An answer is {"tokens", "weights"}, {"content", "calls", "n_bad_calls", "termination"} or {"error"}. A renderer
 with a tokenizer of its own is asked and answers in pieces, not tokens: [text, whether it is a control token].
 
 A line may also be {"tokenizer", "renderer", "messages", "asks"} with a list of questions about one conversation; its
@@ -23,6 +23,7 @@ import sys
 from functools import lru_cache
 
 DATE = "2025-01-01"  # where a format tells the model the date
+SEES = " with images"
 OWN_TOKENIZER = {"tml_v0": "thinkingmachines/Inkling"}
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one text a call
 
@@ -41,7 +42,8 @@ def main() -> None:
         if "asks" in asked:
             print(json.dumps(digests(renderers[asked["renderer"]], asked["messages"], asked["asks"])), flush=True)
         else:
-            print(json.dumps(answer(renderers[asked["renderer"]], asked)), flush=True)
+            name = asked["renderer"] + (SEES if '"type": "image"' in line else "")
+            print(json.dumps(answer(renderers[name], asked)), flush=True)
 
 
 class Renderers(dict):
@@ -65,10 +67,43 @@ class Renderers(dict):
         from tinker_cookbook.tokenizer_utils import get_tokenizer
 
         own = OWN_TOKENIZER.get(name)
-        renderer = self[name] = get_renderer(name, get_tokenizer(own) if own else self.tokenizer)
+        images = counter(name) if name.endswith(SEES) else None
+        tokenizer = get_tokenizer(own) if own else self.tokenizer
+        renderer = self[name] = get_renderer(name.removesuffix(SEES), tokenizer, images)
         if hasattr(renderer, "current_date"):
             renderer.current_date = DATE
         return renderer
+
+
+def counter(name: str):
+    """What counts the tokens of an image: Qwen's own arithmetic; 3 for Kimi, whose code is not in any package."""
+    if name.startswith("kimi"):
+        return type("Three", (), {"get_resize_config": lambda self, image: {"num_tokens": 3}})()
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    size = {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096}
+    return Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size=size)
+
+
+def with_images(message: dict) -> dict:
+    from PIL import Image
+
+    if isinstance(message["content"], str):
+        return message
+    parts = [
+        {**part, "image": Image.new("RGB", tuple(map(int, part["image"].split("x"))))} if "image" in part else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}
+
+
+def ids(given) -> list[int]:
+    """The tokens of a model input, zeros where an image is."""
+    return [
+        number
+        for chunk in given.chunks
+        for number in (chunk.tokens if chunk.type == "encoded_text" else [0] * chunk.expected_tokens)
+    ]
 
 
 def digests(renderer, messages: list[dict], asks: list[dict]) -> list[str]:
@@ -93,8 +128,8 @@ def digest(tokens, weights) -> str:
 
 
 def answer(renderer, question: dict) -> dict:
-    messages = [with_calls(message) for message in question.get("messages", ())]
     try:
+        messages = [with_images(with_calls(message)) for message in question.get("messages", ())]
         if "tools" in question:
             messages = declared(renderer, question["tools"], messages)
         if "pieces" in question:
@@ -111,9 +146,9 @@ def answer(renderer, question: dict) -> dict:
 def rendered(renderer, question: dict, messages: list[dict]) -> dict:
     if question["mode"] == "prompt":
         prompt = renderer.build_generation_prompt(messages, prefill=question.get("prefill"))
-        return {"tokens": prompt.to_ints(), "weights": []}
+        return {"tokens": ids(prompt), "weights": []}
     example, weights = renderer.build_supervised_example(messages, question["mode"])
-    return {"tokens": example.to_ints(), "weights": weights.float().tolist()}
+    return {"tokens": ids(example), "weights": weights.float().tolist()}
 
 
 def with_calls(message: dict) -> dict:

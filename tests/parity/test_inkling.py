@@ -13,7 +13,7 @@ import pytest
 from kernel.atoms import Kind
 from kernel.conversation import parts_of
 from kernel.example import TrainOnWhat, weigh
-from kernel.parse import Segment
+from kernel.parse import Parsed, Segment
 from kernel.reading import read_conversation
 from kernel.renderer import Span, write, write_prompt
 from kernel.renderers import TML_V0
@@ -98,31 +98,39 @@ def test_pieces_and_weights_are_the_cookbooks(odd: bool, tools: bool) -> None:
 
 
 def test_sampled_turns_are_read_as_the_cookbook_reads_them() -> None:
+    asked = [{"renderer": "tml_v0", "mode": "parse", "pieces": sampled} for sampled in sampled_turns(N)]
+    for question, answer in zip(asked, ask(str(TOKENIZERS / "qwen3.json"), asked), strict=True):
+        segments = [
+            Segment(Kind.CONTROL if is_control else Kind.MESSAGE, said) for said, is_control in question["pieces"]
+        ]
+        assert_read_alike(TML_V0.parse(segments), answer, question)
+
+
+def sampled_turns(n: int) -> list[Pieces]:
+    """Turns as they would be sampled, some of them cut."""
     rng = random.Random("parse inkling")
-    asked = []
-    while len(asked) < N:
+    out: list[Pieces] = []
+    while len(out) < n:
         talk = [plain(message) for message in conversation(rng, True, True, odd=False)]
         last = rng.choice([i for i, message in enumerate(talk) if message["role"] == "assistant"])
         pieces, weights = ours({"mode": "last_assistant_message", "messages": talk[: last + 1]})
         sampled = [piece for piece, weight in zip(pieces, weights, strict=True) if weight]
-        cut = sampled[: rng.randrange(len(sampled))] if rng.random() < 0.1 else sampled
-        asked.append({"renderer": "tml_v0", "mode": "parse", "pieces": cut})
-    for question, answer in zip(asked, ask(str(TOKENIZERS / "qwen3.json"), asked), strict=True):
-        assert "error" not in answer, (question, answer)
-        segments = [
-            Segment(Kind.CONTROL if is_control else Kind.MESSAGE, said) for said, is_control in question["pieces"]
-        ]
-        turn = TML_V0.parse(segments)
-        assert str(turn.termination) == answer["termination"], question
-        if not turn.termination.is_clean:
-            continue  # the cookbook gives the text as it came
-        calls = [[call.name, json.loads(call.arguments)] for call in turn.message.tool_calls]
-        assert calls == [[name, json.loads(arguments)] for name, arguments in answer["calls"]], question
-        assert not turn.bad_calls
-        content = answer["content"]
-        theirs = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        parts = [[part.kind, part.text] for part in parts_of(turn.message)]
-        assert parts == [[part["type"], part[part["type"]]] for part in theirs if part[part["type"]]], question
+        out.append(sampled[: rng.randrange(len(sampled))] if rng.random() < 0.1 else sampled)
+    return out
+
+
+def assert_read_alike(turn: Parsed, answer: dict, question: dict) -> None:
+    assert "error" not in answer, (question, answer)
+    assert str(turn.termination) == answer["termination"], question
+    if not turn.termination.is_clean:
+        return  # the cookbook gives the text as it came
+    calls = [[call.name, json.loads(call.arguments)] for call in turn.message.tool_calls]
+    assert calls == [[name, json.loads(arguments)] for name, arguments in answer["calls"]], question
+    assert not turn.bad_calls
+    content = answer["content"]
+    theirs = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    parts = [[part.kind, part.text] for part in parts_of(turn.message)]
+    assert parts == [[part["type"], part[part["type"]]] for part in theirs if part[part["type"]]], question
 
 
 def test_a_text_that_spells_a_token_stays_text() -> None:

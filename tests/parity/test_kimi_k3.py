@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -67,22 +68,37 @@ def ours(spans: list[Span]) -> list[tuple[str, bool]]:
 
 @pytest.mark.parametrize("name", EFFORTS)
 def test_pieces_are_those_of_moonshots_encoder(name: str) -> None:
-    build = encoder().build_chat_segments
+    for question, theirs in zip(asked := questions(name, N), answers(asked), strict=True):
+        talk = read_conversation({key: question[key] for key in ("messages", "tools")})
+        write_it = write_prompt if question["mode"] == "prompt" else write
+        assert ours(write_it(RENDERERS[name], talk)) == theirs, question
+
+
+def questions(name: str, n: int) -> list[dict]:
+    """Examples ("all_tokens") and prompts of n random conversations."""
     rng = random.Random(f"k3 {name}")
-    for i in range(N):
+    asked = []
+    for i in range(n):
         talk = conversation(rng, True, True, odd=i % 4 == 0)
         tools = [tool(rng) for _ in range(rng.randint(1, 2))] if i % 3 == 0 else []
         if i % 4 and i % 5 < 2:  # results that say less of what they answer
             less = ("tool_call_id", "name")[i % 5]
             talk = [{key: said for key, said in message.items() if key != less} for message in talk]
-        ready = read_conversation({"messages": talk, "tools": tools})
-        wrapped = [{"type": "function", "function": one} for one in tools]
-        for is_prompt, write_it in ((True, write_prompt), (False, write)):
-            segments = build(
-                [native(message) for message in talk], wrapped, add_generation_prompt=is_prompt, **EFFORTS[name]
-            )
-            theirs = joined([(segment.text, segment.allow_special) for segment in segments])
-            assert ours(write_it(RENDERERS[name], ready)) == theirs, talk
+        asked += [{"renderer": name, "mode": m, "messages": talk, "tools": tools} for m in ("prompt", "all_tokens")]
+    return asked
+
+
+def answers(asked: Iterable[dict]) -> Iterator[list[tuple[str, bool]]]:
+    """What Moonshot's encoder writes, in pieces."""
+    build = encoder().build_chat_segments
+    for question in asked:
+        segments = build(
+            [native(message) for message in question["messages"]],
+            [{"type": "function", "function": one} for one in question["tools"]],
+            add_generation_prompt=question["mode"] == "prompt",
+            **EFFORTS[question["renderer"]],
+        )
+        yield joined([(one.text, one.allow_special) for one in segments])
 
 
 @pytest.mark.parametrize("name", EFFORTS)

@@ -7,6 +7,7 @@ differs on purpose `alike` says so.
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ MODES = (TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES, *ALWAYS, "prompt")  # gpt-oss
 
 Message = dict[str, Any]
 Parts = list[tuple[str, str]]
+Render = Callable[[Message], tuple[list[int], list[float]]]
 
 
 def opened(renderer: str, folder: Path) -> tuple[str, Tokenizer]:
@@ -55,8 +57,9 @@ def rendered(renderer: str, tokenizer: Tokenizer, question: Message) -> tuple[li
 
 
 def talk_for(renderer: str, rng: random.Random) -> list[Message]:
-    reasons = "disable" not in renderer or renderer.startswith("deepseek")
-    talk = conversation(rng, reasons, True, odd=False)
+    _, reasoning, tools = FAMILIES[renderer]
+    reasons = reasoning and ("disable" not in renderer or renderer.startswith("deepseek"))
+    talk = conversation(rng, reasons, tools, odd=False)
     return [speaking(message) for message in talk] if renderer.startswith("deepseekv3") else talk
 
 
@@ -97,27 +100,37 @@ def test_declared_tools_read_like_the_cookbooks(renderer: str, tmp_path: Path) -
 @pytest.mark.parametrize("renderer", CALLING)
 def test_sampled_turns_are_read_as_the_cookbook_reads_them(renderer: str, tmp_path: Path) -> None:
     path, tokenizer = opened(renderer, tmp_path)
+    opening = tokenizer.controls.get("<think>")
+    turns = sampled_turns(renderer, lambda question: rendered(renderer, tokenizer, question), opening, N)
+    asked = [{"renderer": renderer, "mode": "parse", "tokens": tokens} for tokens in turns]
+    for question, answer in zip(asked, ask(path, asked), strict=True):
+        turn = RENDERERS[renderer].parse(tokenizer.segments(question["tokens"]))
+        assert_read_alike(renderer, turn, answer, tokenizer.decode(question["tokens"]))
+
+
+def sampled_turns(renderer: str, render: Render, opening: int | None, n: int) -> list[list[int]]:
+    """Turns as they would be sampled, some of them cut; `opening` is the token that begins a block of reasoning."""
     rng = random.Random(f"parse {renderer}")
-    asked = []
-    while len(asked) < N:
+    out: list[list[int]] = []
+    while len(out) < n:
         talk = [samplable(renderer, message) for message in talk_for(renderer, rng)]
         last = rng.choice([i for i, message in enumerate(talk) if message["role"] == "assistant"])
-        tokens, weights = rendered(renderer, tokenizer, {"mode": LAST, "messages": talk[: last + 1]})
-        prompt, _ = rendered(renderer, tokenizer, {"mode": "prompt", "messages": talk[:last]})
+        tokens, weights = render({"mode": LAST, "messages": talk[: last + 1]})
+        prompt, _ = render({"mode": "prompt", "messages": talk[:last]})
         sampled = [token for token, weight in zip(tokens, weights, strict=True) if weight]
-        opens = renderer.startswith(FRAMED) and sampled[0] == tokenizer.controls["<think>"]
-        if opens and tokens[: len(prompt)] != prompt:
+        if renderer.startswith(FRAMED) and sampled[0] == opening and tokens[: len(prompt)] != prompt:
             continue  # white space that opens the reasoning joins the prompt's newline: the cookbook adds a block
-        cut = sampled[: rng.randrange(len(sampled))] if rng.random() < 0.1 else sampled
-        asked.append({"renderer": renderer, "mode": "parse", "tokens": cut})
-    for question, answer in zip(asked, ask(path, asked), strict=True):
-        assert "error" not in answer, (question, answer)
-        turn = RENDERERS[renderer].parse(tokenizer.segments(question["tokens"]))
-        assert str(turn.termination) == answer["termination"], tokenizer.decode(question["tokens"])
-        if turn.termination is ParseTermination.MALFORMED:
-            continue  # the cookbook gives the text as it came
-        assert len(turn.bad_calls) == answer["n_bad_calls"], (tokenizer.decode(question["tokens"]), turn, answer)
-        assert alike(renderer, *ours(turn)) == alike(renderer, *theirs(renderer, answer)), (question, turn, answer)
+        out.append(sampled[: rng.randrange(len(sampled))] if rng.random() < 0.1 else sampled)
+    return out
+
+
+def assert_read_alike(renderer: str, turn: Parsed, answer: Message, sampled: str) -> None:
+    assert "error" not in answer, (sampled, answer)
+    assert str(turn.termination) == answer["termination"], sampled
+    if turn.termination is ParseTermination.MALFORMED:
+        return  # the cookbook gives the text as it came
+    assert len(turn.bad_calls) == answer["n_bad_calls"], (sampled, turn, answer)
+    assert alike(renderer, *ours(turn)) == alike(renderer, *theirs(renderer, answer)), (sampled, turn, answer)
 
 
 def ours(turn: Parsed) -> tuple[Parts, list[tuple[str, str]]]:
