@@ -4,8 +4,9 @@
 
 A question is {"tokenizer", "renderer", "mode", "messages"} and maybe "tools"; the tokenizer is a tokenizer.json. Mode
 "prompt" asks for the generation prompt, with "prefill" begun by that text. Mode "parse" asks what the sampled "tokens"
-say. An image is its size, "WIDTHxHEIGHT", and its place in the answer is as many zeros as it has tokens. An answer is {"tokens", "weights"}, {"content", "calls", "n_bad_calls", "termination"} or {"error"}. A renderer
-with a tokenizer of its own is asked and answers in pieces, not tokens: [text, whether it is a control token].
+say. An answer is {"tokens", "weights"}, {"content", "calls", "n_bad_calls", "termination"} or {"error"}. An image is
+its size, "WIDTHxHEIGHT", and as many tokens -1 in the answer as it has. A renderer with a tokenizer of its own is asked
+and answers in pieces, not tokens: [text, whether it is a control token].
 
 A line may also be {"tokenizer", "renderer", "messages", "asks"} with a list of questions about one conversation; its
 answer is the list of their `digest`s, "error" for one that is refused.
@@ -21,6 +22,7 @@ import logging
 import os
 import sys
 from functools import lru_cache
+from types import SimpleNamespace
 
 DATE = "2025-01-01"  # where a format tells the model the date
 SEES = " with images"
@@ -78,7 +80,7 @@ class Renderers(dict):
 def counter(name: str):
     """What counts the tokens of an image: Qwen's own arithmetic; 3 for Kimi, whose code is not in any package."""
     if name.startswith("kimi"):
-        return type("Three", (), {"get_resize_config": lambda self, image: {"num_tokens": 3}})()
+        return SimpleNamespace(get_resize_config=lambda _: {"num_tokens": 3})
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     size = {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096}
@@ -98,11 +100,11 @@ def with_images(message: dict) -> dict:
 
 
 def ids(given) -> list[int]:
-    """The tokens of a model input, zeros where an image is."""
+    """The tokens of a model input, -1 where an image is."""
     return [
         number
         for chunk in given.chunks
-        for number in (chunk.tokens if chunk.type == "encoded_text" else [0] * chunk.expected_tokens)
+        for number in (chunk.tokens if chunk.type == "encoded_text" else [-1] * chunk.expected_tokens)
     ]
 
 

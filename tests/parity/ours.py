@@ -17,7 +17,7 @@ from kernel.example import TrainOnWhat
 from kernel.parse import Parsed, Segment
 from kernel.reading import read_conversation
 from kernel.renderers import RENDERERS
-from kernel.script import assemble
+from kernel.script import Ragged, assemble
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 
 Question = dict[str, Any]
@@ -34,6 +34,12 @@ SEEING = tuple(name for name, renderer in RENDERERS.items() if renderer.image an
 @cache
 def _compositor(renderer: str) -> Compositor:
     return Compositor(RENDERERS[renderer], split_turns=False)
+
+
+@cache
+def _statics(renderer: str, _n: int) -> Ragged:
+    """The ids of the n constant texts that the renderer has written so far; they only grow."""
+    return TOKENIZER.encode_statics(_compositor(renderer).statics)
 
 
 def render(questions: Sequence[Question]) -> list[Rendering | str]:
@@ -53,8 +59,8 @@ def _rendered(questions: Sequence[Question]) -> list[Rendering]:
     talks = [read_conversation({key: q[key] for key in ("messages", "tools") if key in q}) for q in questions]
     script = compositor.prompts(talks, prefill) if prompts else compositor.compose(talks, TrainOnWhat(mode))
     lengths = np.array([_image_tokens(renderer, size) for size in script.images], np.int64)
-    ids = TOKENIZER.encode_statics(compositor.statics), TOKENIZER.encode(script.texts)
-    examples = assemble(script, *ids, lengths)
+    statics = _statics(renderer, len(compositor.statics))
+    examples = assemble(script, statics, TOKENIZER.encode(script.texts), lengths)
     tokens, weights = examples.tokens.tolist(), [] if prompts else examples.weights.tolist()
     return [(tokens[a:b], weights[a:b]) for a, b in pairwise(examples.offsets.tolist())]
 

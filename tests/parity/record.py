@@ -1,9 +1,9 @@
-"""Asks the reference anew and writes its answers for `tests.parity.test_recorded`: the same bytes for the same reference.
+"""Asks the reference anew and writes its answers for `test_recorded`: the same bytes for the same reference.
 
     TINSMITH_ORACLE=... TINSMITH_KIMI_K3=... python -m tests.parity.record [FAMILY ...]
 
-The variables are those of `test_cookbook` and `test_kimi_k3`. Prints how many questions of each family were answered,
-refused and left out.
+The variables are those of `test_cookbook` and `test_kimi_k3`. Prints how many questions of a family were
+answered, and how many of them with a refusal.
 """
 
 import sys
@@ -26,7 +26,7 @@ def answered(family: str) -> tuple[str, list[dict[str, Any]]]:
         answers = ({"pieces": pieces} for pieces in test_kimi_k3.answers(asked))
         return "a port of encoding_k3.py of moonshotai/Kimi-K3", _joined(asked, list(answers))
     asked = [one for name in renderers_of(family) for one in questions(name)]
-    return REFERENCE, _joined(asked, [packed(one) for one in ask(str(TOKENIZER_FILE), asked)])
+    return REFERENCE, _joined(asked, [*map(packed, asked, ask(str(TOKENIZER_FILE), asked))])
 
 
 def questions(renderer: str) -> list[Question]:
@@ -34,12 +34,12 @@ def questions(renderer: str) -> list[Question]:
     return of + parse_questions(renderer)
 
 
-def packed(answer: dict[str, Any]) -> dict[str, Any]:
+def packed(question: Question, answer: dict[str, Any]) -> dict[str, Any]:
     """An answer of the oracle as it is kept: "ids" or "pieces", and the spans of weight 1 where there are weights."""
     if "weights" not in answer:
         return answer
     kept = {"pieces": answer["pieces"]} if "pieces" in answer else {"ids": answer["tokens"]}
-    return kept | ({"trained": recorded.spans(answer["weights"])} if answer["weights"] else {})
+    return kept | ({"trained": recorded.spans(answer["weights"])} if question["mode"] != "prompt" else {})
 
 
 def _joined(asked: list[Question], answers: list[dict[str, Any]]) -> list[dict[str, Any]]:

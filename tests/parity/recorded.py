@@ -9,6 +9,7 @@ import hashlib
 import json
 import lzma
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ FOLDER = Path(__file__).with_name("recorded")
 FAMILIES = tuple(sorted(path.name.partition(".")[0] for path in FOLDER.glob("*.jsonl.xz")))
 
 
+@cache
 def read(family: str) -> list[dict[str, Any]]:
     """The questions of a family with their answers. Fails when the tokenizer is another than they were asked with."""
-    lines = lzma.decompress((FOLDER / f"{family}.jsonl.xz").read_bytes()).decode().splitlines()
+    lines = lzma.decompress((FOLDER / f"{family}.jsonl.xz").read_bytes()).decode().rstrip("\n").split("\n")
     assert json.loads(lines[0])["tokenizer"] == digest(), "the sample tokenizer has changed: record the answers anew"
     return [json.loads(line) for line in lines[1:]]
 

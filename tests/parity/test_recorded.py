@@ -15,6 +15,8 @@ from tests.parity.questions import UNASKED
 
 MOST = 3
 """differences that are shown"""
+IMAGE = -1
+"""the reference's token of an image, trained with its message; ours is 0 and never trained"""
 NO_EXAMPLE = "multiple SFT examples"
 PLACEHOLDER = ours.TOKENIZER.encode(["<UNUSED>"]).ids.tolist()
 """what the reference's role_colon ends on when the last message is not the assistant's"""
@@ -65,9 +67,23 @@ def theirs(question: Question) -> ours.Rendering:
     units = answer.get("pieces", answer.get("ids"))
     weights = recorded.weights(answer.get("trained", ()), len(units))
     tokens, weights = ours.in_tokens(units, weights) if "pieces" in answer else (units, weights)
+    weights = [weight * (token != IMAGE) for token, weight in zip(tokens, weights, strict=True)]
+    tokens = [max(token, 0) for token in tokens]
     if question["renderer"] == "role_colon" and tokens[-len(PLACEHOLDER) :] == PLACEHOLDER:
         tokens, weights = tokens[: -len(PLACEHOLDER)], weights[: -len(PLACEHOLDER)]
+    opens_with_system = question["messages"][0]["role"] == "system" or "tools" in question
+    if question["renderer"].startswith("deepseekv4_1") and opens_with_system:
+        weights = without_joined_newlines(tokens, weights)
     return tokens, weights if "trained" in answer else []
+
+
+def without_joined_newlines(tokens: list[int], weights: list[float]) -> list[float]:
+    """DeepSeek V4.1: newlines that open a trained system message join those of the effort, and are not trained here."""
+    start = next((i for i, weight in enumerate(weights) if weight), 0)
+    end = start
+    while 0 < end < len(tokens) and {*ours.TOKENIZER.decode(tokens[end - 1 : end + 1])} == {"\n"}:
+        end += 1
+    return weights[:start] + [0.0] * (end - start) + weights[end:]
 
 
 def as_compared(question: Question, tokens: list[int], weights: list[float]) -> ours.Rendering:
