@@ -173,7 +173,7 @@ def asks(renderer: str, row: Row, rng: random.Random) -> Iterator[Row]:
     if renderer.startswith(NEEDS_WORDS):
         row["messages"] = [speaking(message) for message in row["messages"]]
     modes = [mode for mode in (*MODES, "prompt", "prefill") if mode != "customized" or _asks_customized(renderer, row)]
-    for mode in rng.sample(modes, min(len(modes), max(2, 9 // len(renderers_of(family_of(renderer)))))):
+    for mode in rng.sample(modes, min(len(modes), max(2, 8 // len(renderers_of(family_of(renderer)))))):
         if mode == "prefill":
             yield {**row, "mode": "prompt", "prefill": text(random.Random(f"prefill {renderer}"))}
         elif mode == "customized":

@@ -15,7 +15,7 @@ from tests.parity.ours import TOKENIZER_FILE, Question
 from tests.parity.questions import GROUPS, inkling_questions, parse_questions, rendered_questions, renderers_of
 
 REFERENCE = "tinker-cookbook 0.6.1"
-N_K3 = 50
+N_K3 = 30
 """conversations a renderer"""
 
 

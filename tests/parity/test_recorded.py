@@ -35,6 +35,24 @@ def test_every_chat_format_is_recorded() -> None:
     assert {question["renderer"] for question in questions} == set(ours.NAMES) - set(UNASKED)
 
 
+def test_a_changed_token_weight_and_reading_are_seen_and_shown() -> None:
+    asked = recorded.read("qwen3")
+    example = next(one for one in asked if one["mode"] == "all_assistant_messages" and "ids" in one["answer"])
+    sampled = next(one for one in asked if one["mode"] == "parse" and one["answer"]["termination"] == "stop_sequence")
+    ids, trained = example["answer"]["ids"], example["answer"]["trained"]
+    end = trained[-1][1]
+    for question, changed in (
+        (example, {"ids": [*ids[:-1], ids[-1] + 1]}),
+        (example, {"trained": [*trained[:-1], [trained[-1][0], end - 1]]}),
+        (sampled, {"termination": "eos"}),
+        (sampled, {"calls": [["f", "{}"]]}),
+    ):
+        (shown,) = differences([question | {"answer": question["answer"] | changed}])
+        names = [line.split()[0] for line in shown.splitlines()]
+        assert names == ["renderer", "mode", "conversation", "ours", "reference"]
+    assert not list(differences([example, sampled]))
+
+
 def differences(questions: list[Question]) -> Iterator[str]:
     rendered = [question for question in questions if question["mode"] != "parse"]
     for _, alike in groupby(sorted(rendered, key=_batch), _batch):
@@ -67,8 +85,9 @@ def theirs(question: Question) -> ours.Rendering:
     units = answer.get("pieces", answer.get("ids"))
     weights = recorded.weights(answer.get("trained", ()), len(units))
     tokens, weights = ours.in_tokens(units, weights) if "pieces" in answer else (units, weights)
-    weights = [weight * (token != IMAGE) for token, weight in zip(tokens, weights, strict=True)]
-    tokens = [max(token, 0) for token in tokens]
+    if IMAGE in tokens:
+        weights = [weight * (token != IMAGE) for token, weight in zip(tokens, weights, strict=True)]
+        tokens = [max(token, 0) for token in tokens]
     if question["renderer"] == "role_colon" and tokens[-len(PLACEHOLDER) :] == PLACEHOLDER:
         tokens, weights = tokens[: -len(PLACEHOLDER)], weights[: -len(PLACEHOLDER)]
     opens_with_system = question["messages"][0]["role"] == "system" or "tools" in question
