@@ -1,6 +1,7 @@
-"""Golden renders: what every renderer writes for a set of conversations, as it stood when parity was shown.
+"""Golden renders: what every renderer writes for a set of conversations, one readable file per renderer.
 
-    python -m tests.golden          # writes tests/golden/*.json anew; look at the difference before you commit it
+    python -m tests.golden          # writes tests/golden/*.txt anew; look at the difference before you commit it
 
-`cases` holds the conversations, `renders` says what is kept of each, `tests.kernel.test_golden` compares.
+`cases` holds the conversations, `renders` writes the text, `engine` imports what renders them;
+`tests.kernel.test_golden` compares, and `python -m bench.golden_mutants` shows what the files would not notice.
 """

@@ -1,7 +1,6 @@
 """Writes the golden renders anew."""
 
-from kernel.renderers import RENDERERS
-from shell.text.tokenizer import open_tokenizer
+from tests.golden.engine import RENDERERS, open_tokenizer
 from tests.golden.renders import save
 
 if __name__ == "__main__":
