@@ -1,0 +1,72 @@
+"""The only module of the token-cache guard that imports the cache: a refactor edits this file and no committed text."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernel.example import TrainOnWhat
+from kernel.renderers import find_renderer
+from kernel.truncation import Treatment, Truncation
+from shell.data.admission import Admission
+from shell.data.jsonl import JsonlRows
+from shell.datums.maker import DatumMaker
+from shell.prepared.build import build
+from shell.prepared.identity import identity_of, key_of
+from shell.prepared.rendering import FromStore, anew
+from shell.prepared.store import Plan, Store
+from shell.text.tokenizer import Tokenizer
+
+
+class Cached(NamedTuple):
+    """What a cache gives back for a file, and what becomes of its rows in a run."""
+
+    examples: list[list[tuple[np.ndarray, np.ndarray]]]
+    """of each row: int32[T] tokens and float32[T] weights of each example"""
+    is_kept: list[bool]
+    """of each row: whether it is in the cache at all"""
+    outcomes: dict[int, str]
+    """row -> outcome and reason, of those that are not trained whole"""
+    datums: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]]
+    """of each row: inputs, targets and weights of each datum sent"""
+
+
+def through_the_cache(
+    folder: Path, rows: Sequence[dict[str, Any]], renderer: str, tokenizer: Tokenizer, **how: Any
+) -> Cached:
+    """Writes the rows to a file, builds the cache, opens it anew and reads every row."""
+    path = folder / "chats.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    source = JsonlRows(path, Admission(max_bad_rows=len(rows)))
+    treatment = Treatment(
+        Truncation(how.get("truncation", "right")), how.get("train_cut_answers", True), how.get("send_zero_loss", False)
+    )
+    maker = DatumMaker(
+        find_renderer(renderer),
+        tokenizer,
+        TrainOnWhat(how.get("mode", "all_assistant_messages")),
+        how["max_length"],
+        split_turns=how.get("split_turns", True),
+        treatment=treatment,
+        lenient=True,
+    )
+    decided_by = identity_of(source, maker)
+    plan = Plan(key_of(decided_by), len(source))
+    build(folder / plan.key, source, maker, plan, decided_by)
+    store = Store(folder / plan.key, plan)
+    assert store.is_whole
+    numbers, places = np.arange(len(rows)), [f"row {i}" for i in range(len(rows))]
+    gathered = store.read(numbers)
+    rendered = FromStore(store, anew(source, maker))(numbers, places)()
+    made = maker.finish(rendered, places)
+    examples: list[list[Any]] = [[] for _ in rows]
+    for e, number in enumerate(gathered.examples.rows.tolist()):
+        a, b = gathered.examples.offsets[e : e + 2]
+        examples[number].append((gathered.examples.tokens[a:b], gathered.examples.weights[a:b]))
+    datums: list[list[Any]] = [[] for _ in rows]
+    for e, number in enumerate(made.rows.tolist()):
+        datums[number].append(made.datums.example(e))
+    outcomes = {fell.row: f"{fell.outcome}, {fell.reason}".replace(str(path), path.name) for fell in made.fell}
+    return Cached(examples, (gathered.found == 0).tolist(), outcomes, datums)
