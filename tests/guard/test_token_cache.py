@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shell.text.tokenizer import Tokenizer, open_tokenizer
+from tests.golden.engine import Tokenizer, open_tokenizer
 from tests.golden.renders import token_text
 from tests.guard.chats import CUSTOMIZED, ROWS
 from tests.guard.token_cache import through_the_cache
