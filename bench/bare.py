@@ -10,9 +10,9 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 
 from bench.workload import MODE, literal
-from kernel.compositor import Compositor
-from kernel.pieces import Renderer
-from kernel.reading import read_conversation
+from kernel.chat_format.pieces import Renderer
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.row_reader import read_conversation
 from shell.data.rows import Row
 
 
@@ -20,10 +20,13 @@ class Bare:
     """A tokenizer of its own, and the strings of a renderer's conversations, one example each."""
 
     def __init__(self, renderer: Renderer, tokenizer: Path) -> None:
-        self._backend, self._compositor = Backend.from_str(literal(tokenizer)), Compositor(renderer, split_turns=False)
+        self._backend, self._batch_renderer = (
+            Backend.from_str(literal(tokenizer)),
+            BatchRenderer(renderer, split_turns=False),
+        )
 
     def strings(self, rows: Sequence[Row]) -> list[str]:
-        return self._compositor.compose([read_conversation(row) for row in rows], MODE).texts
+        return self._batch_renderer.render([read_conversation(row) for row in rows], MODE).texts
 
     def encode(self, strings: list[str]) -> int:
         """How many tokens there are."""

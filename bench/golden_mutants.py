@@ -15,14 +15,27 @@ from itertools import zip_longest
 from operator import eq
 from typing import Any
 
-from kernel.compositor import Compositor
+from kernel.chat_format.pieces import (
+    Calls,
+    Condition,
+    Content,
+    Data,
+    Header,
+    Piece,
+    Reasoning,
+    Refuse,
+    Renderer,
+    Sampled,
+    Text,
+    Tools,
+)
 from kernel.conversation import Conversation
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.pieces import Calls, Content, Data, Fact, Given, Piece, Reasoning, Refuse, Renderer, Said, Text, Tools
-from kernel.reading import read_conversation
-from kernel.renderer import write, write_prompt
-from kernel.renderers import RENDERERS
+from kernel.formats import RENDERERS
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.inspect import write, write_prompt
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.renders import golden, read
 from tests.parity.conversations import conversation
@@ -70,16 +83,16 @@ def _rows(row: tuple[Piece, ...]) -> Iterator[tuple[str, tuple[Piece, ...]]]:
 
 def _pieces(piece: Piece) -> Iterator[tuple[str, Any]]:
     for field in ("when", "unless"):
-        conditions: tuple[Fact, ...] = getattr(piece, field)
+        conditions: tuple[Condition, ...] = getattr(piece, field)
         for j, fact in enumerate(conditions):
             yield f"{field} without {fact.name}", piece._replace(**{field: _without(conditions, j)})
     match piece:
-        case Given(text, when, unless):
+        case Header(text, when, unless):
             yield f"{text!r} with more", piece._replace(text=text + "?")
-            yield f"{text!r} said", Said(text, when, unless)
-        case Said(text, when, unless):
+            yield f"{text!r} said", Sampled(text, when, unless)
+        case Sampled(text, when, unless):
             yield f"{text!r} with more", piece._replace(text=text + "?")
-            yield f"{text!r} given", Given(text, when, unless)
+            yield f"{text!r} given", Header(text, when, unless)
         case Text(wrap, lstrip):
             yield f"{wrap!r} with more", piece._replace(wrap=wrap + "?")
             yield f"lstrip {lstrip!r}", piece._replace(lstrip="" if lstrip else "\n")
@@ -104,25 +117,25 @@ def _without(values: tuple[Any, ...], i: int) -> tuple[Any, ...]:
     return (*values[:i], *values[i + 1 :])
 
 
-def _names(facts: tuple[Fact, ...]) -> str:
+def _names(facts: tuple[Condition, ...]) -> str:
     return " and ".join(fact.name for fact in facts) or "nothing"
 
 
 def outputs(renderer: Renderer, talks: Sequence[Conversation]) -> Iterator[object]:
     """All that a renderer makes of conversations, a piece at a time so that a difference ends the comparison."""
     yield renderer.stops
-    compositor = Compositor(renderer)
+    batch_renderer = BatchRenderer(renderer)
     for talk in talks:
         yield _answer(lambda talk=talk: write(renderer, talk))
         yield _answer(lambda talk=talk: write_prompt(renderer, talk))
         for mode in MODES:
-            yield _answer(lambda talk=talk, mode=mode: _script(compositor, talk, mode))
+            yield _answer(lambda talk=talk, mode=mode: _script(batch_renderer, talk, mode))
 
 
-def _script(compositor: Compositor, talk: Conversation, mode: TrainOnWhat) -> object:
-    script = compositor.compose([talk], mode)
+def _script(batch_renderer: BatchRenderer, talk: Conversation, mode: TrainOnWhat) -> object:
+    script = batch_renderer.render([talk], mode)
     heads = [array.tolist() for array in script.heads]
-    spelled = [compositor.statics[op] if op >= 0 else None for op in script.ops.tolist()]
+    spelled = [batch_renderer.constant_texts[op] if op >= 0 else None for op in script.ops.tolist()]
     return script.texts, script.images, spelled, script.weights.tolist(), script.rows.tolist(), heads
 
 

@@ -17,18 +17,18 @@ from bench.contest import Lap, Tally, Timed
 from bench.document import ARRAYS, BARE, DATUMS
 from bench.made import made_rows
 from bench.workload import MAX_ROUNDS, MODE, Workload, literal
-from kernel.atoms import Kind
-from kernel.compositor import Compositor
+from kernel.chat_format.elements import SpanKind
+from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
-from kernel.example import weigh
-from kernel.pieces import Renderer
-from kernel.reading import read_conversation
-from kernel.renderer import write
-from kernel.script import assemble
-from shell.data.adapter import Dataset
+from kernel.render.assemble import assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.inspect import write
+from kernel.render.loss_mask import weigh
+from kernel.row_reader import read_conversation
+from shell.data.dataset import Dataset
 from shell.data.rows import Row
-from shell.datums.dataset import SupervisedDataset
-from shell.datums.maker import DatumMaker, Rendered
+from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.supervised_dataset import SupervisedDataset
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer
@@ -56,17 +56,17 @@ class Lane:
 
     def open_maker(
         self, split_turns: bool = False, encoder: Choice = "tokenizers", shared: Tokenizer | None = None
-    ) -> DatumMaker:
+    ) -> RowRenderer:
         """Rows to datums, with a tokenizer that has seen none of them, and whatever is compiled compiled."""
         tokenizer = shared or open_tokenizer(str(self.tokenizer), encoder=encoder)
-        maker = DatumMaker(self.renderer, tokenizer, MODE, MAX_LENGTH, split_turns=split_turns)
+        maker = RowRenderer(self.renderer, tokenizer, MODE, MAX_LENGTH, split_turns=split_turns)
         datums_to_tinker(maker.datums([GREETING], ["greeting"]))
         return maker
 
     def splits(self) -> bool:
         """Whether training makes several examples of some of these conversations."""
         talks = [read_conversation(row) for row in self.data.to_list()]
-        return len(Compositor(self.renderer).compose(talks, MODE).rows) > len(talks)
+        return len(BatchRenderer(self.renderer).render(talks, MODE).rows) > len(talks)
 
     def rows(self, turn: int) -> list[Row]:
         return self.data.read(self._batches.rows_of(turn))
@@ -124,15 +124,15 @@ class Staged(NamedTuple):
     clock: list[float]
 
 
-def in_stages(maker: DatumMaker, rows: list[Row], places: list[str]) -> Staged:
+def in_stages(maker: RowRenderer, rows: list[Row], places: list[str]) -> Staged:
     """What `maker.make` and `datums_to_tinker` do, a stage at a time."""
     clock = [perf_counter()]
     talks = [read_conversation(row, at, maker.column) for row, at in zip(rows, places, strict=True)]
     clock.append(perf_counter())
-    script = maker._compositor.compose(talks, maker.mode, places)
+    script = maker._batch_renderer.render(talks, maker.mode, places)
     clock.append(perf_counter())
-    if len(maker._compositor.statics) + 1 > len(maker._statics.offsets):
-        maker._statics = maker.tokenizer.encode_statics(maker._compositor.statics)
+    if len(maker._batch_renderer.constant_texts) + 1 > len(maker._statics.offsets):
+        maker._statics = maker.tokenizer.encode_constants(maker._batch_renderer.constant_texts)
     texts = maker.tokenizer.encode(script.texts)
     clock.append(perf_counter())
     examples = assemble(script, maker._statics, texts)
@@ -197,12 +197,12 @@ def naive_example(
     weights: list[float] = []
     run, on, last = "", 0.0, None
     for span, weight in [*zip(spans, weigh(renderer, talk, spans, MODE), strict=True), (None, 0.0)]:
-        if run and (span is None or span.kind is Kind.CONTROL or last is None or span[2:] != last[2:]):
+        if run and (span is None or span.kind is SpanKind.CONTROL or last is None or span[2:] != last[2:]):
             ids = backend.encode(run, add_special_tokens=False).ids
             tokens += ids
             weights += [on] * len(ids)
             run = ""
-        if span is not None and span.kind is Kind.CONTROL:
+        if span is not None and span.kind is SpanKind.CONTROL:
             tokens.append(controls[span.text])
             weights.append(weight)
         elif span is not None:

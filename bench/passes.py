@@ -19,8 +19,8 @@ from bench.contest import Lap, Tally
 from bench.document import ARRAYS, BARE, DATUMS
 from bench.elsewhere import Elsewhere
 from bench.lane import STAGES, Lane
-from shell.prepared.crew import ONE_THREAD
 from shell.text.encoder import Choice
+from shell.token_cache.workers import ONE_THREAD
 
 N_WARM = 256
 """made-up rows that a process goes through before the clock starts"""
@@ -33,7 +33,7 @@ def serve() -> None:
     said = json.loads(input())
     os.sched_setaffinity(0, said["cores"])  # before any library counts them
 
-    from shell.process.collector import loaded_spared
+    from shell.process.gc_pause import loaded_spared
 
     with loaded_spared():  # as a run does
         print(json.dumps(WAYS[said["way"]](said)), flush=True)
@@ -46,9 +46,9 @@ def wait_to_go() -> None:
 
 def trained(said: Said) -> Said:
     """The seconds from rows in memory to what the SDK sends, in the order of training, and digests of it."""
-    from shell.data.adapter import Dataset
-    from shell.datums.batches import batches, prefetched
-    from shell.datums.dataset import SupervisedDataset
+    from shell.data.dataset import Dataset
+    from shell.datums.prefetch import batches, prefetched
+    from shell.datums.supervised_dataset import SupervisedDataset
     from shell.datums.tinker_datums import datums_to_tinker
 
     maker = warm_maker(said)
@@ -73,7 +73,7 @@ def in_turn(said: Said) -> Said:
 def bare(said: Said) -> Said:
     """The seconds of bare tokenisation."""
     from bench.bare import Bare
-    from kernel.renderers import RENDERERS
+    from kernel.formats import RENDERERS
 
     its, rows, size = Bare(RENDERERS[said["renderer"]], Path(said["tokenizer"])), said["rows"], said["batch_size"]
     for warm in warm_halves():
@@ -92,12 +92,12 @@ def warm_maker(said: Said) -> Any:
     """Rows to datums, which has been through the made-up rows."""
     from bench.lane import MAX_LENGTH, in_stages
     from bench.workload import MODE
-    from kernel.renderers import RENDERERS
-    from shell.datums.maker import DatumMaker
+    from kernel.formats import RENDERERS
+    from shell.datums.render_rows import RowRenderer
     from shell.text.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(said["tokenizer"], encoder=said["encoder"])
-    maker = DatumMaker(RENDERERS[said["renderer"]], tokenizer, MODE, MAX_LENGTH, split_turns=False)
+    maker = RowRenderer(RENDERERS[said["renderer"]], tokenizer, MODE, MAX_LENGTH, split_turns=False)
     for rows in warm_halves():
         in_stages(maker, rows, [""] * len(rows))
     return maker

@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from kernel.example import TrainOnWhat
-from kernel.renderers import ROLE_COLON
-from shell.data.adapter import Dataset
+from kernel.formats import ROLE_COLON
+from kernel.render.loss_mask import TrainOnWhat
+from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row
-from shell.datums.dataset import SupervisedDataset
-from shell.datums.maker import DatumMaker, Rendered
-from shell.prepared import build as building
-from shell.prepared.chunk import write_chunk
-from shell.prepared.identity import identity_of, key_of
-from shell.prepared.rendering import FromStore, anew
-from shell.prepared.store import Plan, Store
+from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.supervised_dataset import SupervisedDataset
+from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
+from shell.token_cache import build as building
+from shell.token_cache.cache import ShardPlan, TokenCache
+from shell.token_cache.cached_rows import FromStore, anew
+from shell.token_cache.shard import write_shard
 
 BATCH_SIZE, MOST_BATCHES = 128, 8192
 
@@ -64,9 +64,9 @@ def _row(i: int) -> Row:
 def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[str, Any]:
     """Prepares, shuffles and batches so many rows; seconds a row, and megabytes resident at the end of each stage."""
     rows = SimulatedRows(n_rows)
-    maker = DatumMaker(ROLE_COLON, open_tokenizer("sample"), TrainOnWhat.ALL_ASSISTANT_MESSAGES, 512)
-    decided_by = identity_of(rows, maker)
-    plan = Plan(key_of(decided_by), n_rows)
+    maker = RowRenderer(ROLE_COLON, open_tokenizer("sample"), TrainOnWhat.ALL_ASSISTANT_MESSAGES, 512)
+    decided_by = provenance_of(rows, maker)
+    plan = ShardPlan(key_of(decided_by), n_rows)
     told: dict[str, Any] = {"n_rows": n_rows, "n_rendered": n_rendered or n_rows, "mb_before": _resident()}
     anew(rows, maker)(np.arange(9), list(map(str, range(9))))()  # compiled, and not counted
     began = perf_counter()
@@ -77,7 +77,7 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
     told |= {"us_a_row_" + ("written" if n_rendered else "prepared"): 1e6 * (perf_counter() - began) / n_rows}
     told |= {"mb_prepared": _resident()}
     began = perf_counter()
-    store = Store(folder, plan)
+    store = TokenCache(folder, plan)
     assert store.is_whole
     told |= {"ms_to_open": 1e3 * (perf_counter() - began), "store_bytes_a_row": store.n_bytes / n_rows}
     began = perf_counter()
@@ -99,7 +99,7 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
 
 
 def _write(
-    folder: Path, rows: SimulatedRows, maker: DatumMaker, plan: Plan, decided_by: dict[str, Any], n_rendered: int
+    folder: Path, rows: SimulatedRows, maker: RowRenderer, plan: ShardPlan, decided_by: dict[str, Any], n_rendered: int
 ) -> None:
     """The store of all rows, made of what the first rows gave."""
     assert n_rendered >= plan.n_chunk
@@ -120,7 +120,7 @@ def _write(
                 rows=examples.rows[:kept],
             )
             given = Rendered(cut, {}, {})
-        building.put_chunk(folder, number, write_chunk(given, len(own), own.start, plan.key, number))
+        building.put_chunk(folder, number, write_shard(given, len(own), own.start, plan.key, number))
     building.finish(folder, plan, decided_by)
 
 

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.contest import Contest, race, task
 from kernel.datum import Datums, build_datums
-from kernel.metrics import add_up
+from kernel.loss import sum_loss
 from shell.datums.tinker_datums import datums_to_tinker
 from tests import naive
 
@@ -102,7 +102,7 @@ def test_metrics(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
     size = datums.n_examples, len(datums.inputs)
 
     ours, twin = (
-        task("add_up", lambda: add_up(*given), *size, 20),
+        task("add_up", lambda: sum_loss(*given), *size, 20),
         task("naive twin", lambda: naive.sums(*given), *size),
     )
     contests.append(race(benchmark, Contest("metrics of a step", ours.name, rows="examples"), ours, [twin], N_ROUNDS))

@@ -20,15 +20,15 @@ from bench.document import ROOT
 from bench.test_arrays import batch
 from bench.workload import Workload
 from kernel.datum import Datums
-from kernel.metrics import add_up
-from kernel.plan import Plan
-from shell.datums.maker import Made
+from kernel.loss import sum_loss
+from kernel.train_plan import TrainPlan
+from shell.datums.render_rows import BatchResult
 from shell.datums.tinker_datums import datums_to_tinker
-from shell.process.interrupt import Stop
-from shell.process.later import Later
-from shell.service.client import Adam, Logprobs
-from shell.training.job import Job, Progress
-from shell.training.train import train
+from shell.process.deferred import Deferred
+from shell.process.signals import Stop
+from shell.service.client import AdamParams, Logprobs
+from shell.training.loop import run_loop
+from shell.training.run_state import Progress, TrainingRun
 from tests.shell.recording import FakeDataset, Quiet
 
 N_ROUNDS, N_STEPS, N_ROWS = 7, 50, 128
@@ -45,7 +45,7 @@ class AtOnce:
 
     forward = forward_backward
 
-    def optim_step(self, _: Adam) -> "Future[Mapping[str, float]]":
+    def optim_step(self, _: AdamParams) -> "Future[Mapping[str, float]]":
         return _done({})
 
     def save_state(self, name: str, _: int | None) -> "Future[str]":
@@ -68,9 +68,9 @@ class Ready(FakeDataset):
 
     def __init__(self, datums: Datums) -> None:
         super().__init__(N_STEPS)
-        self._made = Made(datums, N_ROWS)
+        self._made = BatchResult(datums, N_ROWS)
 
-    def submit_batch(self, _: int) -> Later[Made]:
+    def submit_batch(self, _: int) -> Deferred[BatchResult]:
         return lambda: self._made
 
 
@@ -83,27 +83,27 @@ def test_loop(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
     def steps() -> None:
         folder = root / str(next(folders))
         folder.mkdir()
-        train(job(folder, datums, AtOnce(logprobs), n_bytes), Progress(0), Stop())
+        run_loop(job(folder, datums, AtOnce(logprobs), n_bytes), Progress(0), Stop())
 
     scored = logprobs, datums.targets, datums.weights
     size = N_STEPS * N_ROWS, N_STEPS * len(datums.inputs)
     ours = task("the loop", steps, *size)
     others = [
-        task("metrics of its steps", lambda: add_up(*scored, n_bytes), N_ROWS, times=N_STEPS),
+        task("metrics of its steps", lambda: sum_loss(*scored, n_bytes), N_ROWS, times=N_STEPS),
         task("tinker.Datum of its steps", lambda: datums_to_tinker(datums), N_ROWS, times=N_STEPS),
     ]
     contest = Contest(f"the loop, {N_STEPS} steps of {N_ROWS} rows", ours.name, rows="rows")
     contests.append(race(benchmark, contest, ours, others, N_ROUNDS))
 
 
-def job(folder: Path, datums: Datums, client: Any, n_bytes: Any) -> Job:
-    return Job(
-        plan=Plan(N_STEPS),
+def job(folder: Path, datums: Datums, client: Any, n_bytes: Any) -> TrainingRun:
+    return TrainingRun(
+        plan=TrainPlan(N_STEPS),
         submit_ahead=1,
         dataset=Ready(datums),
         held_out={},
         n_bytes=n_bytes,
-        adam=lambda _: Adam(1e-4, 0.9, 0.95, 1e-8, 0.0, 0.0),
+        adam=lambda _: AdamParams(1e-4, 0.9, 0.95, 1e-8, 0.0, 0.0),
         ttl_seconds=None,
         fingerprint={},
         client=client,

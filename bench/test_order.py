@@ -6,7 +6,7 @@ import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.contest import Contest, race, task
-from kernel.order import rows_at
+from kernel.shuffle import shuffled_rows
 
 N_ROUNDS, N_PLACES = 9, 128
 SIZES = (10**3, 10**6, 10**9, 10**12)
@@ -16,7 +16,7 @@ def test_cipher(contests: list[Contest], benchmark: BenchmarkFixture) -> None:
     """A step's 128 rows of a set of each size; beside "hf", which must shuffle all of it first (and here has)."""
 
     def ask(order: str, n_rows: int) -> None:
-        rows_at(order, np.arange(n_rows - N_PLACES, n_rows), n_rows, seed=3, epoch=1)
+        shuffled_rows(order, np.arange(n_rows - N_PLACES, n_rows), n_rows, seed=3, epoch=1)
 
     ask("cipher", 10**12)
     tracemalloc.start()

@@ -7,12 +7,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.conftest import BENCHED
 from bench.contest import Contest, race, task
 from bench.workload import MODE, Workload
-from kernel.compositor import Compositor
+from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
-from kernel.pieces import Renderer
-from kernel.reading import read_conversation
-from kernel.renderer import Span, write
-from kernel.renderers import RENDERERS
+from kernel.formats import RENDERERS
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.inspect import Span, write
+from kernel.row_reader import read_conversation
 
 N_ROUNDS, N_CONVERSATIONS = 7, 200
 
@@ -23,9 +23,9 @@ def test_rendering(workload: Workload, contests: list[Contest], benchmark: Bench
     ways, twins = [], []
     for name, renderer in RENDERERS.items():
         talks = [read_conversation(row) for row in some.fitting(renderer).to_list()]
-        compose = Compositor(renderer).compose
-        compose(talks, MODE)  # its layouts are worked out once a run
-        ways.append(task(name, partial(compose, talks, MODE), len(talks)))
+        render = BatchRenderer(renderer).render
+        render(talks, MODE)  # its layouts are worked out once a run
+        ways.append(task(name, partial(render, talks, MODE), len(talks)))
         if name in BENCHED:
             twins.append(task(f"{name}, naive twin", partial(written, renderer, talks), len(talks)))
     contest = Contest("rendering alone", ways[0].name)

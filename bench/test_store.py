@@ -22,9 +22,9 @@ from bench.peers import Peers
 from bench.test_batches import lane_of
 from bench.workload import MODE, Workload
 from shell.data.rows import ListRows
-from shell.prepared.build import build
-from shell.prepared.identity import identity_of, key_of
-from shell.prepared.store import Plan
+from shell.provenance import key_of, provenance_of
+from shell.token_cache.build import build
+from shell.token_cache.cache import ShardPlan
 
 ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
 N_BATCHES = 32
@@ -37,18 +37,18 @@ def serve() -> None:
     import numpy as np
 
     from bench.lane import digest, lists
-    from kernel.renderers import RENDERERS
-    from shell.datums.maker import DatumMaker
+    from kernel.formats import RENDERERS
+    from shell.datums.render_rows import RowRenderer
     from shell.datums.tinker_datums import datums_to_tinker
-    from shell.prepared.rendering import FromStore
-    from shell.prepared.store import Store
     from shell.text.tokenizer import open_tokenizer
+    from shell.token_cache.cache import TokenCache
+    from shell.token_cache.cached_rows import FromStore
 
     said = json.loads(input())
-    maker = DatumMaker(
+    maker = RowRenderer(
         RENDERERS[said["renderer"]], open_tokenizer(said["tokenizer"]), MODE, MAX_LENGTH, split_turns=False
     )
-    store = Store(Path(said["folder"]), Plan(said["key"], said["n_rows"]))
+    store = TokenCache(Path(said["folder"]), ShardPlan(said["key"], said["n_rows"]))
     assert store.is_whole
 
     def refused(*_: object) -> object:
@@ -88,8 +88,8 @@ def test_warm(
     lane = lane_of(name, workload)
     maker = lane.open_maker(encoder="auto")
     rows = ListRows(N_BATCHES * lane.data.to_list())
-    decided_by = identity_of(rows, maker)
-    plan = Plan(key_of(decided_by), len(rows))
+    decided_by = provenance_of(rows, maker)
+    plan = ShardPlan(key_of(decided_by), len(rows))
     build(tmp_path / plan.key, rows, maker, plan, decided_by)
     fresh = Elsewhere("bench.test_store")
     job = {"renderer": name, "tokenizer": str(lane.tokenizer), "folder": str(tmp_path / plan.key), "key": plan.key}

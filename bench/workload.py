@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.made import made_rows
-from kernel.compositor import Compositor
+from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.pieces import Renderer
-from kernel.reading import read_conversation
-from shell.data.adapter import Dataset
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
+from shell.data.dataset import Dataset
 from shell.data.jsonl import JsonlRows
 from shell.data.rows import Row
 from shell.text.tokenizer import SAMPLE as SAMPLE_TOKENIZER
@@ -52,10 +52,10 @@ class Workload(NamedTuple):
 
     def fitting(self, renderer: Renderer) -> Dataset:
         """The conversations that a renderer can write."""
-        compositor, fits = Compositor(renderer), []
+        batch_renderer, fits = BatchRenderer(renderer), []
         for i, row in enumerate(self.data.to_list()):
             try:
-                compositor.compose([read_conversation(row)], MODE)
+                batch_renderer.render([read_conversation(row)], MODE)
             except InputError:
                 continue
             fits.append(i)

@@ -4,16 +4,16 @@ Nothing here sees a tokenizer, a file, a clock or a network. The kernel says whi
 the ids, so it fits into any pipeline that has a way to encode text:
 
 >>> import numpy as np
->>> from kernel import ROLE_COLON, Compositor, Ragged, TrainOnWhat, assemble, build_datums, read_conversation
+>>> from kernel import ROLE_COLON, BatchRenderer, Ragged, TrainOnWhat, assemble, build_datums, read_conversation
 >>> def encode(texts):                                    # yours: any tokenizer, many texts a call
 ...     ids = [list(text.encode()) for text in texts]
 ...     offsets = np.cumsum([0, *map(len, ids)])
 ...     return Ragged(np.array(sum(ids, []), np.int32), offsets)
 >>> row = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 >>> talks = [read_conversation(row, at="train.jsonl:1")]  # conversations: plain data, checked
->>> compositor = Compositor(ROLE_COLON)                   # a renderer is a row of a table
->>> script = compositor.compose(talks, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
->>> statics = encode([text for _, text in compositor.statics])
+>>> batch_renderer = BatchRenderer(ROLE_COLON)                   # a renderer is a row of a table
+>>> script = batch_renderer.render(talks, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
+>>> statics = encode([text for _, text in batch_renderer.constant_texts])
 >>> examples = assemble(script, statics, encode(script.texts))
 >>> bytes(examples.tokens.tolist())
 b'User: 2+2?\\n\\nAssistant: 4\\n\\nUser:'
@@ -24,9 +24,9 @@ b'User: 2+2?\\n\\nAssistant: 4\\n\\nUser:'
 
 Which rows make step k of a run is a question too, asked anew on resuming:
 
->>> from kernel import places, rows_at
->>> epoch, at = places(step=5, n_rows=10, batch_size=4)
->>> rows_at("hf", at, 10, seed=0, epoch=epoch).tolist()
+>>> from kernel import positions, shuffled_rows
+>>> epoch, at = positions(step=5, n_rows=10, batch_size=4)
+>>> shuffled_rows("hf", at, 10, seed=0, epoch=epoch).tolist()
 [1, 5, 7, 3]
 """
 
@@ -35,15 +35,27 @@ from typing import TYPE_CHECKING
 
 _HOMES = {
     "conversation": ("Conversation", "Message", "Part", "ToolCall", "ToolSpec", "text_of"),
-    "reading": ("read_conversation",),
+    "row_reader": ("read_conversation",),
     "errors": ("InputError",),
-    "pieces": (
-        *("Calls", "Content", "Data", "Fact", "Given", "Reasoning", "Refuse", "Renderer", "Said", "Text", "Tools"),
+    "chat_format.pieces": (
+        *(
+            "Calls",
+            "Content",
+            "Data",
+            "Condition",
+            "Header",
+            "Reasoning",
+            "Refuse",
+            "Renderer",
+            "Sampled",
+            "Text",
+            "Tools",
+        ),
         "by_roles",
     ),
-    "atoms": ("Kind",),
-    "renderer": ("Span", "write", "write_prompt"),
-    "renderers": (
+    "chat_format.elements": ("SpanKind",),
+    "render.inspect": ("Span", "write", "write_prompt"),
+    "formats": (
         "LLAMA3",
         "QWEN3",
         "QWEN3_DISABLE_THINKING",
@@ -52,21 +64,21 @@ _HOMES = {
         "ROLE_COLON",
         "find_renderer",
     ),
-    "example": ("TrainOnWhat", "weigh"),
-    "compositor": ("Compositor",),
-    "script": ("Examples", "Ragged", "Script", "assemble"),
-    "selection": ("chosen", "joined"),
-    "truncation": ("Treatment", "Truncation", "settle"),
-    "shortening": ("without_middle", "without_oldest_turns"),
-    "ledger": ("Entry", "Outcome", "totals"),
-    "parse": ("BadCall", "ParseTermination", "Parsed", "Segment"),
-    "order": ("hf_permutation", "holdout_rows", "places_of", "rows_at"),
+    "render.loss_mask": ("TrainOnWhat", "weigh"),
+    "render.batch_renderer": ("BatchRenderer",),
+    "render.assemble": ("Examples", "Ragged", "TokenProgram", "assemble"),
+    "examples": ("take", "concat"),
+    "length_limit": ("LengthPolicy", "Truncation", "apply_length_limit"),
+    "shorten_prompt": ("without_middle", "without_oldest_turns"),
+    "row_outcomes": ("Entry", "Outcome", "totals"),
+    "parsing.segments": ("BadCall", "ParseTermination", "Parsed", "Segment"),
+    "shuffle": ("hf_permutation", "holdout_rows", "positions_of", "shuffled_rows"),
     "mixture": ("Mixture", "mix"),
-    "batch": ("n_batches", "n_steps", "places"),
+    "batches": ("n_batches", "n_steps", "positions"),
     "datum": ("Datums", "Media", "build_datums", "n_kept"),
-    "schedule": ("constant", "cosine", "join", "linear", "schedule", "warmup"),
-    "metrics": ("Sums", "add_up"),
-    "plan": ("Plan", "Request", "requests"),
+    "schedules": ("constant", "cosine", "join", "linear", "schedule", "warmup"),
+    "loss": ("LossSums", "sum_loss"),
+    "train_plan": ("TrainPlan", "Request", "requests"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -87,36 +99,27 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from kernel.atoms import Kind
-    from kernel.batch import n_batches, n_steps, places
-    from kernel.compositor import Compositor
-    from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, text_of
-    from kernel.datum import Datums, Media, build_datums, n_kept
-    from kernel.errors import InputError
-    from kernel.example import TrainOnWhat, weigh
-    from kernel.ledger import Entry, Outcome, totals
-    from kernel.metrics import Sums, add_up
-    from kernel.mixture import Mixture, mix
-    from kernel.order import hf_permutation, holdout_rows, places_of, rows_at
-    from kernel.parse import BadCall, Parsed, ParseTermination, Segment
-    from kernel.pieces import (
+    from kernel.batches import n_batches, n_steps, positions
+    from kernel.chat_format.elements import SpanKind
+    from kernel.chat_format.pieces import (
         Calls,
+        Condition,
         Content,
         Data,
-        Fact,
-        Given,
+        Header,
         Reasoning,
         Refuse,
         Renderer,
-        Said,
+        Sampled,
         Text,
         Tools,
         by_roles,
     )
-    from kernel.plan import Plan, Request, requests
-    from kernel.reading import read_conversation
-    from kernel.renderer import Span, write, write_prompt
-    from kernel.renderers import (
+    from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, text_of
+    from kernel.datum import Datums, Media, build_datums, n_kept
+    from kernel.errors import InputError
+    from kernel.examples import concat, take
+    from kernel.formats import (
         LLAMA3,
         QWEN3,
         QWEN3_DISABLE_THINKING,
@@ -125,8 +128,17 @@ if TYPE_CHECKING:
         ROLE_COLON,
         find_renderer,
     )
-    from kernel.schedule import constant, cosine, join, linear, schedule, warmup
-    from kernel.script import Examples, Ragged, Script, assemble
-    from kernel.selection import chosen, joined
-    from kernel.shortening import without_middle, without_oldest_turns
-    from kernel.truncation import Treatment, Truncation, settle
+    from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+    from kernel.loss import LossSums, sum_loss
+    from kernel.mixture import Mixture, mix
+    from kernel.parsing.segments import BadCall, Parsed, ParseTermination, Segment
+    from kernel.render.assemble import Examples, Ragged, TokenProgram, assemble
+    from kernel.render.batch_renderer import BatchRenderer
+    from kernel.render.inspect import Span, write, write_prompt
+    from kernel.render.loss_mask import TrainOnWhat, weigh
+    from kernel.row_outcomes import Entry, Outcome, totals
+    from kernel.row_reader import read_conversation
+    from kernel.schedules import constant, cosine, join, linear, schedule, warmup
+    from kernel.shorten_prompt import without_middle, without_oldest_turns
+    from kernel.shuffle import hf_permutation, holdout_rows, positions_of, shuffled_rows
+    from kernel.train_plan import Request, TrainPlan, requests

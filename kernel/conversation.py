@@ -2,7 +2,7 @@
 
 A conversation is a tuple of messages. A message's content is a string, or parts where reasoning and text (or an image)
 stand in an order of their own. Everything here is a NamedTuple: cheap to make by the million, hashable, and nothing to
-learn. `kernel.reading` makes conversations of rows of JSON.
+learn. `kernel.row_reader` makes conversations of rows of JSON.
 """
 
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
-from kernel.order import hf_permutation
+from kernel.shuffle import hf_permutation
 
 Int64 = NDArray[np.int64]
 Strategy = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]

@@ -1,6 +1,7 @@
 """Where a message stood in the row it was made of, so that an error names the user's own words.
 
-A row of ShareGPT or Alpaca is brought to messages before it is read (`kernel.shapes`), and what is wrong with a message
+A row of ShareGPT or Alpaca is brought to messages before it is read (`kernel.dataset_formats`), and what is wrong with
+a message
 is found later still, when a format cannot write it. The sentence then says `$.messages[3].content`, which stands
 nowhere in the user's file. So rows and conversations that were not written as messages carry a trace, and `retold`
 puts the path it leads to in place of the other: `$.conversations[3].value`, `$.output`.

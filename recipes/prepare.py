@@ -13,9 +13,9 @@ from shell.settings.cli import Resolved, main
 def run(resolved: Resolved[PrepareConfig]) -> int:
     """Make the store that runs with the same data and renderer train from."""
     from shell.prepare import prepare
-    from shell.record.screen import told_rows
+    from shell.run_dir.screen import row_progress
 
-    prepare(resolved.config, told_rows())
+    prepare(resolved.config, row_progress())
     return 0
 
 

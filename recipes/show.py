@@ -12,7 +12,7 @@ from shell.show import ShowConfig
 
 def run(resolved: Resolved[ShowConfig]) -> int:
     """Print the first rows, trained tokens marked, or every datum as JSON."""
-    from shell.preview import show
+    from shell.show_examples import show
 
     return show(resolved.config)
 

@@ -12,12 +12,12 @@ from shell.settings.cli import Resolved, main
 from shell.settings.config import Config
 
 
-def run(resolved: Resolved[Config]) -> int:
+def train(resolved: Resolved[Config]) -> int:
     """Train, or go on training, in the folder that `--log-path` names."""
-    from shell.run import run
+    from shell.train import train
 
-    return run(resolved)
+    return train(resolved)
 
 
 if __name__ == "__main__":
-    sys.exit(main(run))
+    sys.exit(main(train))

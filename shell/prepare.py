@@ -9,8 +9,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, ClassVar
 
-from kernel.truncation import Treatment, Truncation
-from shell.data.cache import prepared_root
+from kernel.length_limit import LengthPolicy, Truncation
+from shell.data.cache_folders import prepared_root
 from shell.settings.config import HowTruncated, Length, Size, Text, Written
 from shell.settings.fields import doc
 
@@ -18,7 +18,7 @@ from shell.settings.fields import doc
 class PrepareConfig(Written, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Turn conversations into tokens once, so that no run that trains on them tokenises again."""
 
-    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "truncation": "Store"}
+    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "truncation": "TokenCache"}
     examples: ClassVar[tuple[str, ...]] = (
         "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
         "--dataset s3://bucket/chats.parquet --model-name Qwen/Qwen3-8B --ray auto --prepared-dir /shared/prepared",
@@ -49,16 +49,16 @@ def prepare(
 
     Touches: the data's and the tokenizer's files; for those of the Hub the network; the store; processes or a cluster.
     """
-    from shell.data.adapter import Dataset
-    from shell.data.mixing import mode_of, open_data
+    from shell.data.dataset import Dataset
+    from shell.data.mixture import mode_of, open_data
     from shell.data.sources import spec_of
-    from shell.datums.maker import DatumMaker
-    from shell.prepared.crew import Crew, make_whole
-    from shell.prepared.identity import identity_of, key_of
-    from shell.prepared.job import Job
-    from shell.prepared.store import Plan, Store
-    from shell.process.cores import n_cores
+    from shell.datums.render_rows import RowRenderer
+    from shell.process.cpus import n_cores
+    from shell.provenance import key_of, provenance_of
     from shell.text.formats import format_names
+    from shell.token_cache.build_spec import BuildSpec
+    from shell.token_cache.cache import ShardPlan, TokenCache
+    from shell.token_cache.workers import Workers, make_whole
 
     began = perf_counter()
     names, spec = format_names(config), spec_of(config, test_size=0)
@@ -66,19 +66,19 @@ def prepare(
     source = open_data(spec)
     assert isinstance(source.train, Dataset)
     kind = Truncation(config.truncation)
-    maker = DatumMaker(
+    maker = RowRenderer(
         renderer,
         tokenizer,
         mode_of(source, config.train_on_what),
         config.max_length,
         column=config.dataset_column,
         split_turns=config.split_turns == "auto",
-        treatment=Treatment(kind),
+        treatment=LengthPolicy(kind),
     )
-    decided_by = identity_of(source.train.rows, maker)
-    plan = Plan(key_of(decided_by), len(source.train.rows))
+    decided_by = provenance_of(source.train.rows, maker)
+    plan = ShardPlan(key_of(decided_by), len(source.train.rows))
     folder = (prepared_root(config.prepared_dir) / plan.key).absolute()
-    job = Job(
+    job = BuildSpec(
         key=plan.key,
         folder=str(folder),
         spec=spec,
@@ -88,19 +88,19 @@ def prepare(
         shortened_to=config.max_length if kind is Truncation.KEEP_ANSWER else None,
     )
 
-    def tell(n_chunks: int, _n_all: int) -> None:
-        done(min(n_chunks * plan.n_chunk, plan.n_rows), plan.n_rows)
+    def tell(n_shards: int, _n_all: int) -> None:
+        done(min(n_shards * plan.n_shard, plan.n_rows), plan.n_rows)
 
     if config.ray is None:
-        n_workers = min(config.workers or n_cores(), plan.n_chunks)
-        make_whole(job, plan, decided_by, Crew(job, n_workers), tell)
+        n_workers = min(config.workers or n_cores(), plan.n_shards)
+        make_whole(job, plan, decided_by, Workers(job, n_workers), tell)
     else:
-        from shell.prepared.cluster import make_on_ray
+        from shell.token_cache.ray_build import make_on_ray
 
         make_on_ray(job, plan, decided_by, config.ray, config.workers, tell)
-    store = Store(folder, plan, say)
+    store = TokenCache(folder, plan, say)
     seconds = perf_counter() - began
-    size = f"{store.n_bytes / 1e6:,.1f} MB in {plan.n_chunks:,} chunks"
+    size = f"{store.n_bytes / 1e6:,.1f} MB in {plan.n_shards:,} shards"
     say(f"prepared  {plan.n_rows:,} rows of {source.name} for {names.renderer}, {size}, {seconds:.1f} s: {folder}")
     return {
         "key": plan.key,

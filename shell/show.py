@@ -1,4 +1,4 @@
-"""What `recipes/show.py` can be asked: the settings of a look at examples. `shell.preview` takes the look."""
+"""What `recipes/show.py` can be asked: the settings of a look at examples. `shell.show_examples` takes the look."""
 
 from typing import Annotated, ClassVar, Literal
 

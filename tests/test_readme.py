@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel import InputError, Kind, Message, Renderer, Segment, TrainOnWhat, weigh, write
+from kernel import InputError, Message, Renderer, Segment, SpanKind, TrainOnWhat, weigh, write
 from shell.text.formats import open_format
 from shell.text.tokenizer import open_tokenizer
 
@@ -28,7 +28,7 @@ def test_the_format_of_your_own_trains_and_parses(tmp_path: Path) -> None:
     assert isinstance(mine, Renderer)
     talk = (Message("user", "<|end|>"), Message("assistant", "4"))
     spans = write(mine, talk)
-    assert [span.text for span in spans if span.kind is Kind.CONTROL] == [
+    assert [span.text for span in spans if span.kind is SpanKind.CONTROL] == [
         "<|user|>",
         "<|end|>",
         "<|assistant|>",
@@ -36,7 +36,7 @@ def test_the_format_of_your_own_trains_and_parses(tmp_path: Path) -> None:
     ]
     weights = weigh(mine, talk, spans, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
     assert "".join(span.text for span, weight in zip(spans, weights, strict=True) if weight) == "4<|end|>\n"
-    assert mine.parse([Segment(Kind.MESSAGE, "4"), Segment(Kind.CONTROL, "<|end|>")]).message.content == "4"
+    assert mine.parse([Segment(SpanKind.MESSAGE, "4"), Segment(SpanKind.CONTROL, "<|end|>")]).message.content == "4"
 
 
 @pytest.mark.parametrize(("spec", "sentence"), [("no.py:MINE", "no file no.py"), ("{}:YOURS", "called YOURS")])

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernel.example import TrainOnWhat
-from kernel.renderers import find_renderer
-from shell.data.adapter import Dataset
+from kernel.formats import find_renderer
+from kernel.render.loss_mask import TrainOnWhat
+from shell.data.dataset import Dataset
 from shell.data.jsonl import JsonlRows
-from shell.datums.maker import DatumMaker
-from shell.embedded import process
+from shell.datums.render_rows import RowRenderer
+from shell.local_service import process
 from shell.service import preflight
 from shell.settings.cli import main
 from shell.settings.config import Config
@@ -389,7 +389,7 @@ def test_a_service_that_refuses_is_told_and_the_key_is_not(status, sentence, ask
 
 def test_a_service_that_never_answers_is_told_in_time(ask, good, monkeypatch):
     assert preflight.LIMIT_SECONDS < 7, "ten seconds, less what it takes to start"
-    monkeypatch.setattr("shell.run.check_service", partial(preflight.check_service, limit_seconds=0.2))
+    monkeypatch.setattr("shell.train.check_service", partial(preflight.check_service, limit_seconds=0.2))
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -470,7 +470,7 @@ def test_what_show_prints_is_the_datum(reduction, ask, tmp_path):
     flags = ("--dataset", path, "--renderer-name", "qwen3", "--reduction", reduction)
     shown = [json.loads(text) for text in ask("show", *flags, "--format", "json").out.splitlines()]
 
-    maker = DatumMaker(
+    maker = RowRenderer(
         find_renderer("qwen3"), open_tokenizer("sample"), TrainOnWhat.ALL_ASSISTANT_MESSAGES, None, reduction
     )
     rows = Dataset(JsonlRows(path))
@@ -513,7 +513,7 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
     assert out.endswith("2 rows, 2 examples, 26 tokens, 2 of them trained\n2 examples were cut\n")
 
 
-OWN = "from kernel import Given, Renderer, Said, Text\nfrom kernel.parsers.plain import parse_plain\n"
+OWN = "from kernel import Given, Renderer, Said, Text\nfrom kernel.parsing.plain import parse_plain\n"
 OWN_RENDERERS = {
     "no Python": ("MINE = (", "expected a Python file that runs, {0}, got SyntaxError: '(' was never closed"),
     "no such module": ("import nowhere", "{0}, got ModuleNotFoundError: No module named 'nowhere' - at"),

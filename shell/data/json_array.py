@@ -14,15 +14,15 @@ import numpy as np
 
 from kernel.brackets import BEHIND_VALUE, COLUMN, END, FIRST, LINE, PLACE, POSITION, START, VALUE, cut, opening
 from kernel.errors import InputError, expected
-from shell.data.admission import Admission
-from shell.data.content import Content
-from shell.data.jsonrows import BrokenError, JsonRows, decode
+from shell.data.json_rows import BrokenError, JsonRows, decode
+from shell.data.open_file import Content
+from shell.data.validation import RowValidation
 
 _LONGEST_LOOK = 1 << 24
 """How many bytes of a row that never ends are searched for where it breaks."""
 
 
-def array_rows(content: Content, admission: Admission) -> JsonRows:
+def array_rows(content: Content, validation: RowValidation) -> JsonRows:
     """The rows of a JSON array.
 
     Raises:
@@ -30,20 +30,20 @@ def array_rows(content: Content, admission: Admission) -> JsonRows:
 
     Touches: the file, read whole when opened and in parts later.
     """
-    scan = _Scan(content, admission)
+    scan = _Scan(content, validation)
     for block in content.blocks():
         scan.feed(block)
     scan.close()
     starts, stops = np.array(scan.starts, np.int64), np.array(scan.stops, np.int64)
     heads, columns = np.array(scan.heads, np.int64), np.array(scan.columns, np.int64)
-    return JsonRows(content, starts, stops, admission, lambda i: f"{content.name}:{heads[i]}:{columns[i]}")
+    return JsonRows(content, starts, stops, validation, lambda i: f"{content.name}:{heads[i]}:{columns[i]}")
 
 
 class _Scan:
     """What the one pass has found so far."""
 
-    def __init__(self, content: Content, admission: Admission) -> None:
-        self.name, self._admission, self._state = content.name, admission, opening()
+    def __init__(self, content: Content, validation: RowValidation) -> None:
+        self.name, self._admission, self._state = content.name, validation, opening()
         self.starts, self.stops, self.heads, self.columns = array("q"), array("q"), array("q"), array("q")
         self._held, self._from = bytearray(), 0  # the bytes since the row that has begun, and where they begin
 

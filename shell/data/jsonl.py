@@ -3,7 +3,7 @@
 One pass finds where each line starts (8 bytes a row stay in memory). Accepted: LF and CRLF, a last line without an end,
 blank lines at the end, a UTF-8 byte order mark at the start (editors on Windows write one). Row i always stands in line
 i + 1: a line that cannot be read, or is blank, is a row that was rejected, where such are allowed. What a line may hold
-is the matter of `shell.data.jsonrows`.
+is the matter of `shell.data.json_rows`.
 """
 
 from __future__ import annotations  # array.array is not subscriptable at run time in Python 3.11
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from kernel.errors import InputError, expected
-from shell.data.admission import Admission
-from shell.data.content import Content, OwnFile, kind
-from shell.data.jsonrows import BLANK, JsonRows, decode
+from shell.data.json_rows import BLANK, JsonRows, decode
+from shell.data.open_file import Content, OwnFile, kind
 from shell.data.rows import Int64
+from shell.data.validation import RowValidation
 
 
 class JsonlRows(JsonRows):
@@ -27,7 +27,7 @@ class JsonlRows(JsonRows):
 
     Args:
         content: the bytes, or the path of a file.
-        admission: what a row must be; by default one with messages, in any shape.
+        validation: what a row must be; by default one with messages, in any shape.
 
     Raises:
         InputError: the file cannot be read, or more lines of it are no such row than may be.
@@ -35,12 +35,12 @@ class JsonlRows(JsonRows):
     Touches: the file, read whole when opened and in parts later.
     """
 
-    def __init__(self, content: Content | str | Path, admission: Admission | None = None) -> None:
+    def __init__(self, content: Content | str | Path, validation: RowValidation | None = None) -> None:
         content = OwnFile(content) if isinstance(content, str | Path) else content
-        admission = Admission() if admission is None else admission
+        validation = RowValidation() if validation is None else validation
         name = content.name
-        offsets = _check(content, admission)
-        super().__init__(content, offsets[:-1], offsets[1:], admission, lambda i: f"{name}:{i + 1}")
+        offsets = _check(content, validation)
+        super().__init__(content, offsets[:-1], offsets[1:], validation, lambda i: f"{name}:{i + 1}")
 
 
 def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -65,11 +65,11 @@ def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(begun)
 
 
-def _check(content: Content, admission: Admission) -> Int64:
+def _check(content: Content, validation: RowValidation) -> Int64:
     """Decodes every line once; returns where each row starts, and behind them where the last ends: int64[n + 1]."""
     offsets, name = array("q", [0]), content.name
     position = n_blank = 0
-    check, reject, append = admission.check, admission.reject, offsets.append
+    check, reject, append = validation.check, validation.reject, offsets.append
     for i, line in enumerate(lines(content.blocks())):
         if i == 0 and line.startswith(codecs.BOM_UTF8):
             line, position = line[3:], 3

@@ -1,7 +1,7 @@
 """Rows: a numbered collection of plain dicts that are read when asked for, each with a place that a person can find.
 
 Everything that data comes from (a JSONL file, a table of `datasets`, a list) is brought to this one small form. Rows
-never change and have no order of their own; orders are index arrays over them (`shell.data.adapter`). What a row means
+never change and have no order of their own; orders are index arrays over them (`shell.data.dataset`). What a row means
 is not looked at here: the kernel reads it as a conversation.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from shell.data.admission import Admission
+    from shell.data.validation import RowValidation
 
 Row: TypeAlias = dict[str, Any]
 Int64: TypeAlias = NDArray[np.int64]
@@ -102,37 +102,37 @@ class ArrowRows:
     Args:
         table: a `datasets.Dataset`.
         name: what to call it in errors; row 17 stands at `name[17]`, as `table[17]` would find it.
-        admission: what a row must be, and in which shape; None: rows are passed on as they are.
+        validation: what a row must be, and in which shape; None: rows are passed on as they are.
     """
 
-    def __init__(self, table: Any, name: str, admission: "Admission | None" = None) -> None:
+    def __init__(self, table: Any, name: str, validation: "RowValidation | None" = None) -> None:
         self._table = table.with_format("arrow")
         self.name = name
-        self.admission = admission
+        self.validation = validation
         self.columns: tuple[str, ...] = tuple(table.column_names)
         self.fingerprint: str = table._fingerprint  # the library's own: of the files, and of what was done to them
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def admitted(self, admission: "Admission") -> "ArrowRows":
-        """The same rows, as an admission lets them in."""
-        return ArrowRows(self._table, self.name, admission)
+    def admitted(self, validation: "RowValidation") -> "ArrowRows":
+        """The same rows, as an validation lets them in."""
+        return ArrowRows(self._table, self.name, validation)
 
     @property
     def n_rejected(self) -> int:
         """Of the rows that have been read: a table is not gone through when it is opened."""
-        return 0 if self.admission is None else self.admission.n_rejected
+        return 0 if self.validation is None else self.validation.n_rejected
 
     def take(self, indices: Int64) -> list[Any]:
         numbers = indices.tolist()
         rows = [without_nulls(row) for row in self._table[numbers].to_pylist()]
-        if self.admission is None:
+        if self.validation is None:
             return rows
-        return [self.admission.admit(i, row, self.place(i)) for i, row in zip(numbers, rows, strict=True)]
+        return [self.validation.admit(i, row, self.place(i)) for i, row in zip(numbers, rows, strict=True)]
 
     def column(self, name: str, start: int, stop: int) -> list[Any]:
-        if self.admission is None or (name in self.columns and self.admission.keeps(name, self.columns)):
+        if self.validation is None or (name in self.columns and self.validation.keeps(name, self.columns)):
             values: list[Any] = self._table[start:stop][name].to_pylist()
             return values
         rows = self.take(np.arange(start, min(stop, len(self))))

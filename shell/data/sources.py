@@ -2,7 +2,7 @@
 
     no_robots, tulu3   as tinker-cookbook builds them, from the Hugging Face Hub
     sample             the conversations in the box
-    PATH               a file of JSONL, a JSON array or Parquet, packed by gzip or zstd or not (`shell.data.rowfile`)
+    PATH               a file of JSONL, a JSON array or Parquet, packed by gzip or zstd or not (`shell.data.file_rows`)
     hf:REPO            any dataset of the Hub, or a folder laid out like one; with --streaming, read as it arrives
 
 The rows to train on are shuffled once by the seed here, before the holdout is taken off, and an epoch e shuffles them
@@ -22,17 +22,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.dataset_formats import COLUMN, KEYS
 from kernel.errors import expected, unknown
-from kernel.ledger import Entry
 from kernel.mixture import Strategy
-from kernel.shapes import COLUMN, KEYS
+from kernel.row_outcomes import Entry
 from shell.data import hub
-from shell.data.adapter import Dataset, load_dataset
-from shell.data.admission import Admission
-from shell.data.cache import is_remote, local_copy
-from shell.data.rowfile import open_rows
+from shell.data.cache_folders import is_remote, local_copy
+from shell.data.dataset import Dataset, load_dataset
+from shell.data.file_rows import open_rows
 from shell.data.rows import ArrowRows, digests
 from shell.data.stream import Stream, head
+from shell.data.validation import RowValidation
 
 SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"}
 """What the name of a file ends in, where it could be a repository's."""
@@ -49,7 +49,7 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dataset_split: str = "train"
     dataset_column: str = COLUMN
     dataset_format: str = "auto"
-    """The shape of the rows, see `kernel.shapes`; auto: each says."""
+    """The shape of the rows, see `kernel.dataset_formats`; auto: each says."""
     max_bad_rows: int = 0
     """Rows of a source that may be unreadable before that is an error."""
     test_size: int | None = None
@@ -71,9 +71,9 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """The folder that stands for a repository, or its name."""
         return self.mirrors.get(name, name)
 
-    def admission(self) -> Admission:
+    def validation(self) -> RowValidation:
         """What a row of one source must be."""
-        return Admission(self.dataset_format, self.dataset_column, self.max_bad_rows)
+        return RowValidation(self.dataset_format, self.dataset_column, self.max_bad_rows)
 
 
 def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
@@ -153,7 +153,7 @@ def _open_tulu3(spec: DatasetSpec) -> Source:
 
 
 def _open_sample(spec: DatasetSpec) -> Source:
-    train, test = (Dataset(open_rows(SAMPLE / f"{split}.jsonl", spec.admission())) for split in ("train", "test"))
+    train, test = (Dataset(open_rows(SAMPLE / f"{split}.jsonl", spec.validation())) for split in ("train", "test"))
     return _with_own_test(spec, train, test)
 
 
@@ -166,7 +166,7 @@ def _open_file(spec: DatasetSpec) -> Source:
             raise expected("a dataset or a JSONL file", f"no file {name} (of the Hub: hf:{name})", at="--dataset")
         if "/" not in name and not Path(name).suffix:
             raise unknown("dataset", name, [*NAMED, "hf:REPO", "FILE.jsonl"], at="--dataset")
-    return _with_holdout(spec, Dataset(open_rows(name, spec.admission())), 0)
+    return _with_holdout(spec, Dataset(open_rows(name, spec.validation())), 0)
 
 
 def _open_hub(spec: DatasetSpec) -> Source:
@@ -187,11 +187,11 @@ def _open_stream(spec: DatasetSpec) -> Source:
     if spec.dataset_split not in splits:
         raise unknown("split", spec.dataset_split, splits, at="--dataset-split")
     table, name = splits[spec.dataset_split], f"{repo}:{spec.dataset_split}"
-    first = head(table, max(n_test, 1), spec.admission(), name)
+    first = head(table, max(n_test, 1), spec.validation(), name)
     train = Stream(
         table.skip(n_test) if n_test else table,
         spec.streaming_length,
-        admission=spec.admission(),
+        validation=spec.validation(),
         name=name,
         seed=spec.seed,
         buffer_size=spec.shuffle_buffer,
@@ -234,9 +234,9 @@ def _admitted(spec: DatasetSpec, dataset: Dataset) -> Dataset:
         raise expected("at least one row", "none", at=rows.name)
     if not isinstance(rows, ArrowRows):
         return dataset
-    admission = spec.admission()
-    admission.check_columns(rows.columns, rows.name)
-    return Dataset(rows.admitted(admission), dataset.indices)
+    validation = spec.validation()
+    validation.check_columns(rows.columns, rows.name)
+    return Dataset(rows.admitted(validation), dataset.indices)
 
 
 def _source(spec: DatasetSpec, train: Dataset, test: Dataset, train_on_what: str) -> Source:

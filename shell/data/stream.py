@@ -10,8 +10,8 @@ from typing import Any
 
 from kernel.errors import expected
 from shell.data import hub
-from shell.data.admission import Admission
 from shell.data.rows import without_nulls
+from shell.data.validation import RowValidation
 
 
 class Stream:
@@ -20,18 +20,18 @@ class Stream:
     Args:
         table: the iterable dataset.
         n_rows: rows of an epoch; at most as many as there are.
-        admission: what every row must be.
+        validation: what every row must be.
         name: what to call the stream in errors.
         seed: of the shuffle.
         buffer_size: rows that the shuffle chooses from; they are kept in memory.
     """
 
     def __init__(
-        self, table: Any, n_rows: int, *, admission: Admission, name: str = "stream", seed: int, buffer_size: int
+        self, table: Any, n_rows: int, *, validation: RowValidation, name: str = "stream", seed: int, buffer_size: int
     ) -> None:
         self._table = table.shuffle(seed=seed, buffer_size=buffer_size)
         self._n_rows = n_rows
-        self._admission = admission
+        self._admission = validation
         self._name = name
         self.set_epoch(0)
 
@@ -73,7 +73,7 @@ class Stream:
         return f"{self._name}, row {i} of the stream"
 
 
-def head(table: Any, n: int, admission: Admission, name: str) -> list[Any]:
+def head(table: Any, n: int, validation: RowValidation, name: str) -> list[Any]:
     """The first n rows of an iterable dataset, as they come.
 
     Raises:
@@ -85,4 +85,4 @@ def head(table: Any, n: int, admission: Admission, name: str) -> list[Any]:
         rows = [without_nulls(row) for row in table.take(n)]
     if len(rows) < n:
         raise expected(f"at least {n} rows", str(len(rows)), at=name)
-    return [admission.admit(i, row, f"{name}[{i}]") for i, row in enumerate(rows)]
+    return [validation.admit(i, row, f"{name}[{i}]") for i, row in enumerate(rows)]

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from kernel.conversation import text_of
-from kernel.reading import read_conversation
-from kernel.renderers import RENDERERS
+from kernel.formats import RENDERERS
+from kernel.row_reader import read_conversation
 
 HERE = Path(__file__).parent
 N_BPE = 4096

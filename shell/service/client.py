@@ -31,7 +31,7 @@ class ServiceFault(RuntimeError):  # noqa: N818 - a fault is what it is; `InputE
     exit_code = 1
 
 
-class Signs(NamedTuple):
+class ServiceHealth(NamedTuple):
     """How a service is, while an answer of it is waited for."""
 
     silent_seconds: float
@@ -40,7 +40,7 @@ class Signs(NamedTuple):
     """what it said that was no answer, in words of ours"""
 
 
-class Adam(NamedTuple):
+class AdamParams(NamedTuple):
     """The optimizer's parameters for one update."""
 
     learning_rate: float
@@ -51,7 +51,7 @@ class Adam(NamedTuple):
     grad_clip_norm: float
 
 
-class Drawing(NamedTuple):
+class SamplingParams(NamedTuple):
     """How prompts are answered."""
 
     max_tokens: int
@@ -72,7 +72,7 @@ class Client(Protocol):
         """Asks for the same and adds the gradient of the loss, the sum of -logprob * weight."""
         ...
 
-    def optim_step(self, adam: Adam) -> Future[Mapping[str, float]]:
+    def optim_step(self, adam: AdamParams) -> Future[Mapping[str, float]]:
         """Asks for an update by the gradients gathered; answers with the service's own metrics."""
         ...
 
@@ -84,16 +84,16 @@ class Client(Protocol):
         """Asks for the weights to be exported for sampling; answers with their path."""
         ...
 
-    def sample(self, prompts: Sequence[NDArray[np.int32]], drawing: Drawing) -> Future[list[list[int]]]:
+    def sample(self, prompts: Sequence[NDArray[np.int32]], drawing: SamplingParams) -> Future[list[list[int]]]:
         """Asks for an answer to each prompt by the weights as they will be when the request's turn comes."""
         ...
 
-    def check(self) -> Signs | None:
+    def check(self) -> ServiceHealth | None:
         """Tells how the service is, if that is known; a ServiceFault if no answer is to be expected any more."""
         ...
 
 
-def answer(future: Future[T], what: str, check: Callable[[], Signs | None], say: Callable[[str], None]) -> T:
+def answer(future: Future[T], what: str, check: Callable[[], ServiceHealth | None], say: Callable[[str], None]) -> T:
     """Waits for an answer, and says so when none comes: after ten seconds, and every minute.
 
     How long it waits is for `check` to say: as long as the service is alive.
@@ -114,13 +114,13 @@ def answer(future: Future[T], what: str, check: Callable[[], Signs | None], say:
             except TimeoutError:
                 signs = check()
                 if n_seconds == NOTICE_SECONDS or n_seconds % 60 == 0:
-                    say(f"still waiting for {what}: {_so_far(n_seconds, signs or Signs(n_seconds))}")
+                    say(f"still waiting for {what}: {_so_far(n_seconds, signs or ServiceHealth(n_seconds))}")
     except ServiceFault as fault:
         raise ServiceFault(f"{what} failed: {fault}") from fault
     raise AssertionError("unreachable")
 
 
-def _so_far(n_seconds: int, signs: Signs) -> str:
+def _so_far(n_seconds: int, signs: ServiceHealth) -> str:
     if signs.silent_seconds < NOTICE_SECONDS:
         return f"{n_seconds} s, {signs.said or 'the service is answering'}"
     return ", ".join(filter(None, (f"{signs.silent_seconds:.0f} s without an answer", signs.said)))

@@ -17,13 +17,13 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import expected
-from shell.embedded.adopt import adopt_checkpoint, check_adoptable
-from shell.service.client import ServiceFault, Signs, answer
-from shell.service.pulse import SILENCE_LIMIT, Pulse, listening
-from shell.service.sdk import TinkerClient, said, settle
-from shell.service.supervisor import Supervisor
+from shell.local_service.import_checkpoint import adopt_checkpoint, check_adoptable
+from shell.service.client import ServiceFault, ServiceHealth, answer
+from shell.service.liveness import SILENCE_LIMIT, Liveness, listening
+from shell.service.local_process import LocalProcess
+from shell.service.sdk import TinkerClient, error_text, settle
 from shell.settings.config import Config
-from shell.settings.endpoint import Endpoint, is_loopback
+from shell.settings.service_choice import ServiceChoice, is_loopback
 from shell.training.checkpoints import Checkpoint, last_checkpoint
 
 SERVICE_FOLDER = "service"
@@ -35,7 +35,7 @@ class Connection(NamedTuple):
 
     sdk: tinker.ServiceClient
     url: str
-    check: Callable[[], Signs]
+    check: Callable[[], ServiceHealth]
     """tells how the service is; raises a ServiceFault if it is gone or has been silent too long"""
     answered: Callable[[], None]
     """to be called when the service has done something"""
@@ -90,7 +90,7 @@ def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, in_
 
 @contextmanager
 def connected(
-    endpoint: Endpoint,
+    endpoint: ServiceChoice,
     folder: Path,
     weights: Weights,
     metadata: Mapping[str, str],
@@ -118,14 +118,14 @@ def connected(
         if url is None:
             if weights.path and weights.adopt_from:
                 adopt_checkpoint(weights.path, weights.adopt_from, folder / SERVICE_FOLDER)
-            supervisor = stack.enter_context(Supervisor(folder / SERVICE_FOLDER, say))
+            supervisor = stack.enter_context(LocalProcess(folder / SERVICE_FOLDER, say))
             url, keep_running = supervisor.url, supervisor.check
         opening = threading.Event()
         stack.enter_context(_environment(url, endpoint.at_home, opening))
-        pulse = Pulse(url, silence_limit)
+        pulse = Liveness(url, silence_limit)
         stack.enter_context(listening(pulse))
 
-        def check() -> Signs:
+        def check() -> ServiceHealth:
             keep_running()
             return pulse.check()
 
@@ -167,7 +167,7 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
         reason = _root(fault)
         if _is_refusal(reason):
             what = weights.path or f"a model that {connection.url} trains"
-            raise expected(what, f"a refusal ({said(reason, connection.secret)})", at=weights.named_by) from fault
+            raise expected(what, f"a refusal ({error_text(reason, connection.secret)})", at=weights.named_by) from fault
         raise
     trained = training.get_info().model_data.model_name
     if trained is not None and trained.split(":")[0] != config.model_name.split(":")[0]:

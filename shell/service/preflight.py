@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import httpx
 
 from kernel.errors import InputError, expected
-from shell.settings.endpoint import Endpoint, is_loopback
+from shell.settings.service_choice import ServiceChoice, is_loopback
 
 LIMIT_SECONDS = 6.0
 
 
-def check_service(endpoint: Endpoint, limit_seconds: float = LIMIT_SECONDS) -> tuple[str, ...]:
+def check_service(endpoint: ServiceChoice, limit_seconds: float = LIMIT_SECONDS) -> tuple[str, ...]:
     """Asks a service who it is, in at most `limit_seconds`.
 
     Args:
@@ -42,14 +42,14 @@ def check_service(endpoint: Endpoint, limit_seconds: float = LIMIT_SECONDS) -> t
         _refuse(endpoint, str(error) or type(error).__name__)
 
 
-def _settle(found: "Future[tuple[str, ...]]", endpoint: Endpoint, limit_seconds: float) -> None:
+def _settle(found: "Future[tuple[str, ...]]", endpoint: ServiceChoice, limit_seconds: float) -> None:
     try:
         found.set_result(_ask(endpoint, limit_seconds))
     except BaseException as error:
         found.set_exception(error)
 
 
-def _ask(endpoint: Endpoint, limit_seconds: float) -> tuple[str, ...]:
+def _ask(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
     from tinker._version import __version__ as sdk_version
 
     assert endpoint.url is not None
@@ -70,7 +70,7 @@ def _ask(endpoint: Endpoint, limit_seconds: float) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def _read(endpoint: Endpoint, response: httpx.Response) -> dict[str, Any]:
+def _read(endpoint: ServiceChoice, response: httpx.Response) -> dict[str, Any]:
     status = response.status_code
     if status in (401, 403) and endpoint.api_key is not None:
         raise expected(f"a key that {endpoint.url} takes", f"one that it refuses (HTTP {status})", endpoint.reason)
@@ -87,5 +87,5 @@ def _read(endpoint: Endpoint, response: httpx.Response) -> dict[str, Any]:
     return answer
 
 
-def _refuse(endpoint: Endpoint, got: str) -> NoReturn:
+def _refuse(endpoint: ServiceChoice, got: str) -> NoReturn:
     raise InputError(str(expected(f"a Tinker service at {endpoint.url}", got, endpoint.reason))) from None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kernel.datum import Datums
 from shell.datums.tinker_datums import datums_to_tinker
-from shell.service.client import Adam, Drawing, Logprobs, ServiceFault, Signs
+from shell.service.client import AdamParams, Logprobs, SamplingParams, ServiceFault, ServiceHealth
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class TinkerClient:
     def __init__(
         self,
         training: tinker.TrainingClient,
-        check: Callable[[], Signs | None],
+        check: Callable[[], ServiceHealth | None],
         secret: str | None = None,
         answered: Callable[[], None] = lambda: None,
     ) -> None:
@@ -52,7 +52,7 @@ class TinkerClient:
         sent = self.training.forward_backward(datums_to_tinker(datums), "cross_entropy")
         return self._chained(sent, partial(_logprobs, datums.offsets))
 
-    def optim_step(self, adam: Adam) -> "Future[Mapping[str, float]]":
+    def optim_step(self, adam: AdamParams) -> "Future[Mapping[str, float]]":
         sent = self.training.optim_step(tinker.AdamParams(**adam._asdict()))
         return self._chained(sent, lambda response: response.metrics or {})
 
@@ -64,7 +64,7 @@ class TinkerClient:
         sent = self.training.save_weights_for_sampler(name, ttl_seconds=ttl_seconds)
         return self._chained(sent, lambda response: response.path)
 
-    def sample(self, prompts: Sequence[NDArray[np.int32]], drawing: Drawing) -> "Future[list[list[int]]]":
+    def sample(self, prompts: Sequence[NDArray[np.int32]], drawing: SamplingParams) -> "Future[list[list[int]]]":
         """As `Client.sample`. Nothing is drained for it, and no checkpoint is kept.
 
         Of the SDK's two ways to export weights this one takes its place in the queue when it is called; the sampler
@@ -117,12 +117,12 @@ def settle(answer: "Future[T]", work: Callable[[], T], secret: str | None = None
     try:
         answer.set_result(work())
     except BaseException as error:  # CancelledError too: whoever waits must hear of it
-        fault = ServiceFault(said(error, secret))
+        fault = ServiceFault(error_text(error, secret))
         fault.__cause__ = error
         answer.set_exception(fault)
 
 
-def said(error: BaseException, secret: str | None = None) -> str:
+def error_text(error: BaseException, secret: str | None = None) -> str:
     """What went wrong, in the service's words, on one line and without the key."""
     text = getattr(error, "message", "") or str(error) or type(error).__name__
     text = " ".join(text.split(" for self.request_id")[0].removeprefix("Request failed: ").split())
@@ -131,10 +131,10 @@ def said(error: BaseException, secret: str | None = None) -> str:
     return text.replace(secret or "\0", "***")[:500].rstrip(".")
 
 
-def hushed(say: Callable[[str], None], secret: str | None) -> Callable[[str], None]:
+def redacting(say: Callable[[str], None], secret: str | None) -> Callable[[str], None]:
     """A way to show lines in which the key never stands, whoever wrote them.
 
-    >>> hushed(print, "tml-secret")("the service says: tml-secret is no key")
+    >>> redacting(print, "tml-secret")("the service says: tml-secret is no key")
     the service says: *** is no key
     """
     return lambda text: say(text.replace(secret or "\0", "***"))

@@ -19,16 +19,16 @@ from msgspec import NODEFAULT, Struct
 
 from kernel.errors import InputError, expected
 from shell.settings.config import PRESETS, Config, check_dataset, presets_of
-from shell.settings.endpoint import Endpoint, choose_service, read_ambient
 from shell.settings.fields import Field, conform, fields_of, shown, unknown_field
 from shell.settings.flags import metavar, read_flags
+from shell.settings.service_choice import ServiceChoice, choose_service, read_environment
 
 C = TypeVar("C", bound=Struct)
 
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE
 
 
-class Given(NamedTuple):
+class Setting(NamedTuple):
     """A value and where it came from: "default", "preset sample", "file run.toml", "flag --batch-size"."""
 
     value: Any
@@ -40,7 +40,7 @@ class Resolved(NamedTuple, Generic[C]):
 
     config: C
     sources: dict[str, str]
-    endpoint: Endpoint | None
+    endpoint: ServiceChoice | None
 
 
 def main(
@@ -96,12 +96,13 @@ def resolve(
         InputError: an unknown name, a value outside its limits, a file that cannot be read, no usable key.
         SystemExit: with code 0, after the help was printed.
 
-    Touches: the file that `--config` names, the environment and credentials (`read_ambient`), standard output for help.
+    Touches: the file that `--config` names, the environment and credentials (`read_environment`), standard output for
+    help.
     """
     fields = fields_of(config_type)
     texts, path = read_flags(argv, config_type)
     given = _read_file(path, fields) | {
-        name: Given(conform(fields[name], text, fields[name].flag), f"flag {fields[name].flag}")
+        name: Setting(conform(fields[name], text, fields[name].flag), f"flag {fields[name].flag}")
         for name, text in texts.items()
     }
     for name, field in fields.items():
@@ -111,7 +112,7 @@ def resolve(
     if "dataset" in said:
         check_dataset(said["dataset"].value, at=said["dataset"].source.removeprefix("flag ").removeprefix("file "))
     endpoint, presets = _settle(said) if issubclass(config_type, Config) else (None, {})
-    defaults = {name: Given(field.default, "default") for name, field in fields.items()}
+    defaults = {name: Setting(field.default, "default") for name, field in fields.items()}
     settled = defaults | given | presets | said  # what is given as "none" is left to a preset
     config = config_type(**{name: value for name, (value, _) in settled.items()})
     return Resolved(config, {name: source for name, (_, source) in settled.items()}, endpoint)
@@ -124,17 +125,17 @@ def describe(resolved: Resolved[C]) -> dict[str, dict[str, Any]]:
     return {"config": config, "sources": resolved.sources}
 
 
-def _settle(said: Mapping[str, Given]) -> tuple[Endpoint, dict[str, Given]]:
+def _settle(said: Mapping[str, Setting]) -> tuple[ServiceChoice, dict[str, Setting]]:
     values = {name: word.value for name, word in said.items()}
     service, model_name, api_key = values.get("service", "auto"), values.get("model_name"), values.get("api_key")
-    endpoint = choose_service(service, model_name, api_key, read_ambient())
-    presets: dict[str, Given] = {}
+    endpoint = choose_service(service, model_name, api_key, read_environment())
+    presets: dict[str, Setting] = {}
     for preset in presets_of(endpoint, values.get("dataset")):
-        presets |= {name: Given(value, f"preset {preset}") for name, value in PRESETS[preset].items()}
+        presets |= {name: Setting(value, f"preset {preset}") for name, value in PRESETS[preset].items()}
     return endpoint, presets
 
 
-def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Given]:
+def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setting]:
     if path is None:
         return {}
     table = _parse_file(Path(os.path.expanduser(path)))
@@ -149,7 +150,7 @@ def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Given
             raise expected("settings without sections", "a table", at)
         if name not in fields:
             raise unknown_field("setting", str(name), fields, at)
-        given[name] = Given(conform(fields[name], raw, at), f"file {path}")
+        given[name] = Setting(conform(fields[name], raw, at), f"file {path}")
     return given
 
 

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kernel.errors import expected, unknown
-from shell.data.shares import read_shares
-from shell.settings.endpoint import Endpoint
+from shell.data.mixture_spec import read_shares
 from shell.settings.fields import conform, doc, fields_of
+from shell.settings.service_choice import ServiceChoice
 
 Text = Annotated[str, Meta(min_length=1)]
 Size = Annotated[int, Meta(ge=1)]
@@ -191,10 +191,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [(name, getattr(self, name)) for name, field in fields_of(type(self)).items() if not field.secret]
 
 
-def presets_of(endpoint: Endpoint, dataset: str | None) -> list[str]:
+def presets_of(endpoint: ServiceChoice, dataset: str | None) -> list[str]:
     """Which presets hold for a service and a dataset (None: the service's own), the weaker first.
 
-    >>> from shell.settings.endpoint import choose_service
+    >>> from shell.settings.service_choice import choose_service
     >>> presets_of(choose_service("embedded"), None)
     ['embedded', 'sample']
     """

@@ -1,7 +1,8 @@
 """Text to ids, many strings a call: by `tokenizers`, or by `fastokens`, which gives the same ids many times as fast.
 
 `tokenizers` is the authority. The fast encoder is believed only once it has given the authority's ids for the
-tokenizer's own vocabulary, every script and hostile strings (`shell.text.exactness`), and it is asked again on texts of
+tokenizer's own vocabulary, every script and hostile strings (`shell.text.encoder_check`), and it is asked again on
+texts of
 the run, at every doubling of the number of calls. Where the two differ, or the fast one cannot read a tokenizer, the
 authority goes on alone, and one line says so. It takes seconds to load, as long as the authority needs for some
 millions of characters; so by default it is loaded on a thread of its own, once that much has been encoded.
@@ -19,9 +20,9 @@ import msgspec
 import numpy as np
 
 from kernel.errors import expected
-from kernel.script import Ragged
-from shell.process.cores import n_threads
-from shell.text.exactness import first_difference, probes
+from kernel.render.assemble import Ragged
+from shell.process.cpus import n_threads
+from shell.text.encoder_check import first_difference, probes
 
 Choice = Literal["auto", "fast", "tokenizers"]
 PACKAGE = "fastokens"
@@ -39,7 +40,7 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> Ragged: ...
 
 
-class Authority:
+class ReferenceEncoder:
     """The `tokenizers` library, over a tokenizer of its own.
 
     A call stays on the thread that makes it, as calls are made side by side: the library's own threads would sleep
@@ -71,7 +72,7 @@ class FastEncoder:
         return Ragged(np.frombuffer(ids, np.int32).copy(), np.frombuffer(offsets, np.int64).copy())
 
 
-class Relay:
+class HotSwapEncoder:
     """An encoder that begins as the authority and hands over to the fast one, on threads of its own.
 
     Args:
@@ -86,7 +87,7 @@ class Relay:
 
     def __init__(self, spec: bytes, backend: Any, choice: Choice, say: Callable[[str], object]) -> None:
         self._spec, self._say = spec, say
-        self._authority = Authority(backend)
+        self._authority = ReferenceEncoder(backend)
         self._open = choice != "tokenizers" and installed()
         self._coming: Future[FastEncoder] | None = None
         self._at_once = choice == "fast"

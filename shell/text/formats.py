@@ -2,7 +2,7 @@
 
 qwen3                  a renderer of the table
 my_format.py:MINE      a `kernel.Renderer` in a Python file of the user's
-hf_template            the Jinja template beside the tokenizer, masked by proof (`shell.text.template`)
+hf_template            the Jinja template beside the tokenizer, masked by proof (`shell.text.jinja`)
 """
 
 from __future__ import annotations  # the template's types are not imported before one is opened
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
-from kernel.compositor import Compositor
+from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError, expected, unknown
-from kernel.pieces import Renderer
-from kernel.renderers import RENDERERS
+from kernel.formats import RENDERERS
+from kernel.render.batch_renderer import BatchRenderer
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 
 if TYPE_CHECKING:
-    from shell.text.template.chat_template import ChatTemplate
-    from shell.text.template.compositor import TemplateCompositor
+    from shell.text.jinja.chat_template import ChatTemplate
+    from shell.text.jinja.template_renderer import TemplateRenderer
 
 TEMPLATE = "hf_template"
 Format: TypeAlias = "Renderer | ChatTemplate"
@@ -113,7 +113,7 @@ def open_format(
     Args:
         name: a renderer's, `FILE.py:NAME`, or "hf_template".
         tokenizer: the model's.
-        spec: where the tokenizer's files are, and the template beside them; see `shell.text.template.opening`.
+        spec: where the tokenizer's files are, and the template beside them; see `shell.text.jinja.opening`.
         revision: of the repository.
         variables: what a template reads beside the messages: enable_thinking, ...
         at: where the name came from, for errors.
@@ -132,7 +132,7 @@ def open_format(
     if name != TEMPLATE:
         return _own(name, at)
     try:
-        from shell.text.template.opening import open_template
+        from shell.text.jinja.opening import open_template
     except ModuleNotFoundError as error:
         if error.name != "jinja2":
             raise
@@ -176,15 +176,15 @@ def _own(name: str, at: str) -> Renderer:
     return found
 
 
-def compositor_of(chat_format: Format, split_turns: bool = True) -> Compositor | TemplateCompositor:
+def batch_renderer_of(chat_format: Format, split_turns: bool = True) -> BatchRenderer | TemplateRenderer:
     """What composes scripts in a format.
 
-    >>> from kernel.renderers import LLAMA3
-    >>> type(compositor_of(LLAMA3)).__name__
-    'Compositor'
+    >>> from kernel.formats import LLAMA3
+    >>> type(batch_renderer_of(LLAMA3)).__name__
+    'BatchRenderer'
     """
     if isinstance(chat_format, Renderer):
-        return Compositor(chat_format, split_turns)
-    from shell.text.template.compositor import TemplateCompositor
+        return BatchRenderer(chat_format, split_turns)
+    from shell.text.jinja.template_renderer import TemplateRenderer
 
-    return TemplateCompositor(chat_format, split_turns)
+    return TemplateRenderer(chat_format, split_turns)

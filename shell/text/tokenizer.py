@@ -19,14 +19,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.atoms import Kind
+from kernel.chat_format.elements import SpanKind
+from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError, expected
-from kernel.parse import Segment
-from kernel.pieces import Renderer
-from kernel.script import Ragged, behind_one_another, repeated
+from kernel.parsing.segments import Segment
+from kernel.render.assemble import Ragged, concat_ragged, take_ragged
 from shell.data.hub import unreachable
-from shell.process.later import Later
-from shell.text.encoder import Choice, Relay, check_installed
+from shell.process.deferred import Deferred
+from shell.text.encoder import Choice, HotSwapEncoder, check_installed
 
 FLAG = "--tokenizer"
 SAMPLE = Path(__file__).parents[1] / "sample" / "tokenizer.json"
@@ -78,7 +78,7 @@ class Tokenizer:
         self._names = {number: name for name, number in self.controls.items()}
         self._spec: dict[str, Any] | None = spec  # until it is opened: it is large
         self._choice: Choice = encoder
-        self._opened: tuple[Any, Relay] | None = None
+        self._opened: tuple[Any, HotSwapEncoder] | None = None
         self._opening = Lock()
         if encoder == "fast":
             check_installed()
@@ -93,7 +93,7 @@ class Tokenizer:
         """The library that encodes what comes next."""
         return self._open()[1].name
 
-    def _open(self) -> tuple[Any, Relay]:
+    def _open(self) -> tuple[Any, HotSwapEncoder]:
         """The library's tokenizer and what encodes, opened when text is first encoded: prepared rows need neither.
 
         Raises:
@@ -109,7 +109,7 @@ class Tokenizer:
                     wanted = "a tokenizer.json that the tokenizers library reads"
                     raise expected(wanted, str(error), at=self.name) from None
                 _check_ids(backend, _vocabulary(self._spec or msgspec.json.decode(self.json)), self.name)
-                relay = Relay(self.literal, backend, self._choice, lambda line: self.say(line))
+                relay = HotSwapEncoder(self.literal, backend, self._choice, lambda line: self.say(line))
                 self._opened, self._spec = (backend, relay), None
             return self._opened
 
@@ -124,7 +124,7 @@ class Tokenizer:
         """
         return self.submit(texts)()
 
-    def submit(self, texts: Sequence[str]) -> Later[Ragged]:
+    def submit(self, texts: Sequence[str]) -> Deferred[Ragged]:
         """Begins to encode texts on other threads, and gives what waits for the ids: int32[N] and their offsets.
 
         Raises:
@@ -142,10 +142,10 @@ class Tokenizer:
         distinct = dict.fromkeys(texts)  # turns that stand in several examples, system prompts that stand in many
         pieces = self._open()[1].submit(list(distinct)) if texts else []
         if len(distinct) == len(texts):
-            return lambda: behind_one_another([piece.result() for piece in pieces])
+            return lambda: concat_ragged([piece.result() for piece in pieces])
         numbers = dict(zip(distinct, range(len(distinct)), strict=True))
         which = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
-        return lambda: repeated(behind_one_another([piece.result() for piece in pieces]), which)
+        return lambda: take_ragged(concat_ragged([piece.result() for piece in pieces]), which)
 
     def close(self) -> None:
         """Lets go what was begun by `submit` and not waited for, so that nothing keeps a process that leaves.
@@ -155,13 +155,13 @@ class Tokenizer:
         if self._opened is not None:
             self._opened[1].close()
 
-    def encode_statics(self, statics: Iterable[tuple[Kind, str]]) -> Ragged:
+    def encode_constants(self, statics: Iterable[tuple[SpanKind, str]]) -> Ragged:
         """Ids of static runs: a control token's own id, template text encoded."""
         runs = list(statics)
-        ids = self.encode([text if kind is not Kind.CONTROL else "" for kind, text in runs])
+        ids = self.encode([text if kind is not SpanKind.CONTROL else "" for kind, text in runs])
         texts = [ids.ids[a:b] for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
         lists = [
-            np.array([self.controls[text]], np.int32) if kind is Kind.CONTROL else one
+            np.array([self.controls[text]], np.int32) if kind is SpanKind.CONTROL else one
             for (kind, text), one in zip(runs, texts, strict=True)
         ]
         offsets = np.zeros(len(lists) + 1, np.int64)
@@ -173,20 +173,21 @@ class Tokenizer:
         return "".join(segment.text for segment in self.segments(ids))
 
     def segments(self, ids: Sequence[int]) -> list[Segment]:
-        """Sampled ids cut at the control tokens, the text between them decoded: what `kernel.parse` reads."""
+        """Sampled ids cut at the control tokens, the text between them decoded: what `kernel.parsing.segments`
+        reads."""
         out: list[Segment] = []
         text: list[int] = []
         for number in [int(i) for i in ids]:
             if number in self._names:
                 out += self._text(text)
-                out.append(Segment(Kind.CONTROL, self._names[number]))
+                out.append(Segment(SpanKind.CONTROL, self._names[number]))
                 text = []
             else:
                 text.append(number)
         return out + self._text(text)
 
     def _text(self, ids: list[int]) -> list[Segment]:
-        return [Segment(Kind.MESSAGE, self._open()[0].decode(ids, skip_special_tokens=False))] if ids else []
+        return [Segment(SpanKind.MESSAGE, self._open()[0].decode(ids, skip_special_tokens=False))] if ids else []
 
     def check_controls(self, name: str, controls: Sequence[str]) -> None:
         """Raises InputError when a control token of the format of that name is not in the tokenizer."""

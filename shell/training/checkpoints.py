@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from kernel.errors import expected
-from kernel.plan import Mark
-from shell.record.files import append_line, read_lines, replace, whole_lines
+from kernel.train_plan import CheckpointRef
+from shell.run_dir.files import append_line, read_lines, replace, whole_lines
 
 FILE = "checkpoints.jsonl"
 
@@ -40,8 +40,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """what decides the datums and the schedule, by name"""
 
     @property
-    def mark(self) -> Mark:
-        return Mark(self.cursor, self.final, self.rolling)
+    def mark(self) -> CheckpointRef:
+        return CheckpointRef(self.cursor, self.final, self.rolling)
 
 
 def record_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.datum import Datums
-from kernel.metrics import add_up, mean_nll, tokens_of
+from kernel.loss import mean_nll, sum_loss, tokens_of
 from shell.service.client import Client, Logprobs
 
 Int64 = NDArray[np.int64]
@@ -22,7 +22,7 @@ HeldOut = Mapping[str, Datums]
 """evaluation sets by name; each is evaluated whole"""
 
 
-def ask(client: Client, held_out: HeldOut) -> dict[str, Future[Logprobs]]:
+def queue_evaluations(client: Client, held_out: HeldOut) -> dict[str, Future[Logprobs]]:
     """Queues one forward pass over each set.
 
     Touches: the network, through the client.
@@ -43,7 +43,7 @@ def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[
     """
     metrics: dict[str, float] = {}
     for name, datums in held_out.items():
-        sums = add_up(logprobs[name], datums.targets, datums.weights, n_bytes)
+        sums = sum_loss(logprobs[name], datums.targets, datums.weights, n_bytes)
         metrics |= {f"{name}/nll": sums.nll, f"{name}/bpb": sums.bpb}
     return {key: value for key, value in metrics.items() if not math.isnan(value)}
 

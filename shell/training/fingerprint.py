@@ -15,10 +15,10 @@ import msgspec
 from kernel.errors import InputError, unknown
 from shell.data.rows import content_digest
 from shell.data.stream import Stream
-from shell.prepared.identity import HOUSE, format_digest
+from shell.provenance import HOUSE, format_digest
 from shell.settings.config import Config
 from shell.text.formats import Format
-from shell.training.parts import Parts
+from shell.training.open_run import OpenRun
 
 FLAG, ALL = "--accept-changes", "all"
 OF_THE_MODEL = ("model_name", "lora_rank", "train_mlp", "train_attn", "train_unembed")
@@ -30,16 +30,26 @@ SETTINGS = (
 )  # fmt: skip
 """settings that decide by their own value"""
 _CODE = (
-    "kernel", "shell/data", "shell/datums/dataset.py", "shell/datums/images.py", "shell/datums/maker.py",
-    "shell/datums/tinker_datums.py", "shell/prepared", "shell/service/sdk.py", "shell/text/encoder.py",
-    "shell/text/exactness.py", "shell/text/formats.py", "shell/text/template", "shell/text/tokenizer.py",
+    "kernel",
+    "shell/data",
+    "shell/datums/supervised_dataset.py",
+    "shell/datums/images.py",
+    "shell/datums/render_rows.py",
+    "shell/datums/tinker_datums.py",
+    "shell/token_cache",
+    "shell/service/sdk.py",
+    "shell/text/encoder.py",
+    "shell/text/encoder_check.py",
+    "shell/text/formats.py",
+    "shell/text/jinja",
+    "shell/text/tokenizer.py",
 )  # fmt: skip
 """sources that make datums of rows, and put these in order"""
 _NO_CODE = ("errors.py", "imitation.py", "ledger.py", "metrics.py", "parse.py", "parsers", "plan.py")
 """parts of the kernel that do neither"""
 
 
-def fingerprint(config: Config, parts: Parts) -> dict[str, str]:
+def fingerprint(config: Config, parts: OpenRun) -> dict[str, str]:
     """What decides the datums and the schedule of a run.
 
     Args:
@@ -146,7 +156,7 @@ def _short(*chunks: bytes) -> str:
     return content_digest(chunks)[:16]
 
 
-def _rows(config: Config, parts: Parts) -> str:
+def _rows(config: Config, parts: OpenRun) -> str:
     """The rows to train on in the builder's order; of a stream, which cannot be looked through, where it comes from."""
     train = parts.data.source.train
     if isinstance(train, Stream):

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from kernel.conversation import Conversation, Message, text_of
 from kernel.errors import expected
-from kernel.reading import read_conversation
-from kernel.script import assemble
-from shell.data.admission import Admission
-from shell.data.rowfile import open_rows
-from shell.data.shares import exists
-from shell.text.formats import Format, compositor_of
+from kernel.render.assemble import assemble
+from kernel.row_reader import read_conversation
+from shell.data.file_rows import open_rows
+from shell.data.mixture_spec import exists
+from shell.data.validation import RowValidation
+from shell.text.formats import Format, batch_renderer_of
 from shell.text.tokenizer import Tokenizer
 
 FLAG = "--sample-prompts"
@@ -55,11 +55,13 @@ def open_prompts(text: str, chat_format: Format, tokenizer: Tokenizer, column: s
     for talk, at in talks:
         if talk[-1].role in ("assistant", "system", "developer"):
             raise expected("a conversation that the user or a tool spoke last in", f"the {talk[-1].role}", at=at)
-    compositor = compositor_of(chat_format)
-    script = compositor.prompts([talk for talk, _ in talks])
+    batch_renderer = batch_renderer_of(chat_format)
+    script = batch_renderer.prompts([talk for talk, _ in talks])
     if script.images:
         raise expected("prompts of text", "one with an image", at=f"{FLAG} {text}")
-    examples = assemble(script, tokenizer.encode_statics(compositor.statics), tokenizer.encode(script.texts))
+    examples = assemble(
+        script, tokenizer.encode_constants(batch_renderer.constant_texts), tokenizer.encode(script.texts)
+    )
     tokens = [examples.tokens[start:stop] for start, stop in pairwise(examples.offsets.tolist())]
     return tuple(Prompt(_plain(talk), ids) for (talk, _), ids in zip(talks, tokens, strict=True))
 
@@ -79,7 +81,7 @@ def _read(text: str, column: str) -> list[tuple[Conversation, str]]:
         return [((Message("user", text),), FLAG)]
     path = Path(text).expanduser()
     if path.suffix == ".jsonl":
-        rows = open_rows(path, Admission(column=column))
+        rows = open_rows(path, RowValidation(column=column))
         places = [rows.place(i) for i in range(len(rows))]
         taken = rows.take(np.arange(len(rows)))
         return [(read_conversation(row, at, column), at) for row, at in zip(taken, places, strict=True)]

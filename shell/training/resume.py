@@ -13,12 +13,12 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError
-from kernel.plan import candidates
+from kernel.train_plan import candidates
 from shell.service.client import Client, ServiceFault
-from shell.service.sdk import said
+from shell.service.sdk import error_text
 from shell.training.checkpoints import Checkpoint
 from shell.training.fingerprint import check_unchanged
-from shell.training.job import Progress
+from shell.training.run_state import Progress
 
 GONE = (404, 410)
 """HTTP: not found, gone"""
@@ -60,7 +60,7 @@ def resumptions(
         yield Resumption(one, i + 1, lines)
 
 
-def first_there(
+def first_available(
     resumptions: Iterator[Resumption],
     load: Callable[[Checkpoint], Client],
     say: Callable[[str], None],
@@ -89,7 +89,7 @@ def first_there(
             reason = gone(error)
             if reason is None:
                 raise
-            say(f"gone      checkpoint {one.checkpoint.name} ({said(reason, secret)}): trying the one before")
+            say(f"gone      checkpoint {one.checkpoint.name} ({error_text(reason, secret)}): trying the one before")
     raise InputError(
         f"expected a checkpoint of {folder} that the service still has, got none: name the --service that saved them, "
         "or begin anew with --behavior-if-log-dir-exists delete"

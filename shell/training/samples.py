@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kernel.conversation import Message, parts_of, text_of
-from kernel.parse import Parsed, Segment
-from shell.record.files import append_lines
-from shell.record.logs import SAMPLES
-from shell.service.client import Drawing
+from kernel.parsing.segments import Parsed, Segment
+from shell.run_dir.files import append_lines
+from shell.run_dir.logs import SAMPLES
+from shell.service.client import SamplingParams
 from shell.text.tokenizer import Tokenizer
 from shell.training.prompts import Prompt
 
@@ -23,7 +23,7 @@ class Samples(NamedTuple):
     """Prompts, how they are answered, and how an answer is read."""
 
     prompts: tuple[Prompt, ...]
-    drawing: Drawing
+    drawing: SamplingParams
     tokenizer: Tokenizer
     parse: Callable[[Sequence[Segment]], Parsed]
 

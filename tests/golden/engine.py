@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernel.compositor import Compositor
+from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat, weigh
-from kernel.pieces import Renderer
-from kernel.reading import read_conversation
-from kernel.renderer import write, write_prompt
-from kernel.renderers import RENDERERS
-from kernel.script import Ragged, assemble
+from kernel.formats import RENDERERS
+from kernel.render.assemble import Ragged, assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.inspect import write, write_prompt
+from kernel.render.loss_mask import TrainOnWhat, weigh
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.cases import CASES
 
@@ -59,7 +59,7 @@ def prompt_spans(renderer: Renderer, row: dict[str, Any] | None) -> list[Span]:
 def encoded(renderer: Renderer, tokenizer: Tokenizer) -> list[list[Encoded | str]]:
     """The examples of each case in each mode, or the refusal."""
     constants, scripts = _composed(renderer)
-    run_ids = tokenizer.encode_statics(constants)
+    run_ids = tokenizer.encode_constants(constants)
     lists = [[] if isinstance(script, str) else script.texts for own in scripts for script in own]
     ids, offsets = tokenizer.encode([text for texts in lists for text in texts])
     ends = np.cumsum([0, *map(len, lists)])
@@ -74,9 +74,9 @@ def control_runs(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[bool, s
 
 @lru_cache(maxsize=64)
 def _composed(renderer: Renderer) -> tuple[list[Any], list[list[Any]]]:
-    compositor = Compositor(renderer)
-    scripts = [[_script(compositor, row, mode) for mode in MODES] for row in CASES.values()]
-    return compositor.statics, scripts
+    batch_renderer = BatchRenderer(renderer)
+    scripts = [[_script(batch_renderer, row, mode) for mode in MODES] for row in CASES.values()]
+    return batch_renderer.constant_texts, scripts
 
 
 @cache
@@ -91,9 +91,9 @@ def _read(row: dict[str, Any], mode: str = "") -> Conversation:
     return talk
 
 
-def _script(compositor: Compositor, row: dict[str, Any], mode: str) -> Any:
+def _script(batch_renderer: BatchRenderer, row: dict[str, Any], mode: str) -> Any:
     try:
-        return compositor.compose([_read(row, mode)], TrainOnWhat(mode))
+        return batch_renderer.render([_read(row, mode)], TrainOnWhat(mode))
     except InputError as error:
         return str(error)
 

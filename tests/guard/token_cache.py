@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernel.example import TrainOnWhat
-from kernel.renderers import find_renderer
-from kernel.truncation import Treatment, Truncation
-from shell.data.admission import Admission
+from kernel.formats import find_renderer
+from kernel.length_limit import LengthPolicy, Truncation
+from kernel.render.loss_mask import TrainOnWhat
 from shell.data.jsonl import JsonlRows
-from shell.datums.maker import DatumMaker
-from shell.prepared.build import build
-from shell.prepared.identity import identity_of, key_of
-from shell.prepared.rendering import FromStore, anew
-from shell.prepared.store import Plan, Store
+from shell.data.validation import RowValidation
+from shell.datums.render_rows import RowRenderer
+from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import Tokenizer
+from shell.token_cache.build import build
+from shell.token_cache.cache import ShardPlan, TokenCache
+from shell.token_cache.cached_rows import FromStore, anew
 
 
 class Cached(NamedTuple):
@@ -39,11 +39,11 @@ def through_the_cache(
     """Writes the rows to a file, builds the cache, opens it anew and reads every row."""
     path = folder / "chats.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    source = JsonlRows(path, Admission(max_bad_rows=len(rows)))
-    treatment = Treatment(
+    source = JsonlRows(path, RowValidation(max_bad_rows=len(rows)))
+    treatment = LengthPolicy(
         Truncation(how.get("truncation", "right")), how.get("train_cut_answers", True), how.get("send_zero_loss", False)
     )
-    maker = DatumMaker(
+    maker = RowRenderer(
         find_renderer(renderer),
         tokenizer,
         TrainOnWhat(how.get("mode", "all_assistant_messages")),
@@ -52,10 +52,10 @@ def through_the_cache(
         treatment=treatment,
         lenient=True,
     )
-    decided_by = identity_of(source, maker)
-    plan = Plan(key_of(decided_by), len(source))
+    decided_by = provenance_of(source, maker)
+    plan = ShardPlan(key_of(decided_by), len(source))
     build(folder / plan.key, source, maker, plan, decided_by)
-    store = Store(folder / plan.key, plan)
+    store = TokenCache(folder / plan.key, plan)
     assert store.is_whole
     numbers, places = np.arange(len(rows)), [f"row {i}" for i in range(len(rows))]
     gathered = store.read(numbers)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from kernel.atoms import Kind
-from kernel.compositor import Compositor
+from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.parse import Parsed, Segment
-from kernel.reading import read_conversation
-from kernel.renderers import RENDERERS
-from kernel.script import Ragged, assemble
+from kernel.formats import RENDERERS
+from kernel.parsing.segments import Parsed, Segment
+from kernel.render.assemble import Ragged, assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 
 Question = dict[str, Any]
@@ -32,14 +32,14 @@ SEEING = tuple(name for name, renderer in RENDERERS.items() if renderer.image an
 
 
 @cache
-def _compositor(renderer: str) -> Compositor:
-    return Compositor(RENDERERS[renderer], split_turns=False)
+def _batch_renderer(renderer: str) -> BatchRenderer:
+    return BatchRenderer(RENDERERS[renderer], split_turns=False)
 
 
 @cache
 def _statics(renderer: str, _n: int) -> Ragged:
     """The ids of the n constant texts that the renderer has written so far; they only grow."""
-    return TOKENIZER.encode_statics(_compositor(renderer).statics)
+    return TOKENIZER.encode_constants(_batch_renderer(renderer).constant_texts)
 
 
 def render(questions: Sequence[Question]) -> list[Rendering | str]:
@@ -55,11 +55,11 @@ def render(questions: Sequence[Question]) -> list[Rendering | str]:
 
 def _rendered(questions: Sequence[Question]) -> list[Rendering]:
     renderer, mode, prefill = (questions[0].get(key, "") for key in ("renderer", "mode", "prefill"))
-    compositor, prompts = _compositor(renderer), mode == "prompt"
+    batch_renderer, prompts = _batch_renderer(renderer), mode == "prompt"
     talks = [read_conversation({key: q[key] for key in ("messages", "tools") if key in q}) for q in questions]
-    script = compositor.prompts(talks, prefill) if prompts else compositor.compose(talks, TrainOnWhat(mode))
+    script = batch_renderer.prompts(talks, prefill) if prompts else batch_renderer.render(talks, TrainOnWhat(mode))
     lengths = np.array([_image_tokens(renderer, size) for size in script.images], np.int64)
-    statics = _statics(renderer, len(compositor.statics))
+    statics = _statics(renderer, len(batch_renderer.constant_texts))
     examples = assemble(script, statics, TOKENIZER.encode(script.texts), lengths)
     tokens, weights = examples.tokens.tolist(), [] if prompts else examples.weights.tolist()
     return [(tokens[a:b], weights[a:b]) for a, b in pairwise(examples.offsets.tolist())]
@@ -79,12 +79,14 @@ def parse(renderer: str, tokens: Sequence[int]) -> Parsed:
 
 def pieces(tokens: Sequence[int]) -> list[list[Any]]:
     """Tokens as control tokens and the texts between them: [text, whether it is a control token]."""
-    return [[segment.text, segment.kind is Kind.CONTROL] for segment in TOKENIZER.segments(tokens)]
+    return [[segment.text, segment.kind is SpanKind.CONTROL] for segment in TOKENIZER.segments(tokens)]
 
 
 def parse_pieces(renderer: str, sampled: Sequence[Sequence[Any]]) -> Parsed:
     """The message that sampled pieces are."""
-    return RENDERERS[renderer].parse([Segment(Kind.CONTROL if c else Kind.MESSAGE, text) for text, c in sampled])
+    return RENDERERS[renderer].parse(
+        [Segment(SpanKind.CONTROL if c else SpanKind.MESSAGE, text) for text, c in sampled]
+    )
 
 
 def in_tokens(sampled: Sequence[Sequence[Any]], weights: Sequence[float]) -> Rendering:

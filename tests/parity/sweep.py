@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from kernel.compositor import Compositor
 from kernel.conversation import Conversation
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.reading import read_conversation
-from kernel.renderers import RENDERERS
-from kernel.script import Ragged, Script, assemble
+from kernel.formats import RENDERERS
+from kernel.render.assemble import Ragged, TokenProgram, assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, Oracle
 from tests.parity.conversations import conversation, text, with_trainable
@@ -75,10 +75,10 @@ class Renderings:
     """Digests of what we render, a text of a chunk encoded once."""
 
     def __init__(self, renderer: str, tokenizer: Tokenizer) -> None:
-        self._compositor = Compositor(RENDERERS[renderer], split_turns=False)
+        self._batch_renderer = BatchRenderer(RENDERERS[renderer], split_turns=False)
         self._tokenizer = tokenizer
         self._known: dict[str, np.ndarray] = {}
-        self._statics: tuple[int, Ragged] = 0, tokenizer.encode_statics([])
+        self._statics: tuple[int, Ragged] = 0, tokenizer.encode_constants([])
         self._unused = tokenizer.encode(["<UNUSED>"]).ids if renderer == "role_colon" else np.zeros(0, np.int32)
 
     def digests(self, asked: Sequence[Row]) -> list[list[set[str]]]:
@@ -95,15 +95,15 @@ class Renderings:
         """The answers to one question about conversations; asked again by halves where one of them is refused."""
         try:
             if mode == "prompt":
-                return self._finished(self._compositor.prompts(talks, prefill), weighted=False)
-            return self._finished(self._compositor.compose(talks, TrainOnWhat(mode)), weighted=True)
+                return self._finished(self._batch_renderer.prompts(talks, prefill), weighted=False)
+            return self._finished(self._batch_renderer.render(talks, TrainOnWhat(mode)), weighted=True)
         except InputError:
             if len(talks) == 1:
                 return [{"error"}]
             half = len(talks) // 2
             return self._answers(mode, prefill, talks[:half]) + self._answers(mode, prefill, talks[half:])
 
-    def _finished(self, script: Script, weighted: bool) -> list[set[str]]:
+    def _finished(self, script: TokenProgram, weighted: bool) -> list[set[str]]:
         examples = assemble(script, self._encoded_statics(), self._encoded(script.texts))
         out = []
         for a, b in pairwise(examples.offsets.tolist()):
@@ -129,9 +129,9 @@ class Renderings:
         return Ragged(np.concatenate([np.zeros(0, np.int32), *ids]), offsets)
 
     def _encoded_statics(self) -> Ragged:
-        statics = self._compositor.statics
+        statics = self._batch_renderer.constant_texts
         if len(statics) != self._statics[0]:
-            self._statics = len(statics), self._tokenizer.encode_statics(statics)
+            self._statics = len(statics), self._tokenizer.encode_constants(statics)
         return self._statics[1]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernel.compositor import Compositor
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.reading import read_conversation
-from kernel.renderers import RENDERERS
-from kernel.script import assemble
+from kernel.formats import RENDERERS
+from kernel.render.assemble import assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, with_trainable
@@ -103,14 +103,14 @@ def speaking(message: dict[str, object]) -> dict[str, object]:
     return {**message, "content": content}
 
 
-def ours(compositor: Compositor, tokenizer, question: dict[str, object], encoder=None) -> dict[str, object]:
+def ours(batch_renderer: BatchRenderer, tokenizer, question: dict[str, object], encoder=None) -> dict[str, object]:
     talk = read_conversation({"messages": question["messages"]})
     if question["mode"] == "prompt":
-        script = compositor.prompts([talk])
+        script = batch_renderer.prompts([talk])
     else:
-        script = compositor.compose([talk], TrainOnWhat(question["mode"]))
+        script = batch_renderer.render([talk], TrainOnWhat(question["mode"]))
     examples = assemble(
-        script, tokenizer.encode_statics(compositor.statics), (encoder or tokenizer).encode(script.texts)
+        script, tokenizer.encode_constants(batch_renderer.constant_texts), (encoder or tokenizer).encode(script.texts)
     )
     weights = [] if question["mode"] == "prompt" else examples.weights.tolist()
     return {"tokens": examples.tokens.tolist(), "weights": weights}
@@ -129,17 +129,17 @@ def test_tokens_and_weights_are_the_cookbooks(renderer: str, tmp_path: Path) -> 
     path = str(prepared(TOKENIZERS / file, RENDERERS[renderer].controls, tmp_path))
     asked = questions(renderer, reasoning, tools)
     answers = ask(path, asked)
-    compositor, tokenizer = Compositor(RENDERERS[renderer], split_turns=False), open_tokenizer(path)
+    batch_renderer, tokenizer = BatchRenderer(RENDERERS[renderer], split_turns=False), open_tokenizer(path)
     fast = fast_encoder(tokenizer)
     refused = 0
     for question, answer in zip(asked, answers, strict=True):
         if "error" in answer:
             with pytest.raises(InputError):
-                ours(compositor, tokenizer, question)
+                ours(batch_renderer, tokenizer, question)
             refused += 1
             continue
-        got = ours(compositor, tokenizer, question)
-        assert ours(compositor, tokenizer, question, fast) == got, question
+        got = ours(batch_renderer, tokenizer, question)
+        assert ours(batch_renderer, tokenizer, question, fast) == got, question
         if renderer == "role_colon":
             answer = without_placeholder(answer, tokenizer.encode(["<UNUSED>"]).ids.tolist())
         assert got["tokens"] == answer["tokens"], (

@@ -10,13 +10,13 @@ import random
 
 import pytest
 
-from kernel.atoms import Kind
+from kernel.chat_format.elements import SpanKind
 from kernel.conversation import parts_of
-from kernel.example import TrainOnWhat, weigh
-from kernel.parse import Parsed, Segment
-from kernel.reading import read_conversation
-from kernel.renderer import Span, write, write_prompt
-from kernel.renderers import TML_V0
+from kernel.formats import TML_V0
+from kernel.parsing.segments import Parsed, Segment
+from kernel.render.inspect import Span, write, write_prompt
+from kernel.render.loss_mask import TrainOnWhat, weigh
+from kernel.row_reader import read_conversation
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, text
 from tests.parity.declarations import typed_tool as tool
@@ -59,7 +59,7 @@ def in_pieces(spans: list[Span], weights: list[float]) -> tuple[Pieces, list[flo
     pieces: Pieces = []
     kept: list[float] = []
     for span, weight in zip(spans, weights, strict=True):
-        is_control = span.kind is Kind.CONTROL
+        is_control = span.kind is SpanKind.CONTROL
         if is_control or not pieces or pieces[-1][1]:
             pieces.append([span.text, is_control])
             kept.append(weight)
@@ -101,7 +101,8 @@ def test_sampled_turns_are_read_as_the_cookbook_reads_them() -> None:
     asked = [{"renderer": "tml_v0", "mode": "parse", "pieces": sampled} for sampled in sampled_turns(N)]
     for question, answer in zip(asked, ask(str(TOKENIZERS / "qwen3.json"), asked), strict=True):
         segments = [
-            Segment(Kind.CONTROL if is_control else Kind.MESSAGE, said) for said, is_control in question["pieces"]
+            Segment(SpanKind.CONTROL if is_control else SpanKind.MESSAGE, said)
+            for said, is_control in question["pieces"]
         ]
         assert_read_alike(TML_V0.parse(segments), answer, question)
 

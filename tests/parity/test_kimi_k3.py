@@ -15,11 +15,11 @@ from types import ModuleType
 
 import pytest
 
-from kernel.atoms import Kind
-from kernel.parse import ParseTermination, Segment
-from kernel.reading import read_conversation
-from kernel.renderer import Span, write, write_prompt
-from kernel.renderers import RENDERERS
+from kernel.chat_format.elements import SpanKind
+from kernel.formats import RENDERERS
+from kernel.parsing.segments import ParseTermination, Segment
+from kernel.render.inspect import Span, write, write_prompt
+from kernel.row_reader import read_conversation
 from tests.parity.conversations import conversation
 from tests.parity.declarations import typed_tool as tool
 
@@ -63,7 +63,7 @@ def joined(pieces: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
 
 
 def ours(spans: list[Span]) -> list[tuple[str, bool]]:
-    return joined([(span.text, span.kind is Kind.CONTROL) for span in spans])
+    return joined([(span.text, span.kind is SpanKind.CONTROL) for span in spans])
 
 
 @pytest.mark.parametrize("name", EFFORTS)
@@ -113,7 +113,8 @@ def test_a_sampled_turn_is_read_back_as_it_was_written(name: str) -> None:
         whole = ours(write(renderer, talk[: last + 1]))
         assert whole[: len(prompt)] == prompt
         sampled = [
-            Segment(Kind.CONTROL if is_control else Kind.MESSAGE, said) for said, is_control in whole[len(prompt) :]
+            Segment(SpanKind.CONTROL if is_control else SpanKind.MESSAGE, said)
+            for said, is_control in whole[len(prompt) :]
         ]
         read = renderer.parse(sampled)
         assert read.termination is ParseTermination.STOP_SEQUENCE

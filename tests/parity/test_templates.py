@@ -18,20 +18,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kernel.compositor import Compositor
 from kernel.conversation import Conversation, split_inline_reasoning
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.reading import read_conversation
-from kernel.renderer import write, write_prompt
-from kernel.renderers import RENDERERS
-from kernel.script import assemble
-from shell.text.template.chat_template import DATE, ChatTemplate
-from shell.text.template.compositor import Masked, TemplateCompositor
-from shell.text.template.environment import Program
-from shell.text.template.traced import written
-from shell.text.template.turns import Control
-from shell.text.template.wire import Habits, wire
+from kernel.formats import RENDERERS
+from kernel.render.assemble import assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.inspect import write, write_prompt
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
+from shell.text.jinja.chat_template import DATE, ChatTemplate
+from shell.text.jinja.environment import Program
+from shell.text.jinja.template_renderer import Masked, TemplateRenderer
+from shell.text.jinja.traced import written
+from shell.text.jinja.turns import Control
+from shell.text.jinja.wire import Habits, wire
 from shell.text.tokenizer import Tokenizer
 from tests.parity import alike
 from tests.parity.conversations import conversation
@@ -179,8 +179,8 @@ def test_tokens_and_masks_by_the_template_are_those_of_the_pieces(name: str) -> 
             ChatTemplate(text, controls, variables(name))
         return
     tokenizer = Tokenizer(with_controls(qwen_tokenizer(), renderer.controls))
-    by_template = TemplateCompositor(ChatTemplate(text, controls, variables(name)))
-    by_pieces = Compositor(renderer)
+    by_template = TemplateRenderer(ChatTemplate(text, controls, variables(name)))
+    by_pieces = BatchRenderer(renderer)
     for talk in talks(name, family.masked):
         for mode in MODES[:1] if family.prefilled else MODES:
             assert examples(by_template, tokenizer, talk, mode) == examples(by_pieces, tokenizer, talk, mode), talk
@@ -194,10 +194,10 @@ def qwen_tokenizer() -> bytes:
 
 
 def examples(
-    compositor: Compositor | TemplateCompositor, tokenizer: Tokenizer, talk: Conversation, mode: TrainOnWhat
+    batch_renderer: BatchRenderer | TemplateRenderer, tokenizer: Tokenizer, talk: Conversation, mode: TrainOnWhat
 ) -> list[tuple[list[int], list[float]]]:
-    script = compositor.compose([talk], mode)
-    made = assemble(script, tokenizer.encode_statics(compositor.statics), tokenizer.encode(script.texts))
+    script = batch_renderer.render([talk], mode)
+    made = assemble(script, tokenizer.encode_constants(batch_renderer.constant_texts), tokenizer.encode(script.texts))
     return [(made.tokens[a:b].tolist(), made.weights[a:b].tolist()) for a, b in pairwise(made.offsets)]
 
 
@@ -320,7 +320,7 @@ TWINS = (
 @pytest.mark.parametrize("file", TWINS)
 def test_generation_blocks_mark_what_the_prompts_prove(file: str) -> None:
     rng = random.Random(f"twins {file}")
-    by_marks, by_prompts = TemplateCompositor(opened(f"{file}_training")), TemplateCompositor(opened(file))
+    by_marks, by_prompts = TemplateRenderer(opened(f"{file}_training")), TemplateRenderer(opened(file))
     compared = 0
     for _ in range(N):
         messages = conversation(rng, reasoning=False, tools=False, odd=False)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernel.compositor import Compositor
 from kernel.conversation import parts_of
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.parse import Parsed, ParseTermination
-from kernel.reading import read_conversation
-from kernel.renderers import RENDERERS
-from kernel.script import assemble
+from kernel.formats import RENDERERS
+from kernel.parsing.segments import Parsed, ParseTermination
+from kernel.render.assemble import assemble
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation
@@ -48,11 +48,13 @@ def opened(renderer: str, folder: Path) -> tuple[str, Tokenizer]:
 
 
 def rendered(renderer: str, tokenizer: Tokenizer, question: Message) -> tuple[list[int], list[float]]:
-    compositor = Compositor(RENDERERS[renderer], split_turns=False)
+    batch_renderer = BatchRenderer(RENDERERS[renderer], split_turns=False)
     talk = read_conversation({key: question[key] for key in ("messages", "tools") if key in question})
     prompt = question["mode"] == "prompt"
-    script = compositor.prompts([talk]) if prompt else compositor.compose([talk], TrainOnWhat(question["mode"]))
-    examples = assemble(script, tokenizer.encode_statics(compositor.statics), tokenizer.encode(script.texts))
+    script = batch_renderer.prompts([talk]) if prompt else batch_renderer.render([talk], TrainOnWhat(question["mode"]))
+    examples = assemble(
+        script, tokenizer.encode_constants(batch_renderer.constant_texts), tokenizer.encode(script.texts)
+    )
     return examples.tokens.tolist(), [] if prompt else examples.weights.tolist()
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernel.datum import Datums
-from kernel.ledger import Outcome
-from shell.datums.maker import Fell, Made
-from shell.process.later import Later
-from shell.record.screen import Pace, Screen
-from shell.service.client import Adam, ServiceFault
+from kernel.row_outcomes import Outcome
+from shell.datums.render_rows import BatchResult, Fell
+from shell.process.deferred import Deferred
+from shell.run_dir.screen import Pace, Screen
+from shell.service.client import AdamParams, ServiceFault
 
 
 class Cut(BaseException):
@@ -76,7 +76,7 @@ class RecordingClient:
 
         return self._submit("forward_backward", int(datums.inputs[0]), learn)
 
-    def optim_step(self, adam: Adam) -> Future:
+    def optim_step(self, adam: AdamParams) -> Future:
         def update() -> Mapping[str, float]:
             self.state = State((*self.state.updates, (self.state.gradients, adam.learning_rate)))
             return {"grad_norm:mean": float(len(self.state.updates))}
@@ -164,10 +164,10 @@ class FakeDataset:
         self.epoch = epoch
         self.epochs_set.append(epoch)
 
-    def submit_batch(self, i: int) -> Later[Made]:
+    def submit_batch(self, i: int) -> Deferred[BatchResult]:
         first = 100 * self.epoch + 10 * i
         fell = (Fell(f"row {first}", Outcome.TRUNCATED, "1 of 2 tokens"),) if i else ()
-        made = Made(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
+        made = BatchResult(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
         return lambda: made
 
     sources, batch_size = (), 2
@@ -175,7 +175,7 @@ class FakeDataset:
     def left_over(self) -> list[str]:
         return [f"tail {self.epoch}"]
 
-    def n_behind(self, i: int) -> int:
+    def n_after(self, i: int) -> int:
         return 2 * (self.n_batches - 1 - i) + 1
 
 

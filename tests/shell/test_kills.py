@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import pytest
 
-from shell.record.logs import read_metrics
-from shell.run import run
+from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
+from shell.train import train
 from shell.training.checkpoints import last_checkpoint, read_checkpoints
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +123,7 @@ def left(folder):
 @pytest.mark.parametrize("seed", [5])
 def test_a_run_ended_again_and_again_equals_the_run_that_nothing_happened_to(rows, tmp_path, capsys, seed):
     whole, folder, draw = tmp_path / "whole", tmp_path / "run", random.Random(seed)
-    assert main(run, arguments(rows, whole)) == 0
+    assert main(train, arguments(rows, whole)) == 0
 
     kills, n_models, n_tried, orphans = list(KILLS), 0, 0, 0
     draw.shuffle(kills)
@@ -153,6 +153,6 @@ def test_a_run_ended_again_and_again_equals_the_run_that_nothing_happened_to(row
     assert cursors == sorted(cursors)
     assert cursors[-1] < N_STEPS
 
-    assert main(run, arguments(rows, folder, *RESUME)) == 0
+    assert main(train, arguments(rows, folder, *RESUME)) == 0
     assert left(folder) == left(whole)
     capsys.readouterr()

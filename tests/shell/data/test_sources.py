@@ -15,7 +15,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.data import sources
-from shell.data.adapter import Dataset
+from shell.data.dataset import Dataset
 from shell.data.sources import DatasetSpec, Source, open_source
 from shell.data.stream import Stream
 

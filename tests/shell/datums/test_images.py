@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kernel.atoms import Kind
+from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.reading import read_conversation
-from kernel.renderer import write
-from kernel.renderers import RENDERERS, find_renderer
-from kernel.vision import kimi_tokens, qwen_tokens
+from kernel.formats import RENDERERS, find_renderer
+from kernel.image_tokens import kimi_tokens, qwen_tokens
+from kernel.render.inspect import write
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.row_reader import read_conversation
 from shell.datums.images import image_lengths, read_image
-from shell.datums.maker import DatumMaker
+from shell.datums.render_rows import RowRenderer
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.tokenizer import open_tokenizer
 
@@ -90,7 +90,7 @@ def test_kimi_pads_to_merged_patches_and_never_enlarges(size: tuple[int, int], t
 @pytest.mark.parametrize("name", SEEING)
 def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: str) -> None:
     renderer, tokenizer = find_renderer(name), open_tokenizer("sample")
-    maker = DatumMaker(renderer, tokenizer, TrainOnWhat.ALL_TOKENS, None)
+    maker = RowRenderer(renderer, tokenizer, TrainOnWhat.ALL_TOKENS, None)
     image = uri(picture())
     examples = maker.examples([row(image)], ["a.jsonl:1"])
     (media,) = examples.media
@@ -102,7 +102,7 @@ def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: st
     assert tokenizer.decode(examples.tokens[: media.start]).endswith(f"What is {before}")
     assert tokenizer.decode(examples.tokens[media.start + n_tokens :]).startswith(f"{behind}?")
     spans = write(renderer, read_conversation(row(image)))
-    assert [span.text for span in spans if span.kind is Kind.IMAGE] == [image]
+    assert [span.text for span in spans if span.kind is SpanKind.IMAGE] == [image]
     datums = maker.cut(examples, ["a.jsonl:1"])
     (sent,) = datums_to_tinker(datums)
     assert [chunk.type for chunk in sent.model_input.chunks] == ["encoded_text", "image", "encoded_text"]
@@ -113,19 +113,19 @@ def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: st
 @pytest.mark.parametrize("mode", [TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.ALL_ASSISTANT_MESSAGES])
 def test_images_do_not_stand_in_the_way_of_what_is_trained(mode: TrainOnWhat) -> None:
     tokenizer = open_tokenizer("sample")
-    maker = DatumMaker(find_renderer(SEEING[0]), tokenizer, mode, None)
+    maker = RowRenderer(find_renderer(SEEING[0]), tokenizer, mode, None)
     examples = maker.examples([row(uri(picture()))], ["a.jsonl:1"])
     assert tokenizer.decode(examples.tokens[examples.weights > 0]) == "A cat.<|im_end|>"
 
 
 def test_a_cut_before_an_image_leaves_it_out_whole() -> None:
-    maker = DatumMaker(find_renderer(SEEING[0]), open_tokenizer("sample"), TrainOnWhat.ALL_TOKENS, 100)
+    maker = RowRenderer(find_renderer(SEEING[0]), open_tokenizer("sample"), TrainOnWhat.ALL_TOKENS, 100)
     datums = maker.datums([row(uri(picture()))], ["a.jsonl:1"])
     assert datums.media == ()
     assert datums.n_examples == 1
 
 
 def test_a_text_renderer_refuses_an_image_by_its_place() -> None:
-    maker = DatumMaker(find_renderer("qwen3"), open_tokenizer("sample"), TrainOnWhat.ALL_TOKENS, None)
+    maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), TrainOnWhat.ALL_TOKENS, None)
     with pytest.raises(InputError, match=r"expected text \(qwen3 is a text renderer\), got an image - at a\.jsonl:1"):
         maker.datums([row("cat.png")], ["a.jsonl:1"])

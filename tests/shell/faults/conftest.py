@@ -9,9 +9,9 @@ import pytest
 from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
-from shell.embedded import process
+from shell.local_service import process
 from shell.service import connection
-from shell.service.pulse import Pulse
+from shell.service.liveness import Liveness
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
 
@@ -74,6 +74,6 @@ def impatient(monkeypatch):
             began = began or time.monotonic()
             return 600 * (time.monotonic() - began)
 
-        monkeypatch.setattr(connection, "Pulse", partial(Pulse, clock=clock))
+        monkeypatch.setattr(connection, "Liveness", partial(Liveness, clock=clock))
 
     return count_from

@@ -7,9 +7,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shell.record.logs import read_metrics
-from shell.run import run
+from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
+from shell.train import train
 from shell.training.checkpoints import last_checkpoint, read_checkpoints
 
 FLAGS = ("--batch-size", "2", "--test-size", "2", "--eval-every", "3", "--save-every", "2",
@@ -40,7 +40,7 @@ def finish(rows: Path, folder: Path, service: str, *more: str) -> Ending:
     told = ["--service", service, "--model-name", "tinsmith/tiny", "--tokenizer", "sample",
             "--renderer-name", "role_colon", "--dataset", str(rows), "--log-path", str(folder)]  # fmt: skip
     with redirect_stdout(said), redirect_stderr(errors):
-        code = main(run, [*told, *FLAGS, *more])
+        code = main(train, [*told, *FLAGS, *more])
     return Ending(code, said.getvalue(), errors.getvalue())
 
 

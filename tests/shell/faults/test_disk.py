@@ -10,9 +10,9 @@ from itertools import count
 
 import pytest
 
-from shell.embedded import process
-from shell.record import files
-from shell.record.screen import Screen
+from shell.local_service import process
+from shell.run_dir import files
+from shell.run_dir.screen import Screen
 from tests.shell.faults.runs import RESUME, cursors, finish, metrics, weights
 
 NO_ROOM = "expected a disk that can be written, got No space left on device - at "

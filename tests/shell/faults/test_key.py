@@ -7,9 +7,9 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from shell.record.screen import Screen
-from shell.run import run
+from shell.run_dir.screen import Screen
 from shell.settings.cli import main
+from shell.train import train
 from tests.shell.faults.proxy import POLL, Fault, Refuse, Says, through
 from tests.shell.faults.runs import FLAGS
 
@@ -77,7 +77,7 @@ def check(ending, given, rows, service, tmp_path, monkeypatch, impatient):
         monkeypatch.setenv("TINKER_BASE_URL", proxy.url)  # so that what the machine has belongs to it
         told = ["--service", "tinker", "--model-name", "tinsmith/tiny", "--tokenizer", "sample", "--dataset", str(rows),
                 "--renderer-name", "role_colon", "--log-path", str(folder)]  # fmt: skip
-        assert main(run, [*told, *FLAGS, *given]) == expected
+        assert main(train, [*told, *FLAGS, *given]) == expected
     assert "Traceback" not in errors.getvalue()
     assert ("***" in errors.getvalue()) == (ending in REPEATED)
     for text in (said.getvalue(), errors.getvalue()):
@@ -101,5 +101,5 @@ def test_no_way_to_give_the_key_leaves_it_anywhere(given, rows, service, tmp_pat
 def test_a_key_that_cannot_be_one_is_not_repeated(wrong, rows, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     told = ["--service", "https://tinker.invalid", "--dataset", str(rows), "--log-path", str(tmp_path / "run")]
-    assert main(run, [*told, "--api-key", wrong]) == 2
+    assert main(train, [*told, "--api-key", wrong]) == 2
     assert wrong.strip() not in capsys.readouterr().err.replace("--api-key", "").replace("tinker.invalid", "")

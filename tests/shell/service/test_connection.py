@@ -4,16 +4,16 @@ import msgspec
 import pytest
 
 from kernel.errors import InputError
-from shell.embedded import process
+from shell.local_service import process
 from shell.service.client import ServiceFault
 from shell.service.connection import Weights, choose_weights, connected, open_model
-from shell.service.supervisor import Supervisor
+from shell.service.local_process import LocalProcess
 from shell.settings.config import Config
-from shell.settings.endpoint import Endpoint
+from shell.settings.service_choice import ServiceChoice
 from shell.training.checkpoints import Checkpoint, record_checkpoint
 from tests.shell.recording import datums
 
-EMBEDDED = Endpoint("embedded", None, "tml-local", at_home=False, reason="--service embedded")
+EMBEDDED = ServiceChoice("embedded", None, "tml-local", at_home=False, reason="--service embedded")
 CONFIG = Config(log_path="run", model_name="tinsmith/tiny", lora_rank=4)
 CHECKPOINT = Checkpoint(name="000002", cursor=2, epoch=0, batch=2, n_steps=9, state_path="tinker://r/weights/000002")
 
@@ -102,7 +102,7 @@ def test_a_service_in_the_box_that_has_died_is_started_again_where_it_was(tmp_pa
 
 def test_a_service_in_the_box_that_dies_again_and_again_is_given_up(tmp_path, monkeypatch):
     started = spied(monkeypatch)
-    with Supervisor(tmp_path, print, max_restarts=1) as supervisor:
+    with LocalProcess(tmp_path, print, max_restarts=1) as supervisor:
         for _ in range(2):
             end(started[-1])
             if len(started) == 1:

@@ -7,7 +7,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.service.preflight import check_service
-from shell.settings.endpoint import Endpoint
+from shell.settings.service_choice import ServiceChoice
 
 CAPABILITIES = '{"supported_models": [{"model_name": "a/b"}, {"model_name": "c/d", "trainable": false}, {}]}'
 
@@ -41,7 +41,7 @@ def service(**answers):
 
 
 def endpoint(url, key="tml-secret"):
-    return Endpoint("url", url, key, at_home=False, reason=f"--service {url}, with the key of --api-key")
+    return ServiceChoice("url", url, key, at_home=False, reason=f"--service {url}, with the key of --api-key")
 
 
 def refusal(url, **more):

@@ -12,11 +12,11 @@ from tinker.proto.request_conv import forward_backward_request_to_proto
 from kernel.datum import Datums, Media
 from kernel.errors import InputError
 from shell.datums.tinker_datums import PYDANTIC, datums_to_tinker
-from shell.embedded import process
-from shell.service.client import Adam, ServiceFault
-from shell.service.sdk import TinkerClient, chained, said
+from shell.local_service import process
+from shell.service.client import AdamParams, ServiceFault
+from shell.service.sdk import TinkerClient, chained, error_text
 
-ADAM = Adam(0.01, 0.9, 0.95, 1e-8, 0.0, 0.0)
+ADAM = AdamParams(0.01, 0.9, 0.95, 1e-8, 0.0, 0.0)
 BATCH = Datums(
     np.array([5, 6, 7, 8, 9, 10, 11], np.int32),
     np.array([6, 7, 8, 9, 10, 11, 12], np.int64),
@@ -164,8 +164,8 @@ def test_a_failed_request_is_a_fault_in_the_services_words(client):
 
 
 def test_the_key_is_in_no_message():
-    assert said(RuntimeError("refused tml-secret"), "tml-secret") == "refused ***"
-    assert said(RuntimeError(), "tml-secret") == "RuntimeError"
+    assert error_text(RuntimeError("refused tml-secret"), "tml-secret") == "refused ***"
+    assert error_text(RuntimeError(), "tml-secret") == "RuntimeError"
 
 
 def test_an_answer_of_another_shape_is_a_fault():

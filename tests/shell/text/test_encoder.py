@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import InputError
-from kernel.script import Ragged
-from shell.text import encoder, exactness
+from kernel.render.assemble import Ragged
+from shell.text import encoder, encoder_check
 from shell.text.encoder import PIECE, FastEncoder
-from shell.text.exactness import HARD, cache_folder, first_difference, probes
+from shell.text.encoder_check import HARD, cache_folder, first_difference, probes
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
 from tests.shell.text.test_tokenizer import with_runs_of_spaces
 
@@ -141,10 +141,10 @@ def test_a_poisoned_cache_makes_nothing_wrong(wrong_about: Callable[[str], None]
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes of files are POSIX's")
 def test_an_answer_that_others_could_have_written_is_not_read() -> None:
-    exactness._remember("key", "digest")
-    assert exactness._recall("key") == "digest"
+    encoder_check._remember("key", "digest")
+    assert encoder_check._recall("key") == "digest"
     (cache_folder() / "key").chmod(0o666)
-    assert exactness._recall("key") == ""
+    assert encoder_check._recall("key") == ""
 
 
 def test_what_the_authority_said_is_asked_once() -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from kernel.conversation import Message
 from kernel.errors import InputError
-from kernel.example import TrainOnWhat
-from kernel.renderers import LLAMA3
-from shell.text.formats import compositor_of, open_format, read_variables
+from kernel.formats import LLAMA3
+from kernel.render.loss_mask import TrainOnWhat
+from shell.text.formats import batch_renderer_of, open_format, read_variables
 from shell.text.tokenizer import SAMPLE, open_tokenizer
-from tests.shell.text.template import samples
+from tests.shell.text.jinja import samples
 
 TALK = (Message("user", "q"), Message("assistant", "a"))
 
@@ -33,7 +33,7 @@ def test_either_format_composes_scripts(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text(samples.PLAIN, encoding="utf-8")
     for name in ("qwen3_instruct", "hf_template"):
         chat_format = open_format(name, open_tokenizer(str(tmp_path)), str(tmp_path))
-        script = compositor_of(chat_format).compose([TALK], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
+        script = batch_renderer_of(chat_format).render([TALK], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
         assert (script.texts, script.weights.tolist()) == (["q", "a"], [0, 0, 0, 0, 0, 0, 0, 1, 1])
 
 
@@ -43,7 +43,7 @@ def test_a_template_reads_the_variables_that_are_given(tmp_path: Path) -> None:
     tokenizer, spec = open_tokenizer(str(tmp_path)), str(tmp_path)
     plain = open_format("hf_template", tokenizer, spec)
     given = open_format("hf_template", tokenizer, spec, variables=read_variables('{"loud": true}'))
-    prompts = [compositor_of(one).prompts([TALK[:1]]).ops for one in (plain, given)]
+    prompts = [batch_renderer_of(one).prompts([TALK[:1]]).ops for one in (plain, given)]
     assert len(prompts[1]) > len(prompts[0])
     for name in ("lout", "messages"):
         with pytest.raises(InputError, match=rf"unknown variable '{name}', .*'loud'"):

@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
-from kernel.atoms import Kind
+from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
-from kernel.parse import Segment
-from kernel.renderers import RENDERERS, find_renderer
+from kernel.formats import RENDERERS, find_renderer
+from kernel.parsing.segments import Segment
 from shell.sample.train_tokenizer import control_tokens
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
 
@@ -54,8 +54,8 @@ def test_the_tokenizer_in_the_box_has_every_control_token_and_the_script_made_it
 
 
 def test_static_runs_are_control_ids_or_encoded_text() -> None:
-    runs = [(Kind.CONTROL, "<|im_start|>"), (Kind.TEMPLATE, "user\n"), (Kind.TEMPLATE, "<|im_start|>")]
-    ids = TOKENIZER.encode_statics(runs)
+    runs = [(SpanKind.CONTROL, "<|im_start|>"), (SpanKind.TEMPLATE, "user\n"), (SpanKind.TEMPLATE, "<|im_start|>")]
+    ids = TOKENIZER.encode_constants(runs)
     assert ids.ids[0] == TOKENIZER.controls["<|im_start|>"]
     assert TOKENIZER.decode(ids.ids[ids.offsets[1] : ids.offsets[2]]) == "user\n"
     assert TOKENIZER.controls["<|im_start|>"] not in ids.ids[ids.offsets[2] :]
@@ -63,7 +63,10 @@ def test_static_runs_are_control_ids_or_encoded_text() -> None:
 
 def test_sampled_ids_are_cut_at_control_ids_alone() -> None:
     ids = [*TOKENIZER.encode(["a<|im_end|>é"]).ids.tolist(), TOKENIZER.controls["<|im_end|>"]]
-    assert TOKENIZER.segments(ids) == [Segment(Kind.MESSAGE, "a<|im_end|>é"), Segment(Kind.CONTROL, "<|im_end|>")]
+    assert TOKENIZER.segments(ids) == [
+        Segment(SpanKind.MESSAGE, "a<|im_end|>é"),
+        Segment(SpanKind.CONTROL, "<|im_end|>"),
+    ]
 
 
 def test_stops_are_ids_where_the_format_has_control_tokens_and_text_where_not() -> None:

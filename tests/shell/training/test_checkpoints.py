@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from kernel.errors import InputError
-from kernel.plan import Mark
+from kernel.train_plan import CheckpointRef
 from shell.training.checkpoints import (
     Checkpoint,
     keep_checkpoints,
@@ -23,7 +23,7 @@ def test_what_is_recorded_is_read_back_oldest_first(tmp_path):
     for one in recorded:
         record_checkpoint(tmp_path, one)
     assert read_checkpoints(tmp_path) == recorded
-    assert [one.mark for one in recorded] == [Mark(2), Mark(4), Mark(9, final=True)]
+    assert [one.mark for one in recorded] == [CheckpointRef(2), CheckpointRef(4), CheckpointRef(9, final=True)]
 
 
 def test_a_half_written_record_does_not_count(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kernel.datum import Datums
-from shell.training.evaluate import ask, score, score_sources
+from shell.training.evaluate import queue_evaluations, score, score_sources
 from tests.shell.recording import RecordingClient, datums
 
 N_BYTES = np.full(1000, 2, np.int32)
@@ -10,7 +10,7 @@ N_BYTES = np.full(1000, 2, np.int32)
 
 def test_each_set_is_evaluated_whole_in_one_forward_pass():
     client = RecordingClient()
-    answers = ask(client, {"test": datums(3), "code": datums(40)})
+    answers = queue_evaluations(client, {"test": datums(3), "code": datums(40)})
     assert client.calls == [("forward", None)] * 2
     assert {name: len(answer.result()) for name, answer in answers.items()} == {"test": 5, "code": 5}
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from kernel.errors import InputError
-from kernel.renderers import QWEN3_INSTRUCT
+from kernel.formats import QWEN3_INSTRUCT
 from shell.data.sources import SAMPLE
 from shell.settings.config import Config
 from shell.text.tokenizer import SAMPLE as TOKENIZER
 from shell.training import fingerprint as module
 from shell.training.fingerprint import OF_THE_MODEL, SETTINGS, check_accepted, check_unchanged, fingerprint
-from shell.training.parts import open_parts
+from shell.training.open_run import open_run
 
 DATA = SAMPLE / "test.jsonl"
 ELSEWHERE = {
@@ -35,7 +35,7 @@ FREE = {
 def of(**settings):
     given = {"log_path": "run", "model_name": "tinsmith/tiny", "dataset": str(DATA), "renderer_name": "qwen3_instruct"}
     config = Config(**{**given, "tokenizer": "sample", "batch_size": 4, **settings})
-    return fingerprint(config, open_parts(config))
+    return fingerprint(config, open_run(config))
 
 
 def changed(**settings):
@@ -80,22 +80,22 @@ def test_a_tokenizer_shows_by_its_bytes(tmp_path):
 def test_a_renderer_shows_by_its_name_and_by_its_data(tmp_path):
     assert changed(renderer_name="qwen3") == {"renderer"}
     own = tmp_path / "mine.py"
-    own.write_text("from kernel.renderers import QWEN3_INSTRUCT as MINE\n")
+    own.write_text("from kernel.formats import QWEN3_INSTRUCT as MINE\n")
     before = of(renderer_name=f"{own}:MINE")
-    own.write_text("from kernel.renderers import QWEN3_INSTRUCT as MINE  # another\n")
+    own.write_text("from kernel.formats import QWEN3_INSTRUCT as MINE  # another\n")
     assert of(renderer_name=f"{own}:MINE")["renderer"] != before["renderer"]
     other = replace(QWEN3_INSTRUCT, bos="<|im_start|>")
     assert module._renderer(other, None) != module._renderer(QWEN3_INSTRUCT, None)
 
 
-@pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/renderers/qwen3.py", "shell/text/tokenizer.py"])
+@pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/formats/qwen3.py", "shell/text/tokenizer.py"])
 def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path, monkeypatch):
     for name in ("kernel", "shell"):
         shutil.copytree(module.HOUSE / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     before = module._code()
     monkeypatch.setattr(module, "HOUSE", tmp_path)
     assert module._code() == before
-    for free in ("kernel/plan.py", "kernel/metrics.py", "shell/training/train.py"):
+    for free in ("kernel/train_plan.py", "kernel/loss.py", "shell/training/loop.py"):
         (tmp_path / free).write_text("")
     assert module._code() == before
     (tmp_path / source).write_bytes((tmp_path / source).read_bytes() + b"\n")
@@ -161,7 +161,7 @@ def test_a_template_shows_by_its_text_and_by_what_it_is_given(tmp_path):
 
 
 def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
-    names = "import sys, shell.datums.builder, shell.text.template.chat_template\n"
+    names = "import sys, shell.datums.open_dataset, shell.text.jinja.chat_template\n"
     names += "print(*(name for name, m in sys.modules.items() if 'shell.' in name and not hasattr(m, '__path__')))"
     done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
     used = {name.replace(".", "/") for name in done.stdout.split() if name.startswith("shell.")}
@@ -169,4 +169,4 @@ def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
     alone = {name for name in used if not {name, name.rpartition("/")[0]} & covered}
     # what calls the others, counts, pauses the garbage collector, waits or writes files decides no token
     process = {f"shell/process/{name}" for name in ("collector", "cores", "later")}
-    assert alone == {"shell/datums/builder", "shell/datums/census", "shell/record/files"} | process
+    assert alone == {"shell/datums/open_dataset", "shell/datums/preflight", "shell/run_dir/files"} | process

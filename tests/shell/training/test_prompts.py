@@ -5,9 +5,9 @@ import json
 import pytest
 
 from kernel.errors import InputError
-from kernel.reading import read_conversation
-from kernel.renderer import write_prompt
-from kernel.renderers import find_renderer
+from kernel.formats import find_renderer
+from kernel.render.inspect import write_prompt
+from kernel.row_reader import read_conversation
 from shell.text.tokenizer import open_tokenizer
 from shell.training.prompts import open_prompts, stops_of
 from shell.training.samples import shown

@@ -8,7 +8,7 @@ from tinker.types import RequestErrorCategory
 from kernel.errors import InputError
 from shell.service.client import ServiceFault
 from shell.training.checkpoints import Checkpoint
-from shell.training.resume import first_there, gone, resumptions
+from shell.training.resume import first_available, gone, resumptions
 
 NOW = {"rows": "8 ab", "seed": "0"}
 
@@ -48,7 +48,7 @@ def go_on(checkpoints, errors, tmp_path, accepted=None):
 
     offered = resumptions(checkpoints, NOW, accepted)
     try:
-        return first_there(offered, load, said.append, tmp_path, "tml-secret"), tried, said
+        return first_available(offered, load, said.append, tmp_path, "tml-secret"), tried, said
     except (InputError, ServiceFault) as error:
         return error, tried, said
 

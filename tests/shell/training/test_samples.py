@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from shell.record.files import read_lines
-from shell.record.logs import read_metrics
-from shell.run import run
+from shell.run_dir.files import read_lines
+from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
+from shell.train import train
 
 N_STEPS = 6
 
@@ -25,7 +25,7 @@ def trained(data, folder, n_steps, *more, ahead=4, prompts="How much is it ?"):
              "--eval-every", "2", "--save-every", "0", "--learning-rate", "2e-2", "--max-steps", str(n_steps),
              "--submit-ahead", str(ahead), "--sample-prompts", prompts, "--sample-temperature", "1",
              "--sample-max-tokens", "12", *more)  # fmt: skip
-    assert main(run, ["--log-path", str(folder), "--dataset", str(data), *flags]) == 0
+    assert main(train, ["--log-path", str(folder), "--dataset", str(data), *flags]) == 0
     return read_lines(folder / "samples.jsonl")
 
 
@@ -76,7 +76,7 @@ def test_a_sample_says_how_it_ended_and_what_message_it_is(whole):
     ],
 )
 def test_what_would_never_be_evaluated_or_sampled_is_refused(data, tmp_path, capsys, flags, sentence):
-    assert main(run, ["--log-path", str(tmp_path / "run"), "--dataset", str(data), "--batch-size", "4", *flags]) == 2
+    assert main(train, ["--log-path", str(tmp_path / "run"), "--dataset", str(data), "--batch-size", "4", *flags]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -86,7 +86,7 @@ def test_sets_are_evaluated_by_their_cadences_and_at_the_end(data, tmp_path, cap
     flags = ("--batch-size", "4", "--max-length", "32", "--max-steps", "5", "--eval-every", "2", "--save-every", "0",
              "--eval-dataset", "often=sample", "--infrequent-eval-dataset", f"rare=sample,also={data}",
              "--infrequent-eval-every", "3", "--test-size", "4")  # fmt: skip
-    assert main(run, ["--log-path", str(folder), "--dataset", str(data), *flags]) == 0
+    assert main(train, ["--log-path", str(folder), "--dataset", str(data), *flags]) == 0
     rows = read_metrics(folder)
     for name, steps in {"test": [0, 2, 4, 5], "often": [0, 2, 4, 5], "rare": [0, 3, 5], "also": [0, 3, 5]}.items():
         assert [row["step"] for row in rows if f"{name}/nll" in row] == steps

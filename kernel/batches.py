@@ -1,0 +1,88 @@
+"""How many steps there are, and which places of which epoch make step k.
+
+A step is asked for by its number alone, so a resumed run asks the next question and nothing is replayed. An epoch is
+cut into runs of `batch_size` places. What is left over at its end is dropped ("drop", the reference's way: every step
+has the same size) or trained as a short batch ("keep": every row is seen). `kernel.shuffle` says which rows stand
+there.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.errors import expected, unknown
+
+Tail = Literal["drop", "keep"]
+
+
+def n_batches(n_rows: int, batch_size: int, tail: Tail = "drop") -> int:
+    """The number of batches in an epoch.
+
+    Args:
+        n_rows: rows of an epoch.
+        batch_size: rows of a batch, >= 1.
+        tail: what becomes of the n_rows % batch_size rows at the end.
+
+    Returns:
+        At least 1.
+
+    Raises:
+        InputError: no rows, a batch of none, or fewer rows than a batch while the tail is dropped.
+
+    >>> n_batches(500, 128), n_batches(500, 128, "keep")
+    (3, 4)
+    """
+    if tail not in get_args(Tail):
+        raise unknown("tail", tail, get_args(Tail), at="$.tail")
+    if batch_size < 1:
+        raise expected("batch_size >= 1", str(batch_size), at="$.batch_size")
+    if n_rows < 1:
+        raise expected("at least 1 row to train on", str(n_rows), at="$.dataset")
+    if tail == "keep":
+        return -(-n_rows // batch_size)
+    if n_rows < batch_size:
+        hint = "--tail keep trains them as one short batch"
+        raise expected(f"batch_size <= {n_rows} rows", str(batch_size), at=f"$.batch_size ({hint})")
+    return n_rows // batch_size
+
+
+def n_steps(n_batches: int, n_epochs: int, max_steps: int | None = None) -> int:
+    """The number of steps of a run.
+
+    Args:
+        n_batches: batches of an epoch, >= 1.
+        n_epochs: >= 1.
+        max_steps: >= 1, an upper bound; None for none.
+
+    Raises:
+        InputError: a size below 1.
+
+    >>> n_steps(3, n_epochs=2), n_steps(3, n_epochs=2, max_steps=4)
+    (6, 4)
+    """
+    if n_epochs < 1:
+        raise expected("num_epochs >= 1", str(n_epochs), at="$.num_epochs")
+    if max_steps is not None and max_steps < 1:
+        raise expected("max_steps >= 1", str(max_steps), at="$.max_steps")
+    total = n_batches * n_epochs
+    return total if max_steps is None else min(total, max_steps)
+
+
+def positions(step: int, n_rows: int, batch_size: int, tail: Tail = "drop") -> tuple[int, NDArray[np.int64]]:
+    """The epoch that a step belongs to, and the places of that epoch which it trains on.
+
+    Args:
+        step: >= 0, counted through all epochs.
+        n_rows, batch_size, tail: as in `n_batches`, and raises as it does.
+
+    Returns:
+        The epoch, and int64[B] with B = batch_size (less in the last batch of an epoch whose tail is kept).
+
+    >>> positions(3, 10, 4)
+    (1, array([4, 5, 6, 7]))
+    >>> positions(2, 10, 4, "keep")
+    (0, array([8, 9]))
+    """
+    epoch, batch = divmod(step, n_batches(n_rows, batch_size, tail))
+    return epoch, np.arange(batch * batch_size, min((batch + 1) * batch_size, n_rows))

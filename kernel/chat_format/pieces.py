@@ -1,0 +1,214 @@
+"""The language a renderer is written in: pieces, the facts they may depend on, and `Renderer` itself. Data only.
+
+A renderer says, for each role, with which pieces a message is written, in order. A piece may say when it applies, in
+terms of a closed set of facts about where the message stands and what it holds. So a chat format is a short table that
+can be read, compared, mutated and tested, and a variant of a format is the same table with one field replaced. What a
+table cannot say it does not need methods for: `before` rewrites the conversation, and `Calls` and `Tools` name the
+functions that write a family's own syntax. The interpreter is `kernel.render.inspect`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from kernel.conversation import Conversation, ToolCall, ToolSpec, last_user
+from kernel.errors import expected
+
+if TYPE_CHECKING:
+    from kernel.parsing.segments import Parsed, Segment
+
+
+class Condition(IntEnum):
+    """What a piece may depend on; each is one bit, so that what is known of a message is one integer."""
+
+    FIRST = 1 << 0  # it opens the conversation
+    FINAL = 1 << 1  # it ends what is being written
+    TARGET = 1 << 2  # FINAL, in an example (not in a prompt)
+    ASKED = 1 << 3  # some user message exists
+    QUERY = 1 << 4  # it is the last user message
+    AFTER_QUERY = 1 << 5  # it comes after the last user message
+    IN_TURN = 1 << 6  # it belongs to the turn being produced
+    AFTER_TOOL = 1 << 7  # the message before it is a tool's
+    BEFORE_TOOL = 1 << 8  # the message behind it is a tool's
+    TEXT = 1 << 9  # it has text
+    THINKING = 1 << 10  # it has reasoning
+    CALLS = 1 << 11  # it calls tools
+    TOOLS = 1 << 12  # it declares tools
+    REASONS = 1 << 13  # it has reasoning, and the format keeps it here (`Renderer.keep`)
+    SPEAKS = 1 << 14  # TEXT or REASONS
+    NAMED = 1 << 15  # it has a name (a tool's result: the tool's)
+    AFTER_USER = 1 << 16  # the message before it is a user's
+    AFTER_ANSWER = 1 << 17  # the message before it is the assistant's and calls no tools
+    AFTER_CALLS = 1 << 18  # the message before it is the assistant's and calls tools
+    AFTER_OPENING = 1 << 19  # the message before it is the system's and opens the conversation
+    BEFORE_USER = 1 << 20  # the message behind it is a user's
+    CLOSING = 1 << 21  # nobody but the assistant speaks behind it
+    DECLARED = 1 << 22  # the conversation declares tools
+    KEEPS = 1 << 23  # the format keeps reasoning here (`Renderer.keep`), whether it has any or not
+
+
+Conditions = tuple[Condition, ...]
+
+
+class Data(NamedTuple):
+    """Text that comes from data inside a family's own syntax: encoded literally, whatever it spells."""
+
+    text: str
+
+
+Markup = Sequence[str | Data]
+"""Template text (control tokens spelled out) and data, in order."""
+
+
+class Header(NamedTuple):
+    """Template text that the renderer writes and the model never samples: weight 0, except in ALL_TOKENS.
+
+    `{name}` and `{tool_call_id}` stand for the message's own fields, `{newlines}` for those that its text starts with.
+    """
+
+    text: str
+    when: Conditions = ()
+    unless: Conditions = ()
+
+
+class Sampled(NamedTuple):
+    """Template text that the model itself must sample, such as the token that ends its turn."""
+
+    text: str
+    when: Conditions = ()
+    unless: Conditions = ()
+
+
+class Text(NamedTuple):
+    """What the message says, put in the place of `{}`.
+
+    `lstrip` are characters taken off its start behind a block, `rstrip` characters taken off its end.
+    """
+
+    wrap: str = "{}"
+    lstrip: str = ""
+    when: Conditions = ()
+    unless: Conditions = ()
+    rstrip: str = ""
+
+
+class Reasoning(NamedTuple):
+    """The message's reasoning, put in the place of `{}`; `strip` are characters taken off its ends."""
+
+    wrap: str
+    strip: str = ""
+    when: Conditions = (Condition.REASONS,)
+    unless: Conditions = ()
+
+
+class Content(NamedTuple):
+    """Text and reasoning in the order of the message's own parts, each part by the first piece that applies to it."""
+
+    pieces: tuple[Text | Reasoning, ...]
+    when: Conditions = ()
+    unless: Conditions = ()
+
+
+class Calls(NamedTuple):
+    """The message's tool calls, each by `write(index, call)`, with `join` between them."""
+
+    write: Callable[[int, ToolCall], Markup]
+    join: str = ""
+    when: Conditions = (Condition.CALLS,)
+    unless: Conditions = ()
+
+
+class Tools(NamedTuple):
+    """The declaration of the tools that come with a system message."""
+
+    write: Callable[[tuple[ToolSpec, ...]], Markup]
+    when: Conditions = (Condition.TOOLS,)
+    unless: Conditions = ()
+
+
+class Refuse(NamedTuple):
+    """A message that the format cannot write: an error that says what was expected instead."""
+
+    expected: str
+    when: Conditions = ()
+    unless: Conditions = ()
+    got: str = "none"
+
+
+Piece = Header | Sampled | Text | Reasoning | Content | Calls | Tools | Refuse
+Row = tuple[Piece, ...]
+
+
+def unchanged(conversation: Conversation) -> Conversation:
+    """The default of `Renderer.before`."""
+    return conversation
+
+
+TurnStart = Callable[[Conversation], int]
+
+
+def by_roles(turn_start: TurnStart) -> TurnStart:
+    """Marks a `turn_start` that looks at roles and tool calls alone: what it led to is kept for each pattern of roles.
+
+    Another may look at what is said, so each conversation is worked out anew, which takes several times as long.
+
+    >>> @by_roles
+    ... def behind_first(conversation: Conversation) -> int:
+    ...     return 1
+    >>> behind_first.by_roles
+    True
+    """
+    turn_start.by_roles = True  # type: ignore[attr-defined]
+    return turn_start
+
+
+@by_roles
+def after_last_user(conversation: Conversation) -> int:
+    """The default of `Renderer.turn_start`: the turn being produced starts behind the last user message."""
+    return last_user(conversation) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Renderer:
+    """A chat format, as data. `dataclasses.replace` makes a variant of it.
+
+    Attributes:
+        name: what users call it.
+        rows: the pieces of a message, by role; a role without a row is refused.
+        cue: what a prompt ends on; the model samples from there.
+        stops: what ends a sampled turn: names of control tokens, or text where the format has none.
+        controls: the control tokens that its template text spells, each one id of the tokenizer.
+        bos: template text that opens every example, never trained.
+        keep: where reasoning stays: under any of these conjunctions of facts.
+        refuses_reasoning: the cue closes the block of reasoning, so a trained turn that reasons is an error.
+        before: rewrites the conversation before anything is written.
+        turn_start: where the turn being produced starts; see `by_roles`.
+        parse: a sampled turn, as segments, back to a message.
+        image: how an image stands among a message's texts (`{}` is the image); "" for a format that sees none.
+        image_tokens: (height, width) in pixels -> how many tokens the model will see; None where that is not known.
+        spoofable: its framing is plain text, so a message can imitate a turn.
+    """
+
+    name: str
+    rows: Mapping[str, Row]
+    cue: Row
+    stops: tuple[str, ...]
+    parse: "Callable[[Sequence[Segment]], Parsed]"
+    controls: tuple[str, ...] = ()
+    bos: str = ""
+    keep: tuple[Conditions, ...] = ((Condition.FINAL,),)
+    refuses_reasoning: bool = False
+    before: Callable[[Conversation], Conversation] = unchanged
+    turn_start: TurnStart = after_last_user
+    image: str = ""
+    image_tokens: Callable[[int, int], int] | None = None
+    spoofable: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what is no piece, as a row that lacks its last comma has. Raises: InputError."""
+        for role, row in {**self.rows, "cue": self.cue}.items():
+            for piece in row:
+                if not isinstance(piece, Piece):
+                    wanted = "pieces (Header, Sampled, Text, ...) in a tuple"
+                    raise expected(wanted, repr(piece)[:60], at=f"{self.name}, {role}")

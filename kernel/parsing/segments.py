@@ -1,0 +1,71 @@
+"""Sampled ids back to a message: how the turn ended, what it said, what it reasoned, which tools it called.
+
+Parsing works on segments: the shell finds the control ids first and decodes the text between them, so a marker that
+the model merely spelled in text ends nothing. What cannot be read is never dropped: it stays in the text, and a broken
+call is reported beside the message. Here are the words that all formats share; `kernel.parsing` has a module a format.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from kernel.chat_format.elements import SpanKind
+from kernel.conversation import Message
+
+
+class Segment(NamedTuple):
+    """A control token by name, or the text between two of them. `kind` is CONTROL or MESSAGE."""
+
+    kind: SpanKind
+    text: str
+
+
+class ParseTermination(StrEnum):
+    """How a sampled turn ended."""
+
+    STOP_SEQUENCE = "stop_sequence"
+    """With what the format ends a turn with."""
+    EOS = "eos"
+    """With the model's end-of-sequence token, where the format accepts it."""
+    MALFORMED = "malformed"
+    """Not at all (cut by the token limit), or more than once."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the turn ended by itself."""
+        return self is not ParseTermination.MALFORMED
+
+
+class BadCall(NamedTuple):
+    """A tool call that could not be read: its text as sampled, and what is wrong with it."""
+
+    text: str
+    error: str
+
+
+class Parsed(NamedTuple):
+    """A sampled turn as a message, how it ended, and the calls in it that could not be read."""
+
+    message: Message
+    termination: ParseTermination
+    bad_calls: tuple[BadCall, ...] = ()
+
+
+def spelled(segments: Sequence[Segment]) -> str:
+    """The segments as one text, control tokens spelled out."""
+    return "".join(segment.text for segment in segments)
+
+
+def ended(segments: Sequence[Segment], *stops: str, eos: str = "") -> tuple[Sequence[Segment], ParseTermination]:
+    """The segments before the token that ends the turn (any of `stops`, or `eos`), and how the turn ended.
+
+    >>> text, end = Segment(SpanKind.MESSAGE, "4"), Segment(SpanKind.CONTROL, "<|im_end|>")
+    >>> [str(ended(sampled, "<|im_end|>")[1]) for sampled in ([text, end], [text], [text, end, end])]
+    ['stop_sequence', 'malformed', 'malformed']
+    """
+    closers = (*stops, eos) if eos else stops
+    ends = [i for i, segment in enumerate(segments) if segment.kind is SpanKind.CONTROL and segment.text in closers]
+    if not ends:
+        return segments, ParseTermination.MALFORMED
+    clean = ParseTermination.EOS if segments[ends[0]].text == eos else ParseTermination.STOP_SEQUENCE
+    return segments[: ends[0]], clean if len(ends) == 1 else ParseTermination.MALFORMED

@@ -1,0 +1,131 @@
+"""What is trained: the modes, which messages they train, and the weight of every span.
+
+The modes and their meaning are tinker-cookbook's. A token has weight 1 when the mode trains its message and the model
+would sample it there; everything else has weight 0.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from kernel.chat_format.pieces import Renderer
+from kernel.conversation import Conversation, last_user
+from kernel.errors import expected, unknown
+from kernel.render.inspect import Span, prepared
+
+
+class TrainOnWhat(StrEnum):
+    """Which tokens are trained."""
+
+    LAST_ASSISTANT_MESSAGE = "last_assistant_message"
+    """The last message, if it is the assistant's."""
+    LAST_ASSISTANT_TURN = "last_assistant_turn"
+    """The assistant's messages of the turn being produced: behind the last user message."""
+    ALL_ASSISTANT_MESSAGES = "all_assistant_messages"
+    """Every message of the assistant's."""
+    ALL_MESSAGES = "all_messages"
+    """Every message, without the headers that the renderer writes."""
+    ALL_TOKENS = "all_tokens"
+    """Everything but the token that opens the sequence."""
+    ALL_USER_AND_SYSTEM_MESSAGES = "all_user_and_system_messages"
+    """Every message of the user's and the system's."""
+    CUSTOMIZED = "customized"
+    """The messages with `trainable: true`; every message must have the field."""
+
+
+def train_on_what(name: str, at: str = "--train-on-what") -> TrainOnWhat:
+    """The mode of that name.
+
+    >>> train_on_what("all_messages")
+    <TrainOnWhat.ALL_MESSAGES: 'all_messages'>
+    """
+    if name not in list(TrainOnWhat):
+        raise unknown("train_on_what", name, list(TrainOnWhat), at)
+    return TrainOnWhat(name)
+
+
+def trained(mode: TrainOnWhat, conversation: Conversation, turn_start: int) -> list[bool]:
+    """Whether each message of a (prepared) conversation is trained; `turn_start` is where the produced turn starts.
+
+    >>> from kernel.conversation import Message
+    >>> trained(TrainOnWhat.ALL_ASSISTANT_MESSAGES, (Message("user", "2+2?"), Message("assistant", "4")), 1)
+    [False, True]
+    """
+    match mode:
+        case TrainOnWhat.ALL_ASSISTANT_MESSAGES:
+            return [message.role == "assistant" for message in conversation]
+        case TrainOnWhat.LAST_ASSISTANT_MESSAGE:
+            return [m.role == "assistant" and i == len(conversation) - 1 for i, m in enumerate(conversation)]
+        case TrainOnWhat.LAST_ASSISTANT_TURN:
+            return [m.role == "assistant" and i >= turn_start for i, m in enumerate(conversation)]
+        case TrainOnWhat.ALL_MESSAGES | TrainOnWhat.ALL_TOKENS:
+            return [True] * len(conversation)
+        case TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES:
+            return [message.role in ("user", "system") for message in conversation]
+        case TrainOnWhat.CUSTOMIZED:
+            return [bool(message.trainable) for message in conversation]
+
+
+def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> None:
+    """Refuse a conversation whose `trainable` fields do not go with the mode.
+
+    Raises:
+        InputError: a message without the field in CUSTOMIZED, or with it in any other mode.
+    """
+    is_wanted = mode is TrainOnWhat.CUSTOMIZED
+    for message in conversation:
+        if (message.trainable is None) is is_wanted:
+            i = next(i for i, one in enumerate(conversation) if one is message)
+            place = f"{at} $.messages[{i}].trainable" if at != "$" else f"$.messages[{i}].trainable"
+            if mode is TrainOnWhat.CUSTOMIZED:
+                raise expected("true or false on every message (customized)", "nothing", place)
+            raise expected(f"no 'trainable' field (only customized reads it, the mode is {mode})", "one", place)
+
+
+def produced_from(mode: TrainOnWhat, conversation: Conversation) -> int | None:
+    """Index of the message that sampling would start with, for the two modes that train what sampling produces.
+
+    What the prompt before that message supplies gets weight 0. None for the other modes, and where that message is not
+    the assistant's.
+
+    >>> from kernel.conversation import Message
+    >>> produced_from(TrainOnWhat.LAST_ASSISTANT_TURN, (Message("user", "2+2?"), Message("assistant", "4")))
+    1
+    """
+    if mode is TrainOnWhat.LAST_ASSISTANT_MESSAGE:
+        at = len(conversation) - 1
+    elif mode is TrainOnWhat.LAST_ASSISTANT_TURN:
+        at = last_user(conversation) + 1
+    else:
+        return None
+    return at if 0 <= at < len(conversation) and conversation[at].role == "assistant" else None
+
+
+def weigh(
+    renderer: Renderer, conversation: Conversation, spans: Sequence[Span], mode: TrainOnWhat, at: str = "$"
+) -> list[float]:
+    """The weight of each span that `write` gave for the conversation.
+
+    In the two LAST modes the tokens that the prompt supplies lose their weight in `kernel.render.assemble.assemble`,
+    which sees
+    ids: a prompt may end inside a span.
+
+    Args:
+        spans: `write(renderer, conversation)`.
+
+    Returns:
+        A weight of 0.0 or 1.0 per span.
+
+    >>> from kernel.conversation import Message
+    >>> from kernel.render.inspect import write
+    >>> from kernel.formats import ROLE_COLON
+    >>> talk = (Message("user", "2+2?"), Message("assistant", "4"))
+    >>> spans = write(ROLE_COLON, talk)
+    >>> weights = weigh(ROLE_COLON, talk, spans, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
+    >>> "".join(span.text for span, weight in zip(spans, weights) if weight)
+    ' 4\\n\\nUser:'
+    """
+    check_trainable(mode, conversation, at)
+    ready = prepared(renderer, conversation)
+    on = trained(mode, ready, renderer.turn_start(ready[:-1]))
+    everything = mode is TrainOnWhat.ALL_TOKENS
+    return [float(s.message >= 0 and (everything or (s.sampled and on[s.message]))) for s in spans]

@@ -1,0 +1,190 @@
+"""What a run says about itself: before it starts, when it stops, and at its end."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shell.data.mixture import intake, intakes
+from shell.data.sources import Source
+from shell.datums.preflight import RowCounts
+from shell.run_dir.folder import FLAG
+from shell.run_dir.logs import CONFIG, read_metrics
+from shell.run_dir.screen import spoken
+from shell.service.connection import SERVICE_FOLDER
+from shell.settings.config import Config
+from shell.settings.service_choice import ServiceChoice
+from shell.text.formats import TEMPLATE
+from shell.text.models import find
+from shell.training.checkpoints import Checkpoint, read_checkpoints
+from shell.training.open_run import OpenRun
+from shell.training.resume import Resumption
+from shell.training.row_log import account
+
+Row = Mapping[str, Any]
+
+
+def start_lines(config: Config, endpoint: ServiceChoice, parts: OpenRun) -> list[str]:
+    """The first lines of a run: which service and why, which model, which data, how many steps."""
+    data, n_steps = parts.data, parts.plan.n_steps
+    which = "the one in the box" if endpoint.url is None else endpoint.url
+    n_batches, at_most = len(data.train), "at most " if config.tail == "keep" else ""
+    batches = f"{n_batches} {'batch' if n_batches == 1 else 'batches'} of {at_most}{config.batch_size} rows"
+    left_over = f", {data.n_left_over} left over in each epoch" if data.n_left_over else ""
+    return [
+        f"service   {which} ({endpoint.reason})",
+        f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {parts.renderer_name}",
+        *foreign_line(config.model_name or "", parts.renderer_name),
+        f"data      {data.source.description}; {data.maker.mode.value} are trained",
+        *mixture_lines(data.source),
+        *split_line(data.row_counts),
+        *evaluation_lines(parts),
+        *([f"prepared  {data.preparation.description}"] if data.preparation else []),
+        f"steps     {n_steps}, an epoch is {batches}{left_over}",
+        f"log       {config.log_path}",
+    ]
+
+
+def resumed_lines(resumption: Resumption, n_steps: int) -> list[str]:
+    """From where a run goes on, and what has changed since.
+
+    Args:
+        n_steps: of the run as it is asked for now.
+    """
+    checkpoint = resumption.checkpoint
+    lines = [f"resumed   from checkpoint {checkpoint.name}, at step {checkpoint.cursor}", *resumption.accepted]
+    if checkpoint.n_steps != n_steps:
+        lines += [f"          planned for {checkpoint.n_steps} steps then, {n_steps} now"]
+    return lines
+
+
+def foreign_line(model_name: str, renderer_name: str) -> list[str]:
+    """A warning where a renderer is none of those the model was trained with; the tokenizer's own template is its own.
+
+    >>> foreign_line("Qwen/Qwen3-8B", "llama3")
+    ['warning   Qwen/Qwen3-8B was trained with qwen3 or qwen3_disable_thinking, not with llama3']
+    >>> foreign_line("Qwen/Qwen3-8B", "qwen3"), foreign_line("Qwen/Qwen3-8B", TEMPLATE), foreign_line("mine", "llama3")
+    ([], [], [])
+    """
+    model = find(model_name)
+    if model is None or renderer_name in (*model.renderers, TEMPLATE):
+        return []
+    return [f"warning   {model_name} was trained with {' or '.join(model.renderers)}, not with {renderer_name}"]
+
+
+def split_line(row_counts: RowCounts) -> list[str]:
+    """How many conversations became several examples, where any did.
+
+    >>> split_line(RowCounts(n_rows=10, n_split=2, n_examples=13))
+    ['          2 of 10 conversations are split, an example a turn: 13 examples in all (--split-turns never keeps one)']
+    """
+    if not row_counts.n_split:
+        return []
+    counts = f"{row_counts.n_split:,} of {row_counts.n_rows:,} conversations are split, an example a turn"
+    return [f"          {counts}: {row_counts.n_examples:,} examples in all (--split-turns never keeps one)"]
+
+
+def end_lines(last: Checkpoint, endpoint: ServiceChoice, folder: Path, source: Source) -> list[str]:
+    """The last lines of a finished run: what was learned, what became of the rows, where it is, and the next command.
+
+    Touches: `metrics.jsonl` and `ledger.jsonl` in the folder.
+    """
+    first, *others = account(folder, intake(source), intakes(source))
+    lines = [
+        f"learned   {learned(read_metrics(folder))}",
+        f"rows      {first}",
+        *(f"          {line}" for line in others),
+        *share_lines(read_metrics(folder), list(intakes(source))),
+        f"saved     {last.state_path} (weights and optimizer)",
+        f"          {last.sampler_path} (for sampling)",
+    ]
+    again = f"--config {shlex.quote(str(folder / CONFIG))} --load-checkpoint-path {shlex.quote(str(folder))}"
+    again += f" --log-path {shlex.quote(f'{folder}-next')}"
+    lines += [f"next      python {shlex.quote(sys.argv[0])} {again} trains on from these weights"]
+    if endpoint.url is None:
+        state = shlex.quote(str(folder / SERVICE_FOLDER))
+        lines += [f"          python -m shell.local_service --state-dir {state} serves them to any program"]
+    return lines
+
+
+def mixture_lines(source: Source) -> list[str]:
+    """What an epoch has of each source of a mixture, and how often it goes through it."""
+    of = intakes(source)
+    n = sum(part.n_drawn for part in of.values())
+    lines = []
+    for name, (n_drawn, n_again) in of.items():
+        again = f", {n_again:,} of them again" if n_again else ""
+        lines.append(f"{n_drawn / n:.1%} {name}: {n_drawn:,} rows of an epoch{again}")
+    return _headed("mixture", lines)
+
+
+def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """What each source of a mixture came to: its share of the rows and of the tokens, and its losses.
+
+    >>> rows = [{"source/a/num_rows": 3, "source/a/num_tokens": 10, "source/a/train_mean_nll": 4.0},
+    ...         {"source/b/test_nll": 2.0},
+    ...         {"source/b/num_rows": 1, "source/b/num_tokens": 30}]
+    >>> print(*share_lines(rows, ["a", "b"]), sep="\\n")
+    sources   a: 3 rows (75.0%), 10 tokens (25.0%), training loss 4.0000 -> 4.0000
+              b: 1 rows (25.0%), 30 tokens (75.0%), held-out loss 2.0000 -> 2.0000
+    """
+    sums = {
+        name: [sum(row.get(f"source/{name}/{key}", 0) for row in rows) for key in ("num_rows", "num_tokens")]
+        for name in names
+    }
+    n_rows, n_tokens = (max(sum(column), 1) for column in zip(*sums.values(), strict=True)) if sums else (1, 1)
+    lines = []
+    for name, (rows_of, tokens_of) in sums.items():
+        told = [f"{rows_of:,} rows ({rows_of / n_rows:.1%})", f"{tokens_of:,} tokens ({tokens_of / n_tokens:.1%})"]
+        for kind, which in (("train_mean_nll", "training"), ("test_nll", "held-out")):
+            losses = [row[key] for row in rows if (key := f"source/{name}/{kind}") in row]
+            told += [f"{which} loss {losses[0]:.4f} -> {losses[-1]:.4f}"] if losses else []
+        lines.append(f"{name}: {', '.join(told)}")
+    return _headed("sources", lines)
+
+
+def _headed(word: str, lines: Sequence[str]) -> list[str]:
+    return [f"{word if i == 0 else '':<10}{line}" for i, line in enumerate(lines)]
+
+
+def resume_hint(folder: Path) -> str:
+    """Where a stopped run stands and the command that takes it up; never with a key in it.
+
+    Touches: `checkpoints.jsonl` in the folder.
+    """
+    checkpoints = read_checkpoints(folder)
+    where = f"The last checkpoint is {checkpoints[-1].name}" if checkpoints else "There is no checkpoint yet"
+    config = shlex.quote(str(folder / CONFIG))
+    return f"{where}; go on with: python {shlex.quote(sys.argv[0])} --config {config} {FLAG} resume"
+
+
+def _losses(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The losses that were measured, and what people call them."""
+    sets = dict.fromkeys(key for row in rows for key in row if key.endswith("/nll"))
+    return [("train_mean_nll", "training"), *((key, spoken(key)) for key in sorted(sets, key="test/nll".__ne__))]
+
+
+def evaluation_lines(parts: OpenRun) -> list[str]:
+    """Which sets are evaluated how often, and what is sampled."""
+    plan, lines = parts.plan, []
+    for every, sets in ((plan.eval_every, parts.sets), (plan.rare_eval_every, parts.rare_sets)):
+        if sets and every:
+            lines.append(f"{', '.join(map(str, sets))}; every {every} steps and at the end")
+    if parts.samples and plan.sample_every:
+        n = len(parts.samples.prompts)
+        lines.append(f"{n} {'prompt is' if n == 1 else 'prompts are'} sampled every {plan.sample_every} steps")
+    return _headed("evaluates", lines)
+
+
+def learned(rows: Sequence[Row]) -> str:
+    """The first and the last loss of a run, in training and held out.
+
+    >>> learned([{"train_mean_nll": 4.0, "test/nll": 4.1}, {"train_mean_nll": 3.0}, {"test/nll": 3.3}])
+    'training loss 4.0000 -> 3.0000, held-out loss 4.1000 -> 3.3000 nats a token'
+    """
+    told = []
+    for key, name in _losses(rows):
+        values = [row[key] for row in rows if row.get(key) is not None]
+        told += [f"{name} loss {values[0]:.4f} -> {values[-1]:.4f}"] if values else []
+    return ", ".join(told) + " nats a token" if told else "nothing"

@@ -1,0 +1,163 @@
+"""What a run shows: lines, and between them how far it is, how well it does and how long it will take.
+
+On a terminal the steps move one bar; elsewhere (a file, a pipe) each step is a plain line. Every line also goes to
+`logs.log`, so the account there is the same whoever watched.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import rich.console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from shell.run_dir.logs import log_line
+
+Row = Mapping[str, Any]
+
+
+class Console(rich.console.Console):
+    """A console that tells of a closed pipe as `print` does; rich's own would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+class Pace(NamedTuple):
+    """What has been done since this process began to train."""
+
+    n_steps: int = 0
+    n_tokens: int = 0
+    seconds: float = 0.0
+
+    def after(self, row: Row) -> "Pace":
+        """The pace with one more step done."""
+        return Pace(self.n_steps + 1, self.n_tokens + row["num_tokens"], self.seconds + row["time/step"])
+
+
+def step_line(row: Row, n_steps: int, pace: Pace) -> str:
+    """One step in one line.
+
+    >>> row = {"step": 11, "num_tokens": 500, "train_mean_nll": 2.31449, "test/nll": 2.5}
+    >>> step_line(row, 40, Pace(n_steps=6, n_tokens=6000, seconds=3.0))
+    'step 12/40  loss 2.3145  held-out 2.5000  2,000 tok/s  0:14 left'
+    """
+    parts = [f"step {row['step'] + 1}/{n_steps}"]
+    parts += [f"loss {row['train_mean_nll']:.4f}"] if "train_mean_nll" in row else ["nothing to train"]
+    parts += [f"{spoken(key)} {row[key]:.4f}" for key in row if key.endswith("/nll")]
+    if pace.seconds > 0:
+        left = (n_steps - row["step"] - 1) * pace.seconds / pace.n_steps
+        parts += [f"{pace.n_tokens / pace.seconds:,.0f} tok/s", f"{duration(left)} left"]
+    return "  ".join(parts)
+
+
+def spoken(key: str) -> str:
+    """What people call the set of a metric.
+
+    >>> spoken("test/nll"), spoken("code/nll")
+    ('held-out', 'code')
+    """
+    name = key.removesuffix("/nll")
+    return "held-out" if name == "test" else name
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people write them.
+
+    >>> duration(74), duration(3700)
+    ('1:14', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def row_progress(console: rich.console.Console | None = None) -> Callable[[int, int], None]:
+    """Something that tells how many rows of how many are prepared: in place on a terminal, else at every tenth.
+
+    Touches: standard output.
+    """
+    console = console or Console(highlight=False, emoji=False)
+    told = -1
+
+    def tell(n_done: int, n_rows: int) -> None:
+        nonlocal told
+        tenth = 10 * n_done // n_rows
+        end = "\r" if console.is_terminal and n_done < n_rows else "\n"
+        if console.is_terminal or tenth > told:
+            console.print(f"preparing {n_done:,} of {n_rows:,} rows", end=end, markup=False, soft_wrap=True)
+        told = tenth
+
+    return tell
+
+
+class Screen:
+    """One run's lines on a console and in its `logs.log`.
+
+    Args:
+        folder: the run's.
+        console: where its lines are shown.
+        logs: whether they are logged from the start; if not, they are kept until `begin_log`.
+    """
+
+    def __init__(self, folder: Path, console: rich.console.Console | None = None, logs: bool = True) -> None:
+        self.folder = folder
+        self._unlogged: list[str] | None = None if logs else []
+        self.console = console or Console(highlight=False, emoji=False)
+        self.pace = Pace()
+        self._bar: tuple[Progress, TaskID] | None = None
+
+    def say(self, text: str) -> None:
+        """Shows a line.
+
+        Touches: standard output, and `logs.log` in the folder.
+
+        Raises:
+            InputError: the disk refuses.
+        """
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._log(text)
+
+    def begin_log(self) -> None:
+        """Logs what was said so far, if it is not logged yet, and from now on every line. Touches: as `say`."""
+        unlogged, self._unlogged = self._unlogged or [], None
+        for text in unlogged:
+            self._log(text)
+
+    def _log(self, text: str) -> None:
+        if self._unlogged is None:
+            log_line(self.folder, text)
+        else:
+            self._unlogged.append(text)
+
+    def step(self, row: Row, n_steps: int) -> None:
+        """Shows a step: moves the bar where there is one, says a line elsewhere.
+
+        Touches: as `say`.
+        """
+        self.pace = self.pace.after(row)
+        line = step_line(row, n_steps, self.pace)
+        if self._bar is None:
+            self.say(line)
+            return
+        bar, task = self._bar
+        bar.update(task, completed=row["step"] + 1, description=line)
+        self._log(line)
+
+    @contextmanager
+    def progress(self, n_done: int, n_steps: int) -> Iterator[None]:
+        """Keeps a bar on the screen while it is open, if the screen is a terminal.
+
+        Touches: standard output.
+        """
+        if not self.console.is_terminal:
+            yield
+            return
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=self.console) as bar:
+            self._bar = bar, bar.add_task(f"step {n_done}/{n_steps}", total=n_steps, completed=n_done)
+            try:
+                yield
+            finally:
+                self._bar = None

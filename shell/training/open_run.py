@@ -1,0 +1,162 @@
+"""What a config's names lead to: renderer, tokenizer, data, and the plan and schedule of a run."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kernel.batches import n_steps
+from kernel.errors import expected
+from kernel.length_limit import Truncation
+from kernel.row_outcomes import Entry
+from kernel.schedules import Schedule, schedule
+from kernel.train_plan import TrainPlan
+from shell.data.sources import DatasetSpec, spec_of
+from shell.datums.open_dataset import ChatDatasetBuilder, OpenDataset
+from shell.process.warm_up_numba import compile_kernel
+from shell.service.client import AdamParams, SamplingParams
+from shell.settings.config import Config
+from shell.text.formats import Format, format_names
+from shell.text.models import learning_rate_advice, require
+from shell.text.tokenizer import Tokenizer
+from shell.token_cache.cache import Log
+from shell.training.eval_sets import EvalSet, check_names, open_sets, read_names
+from shell.training.evaluate import HOLDOUT, HeldOut
+from shell.training.prompts import open_prompts, stops_of
+from shell.training.samples import Samples
+
+
+class OpenRun(NamedTuple):
+    """What a config's names lead to."""
+
+    renderer_name: str
+    data: OpenDataset
+    plan: TrainPlan
+    learning_rate: float
+    schedule: Schedule
+    sets: tuple[EvalSet, ...] = ()
+    """named sets, beside the holdout"""
+    rare_sets: tuple[EvalSet, ...] = ()
+    samples: Samples | None = None
+
+    @property
+    def held_out(self) -> HeldOut:
+        """What is evaluated each time: the holdout, where something of it can be, and the named sets."""
+        test = self.data.test
+        own = {} if test is None or not test.weights.any() else {HOLDOUT: test}
+        return own | {one.name: one.datums for one in self.sets}
+
+    @property
+    def outside(self) -> tuple[Entry, ...]:
+        """The rows that belong to no epoch."""
+        return (*self.data.outside, *(entry for one in (*self.sets, *self.rare_sets) for entry in one.entries))
+
+
+def open_run(
+    config: Config,
+    say: Log = lambda _line: None,
+    done: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
+) -> OpenRun:
+    """The renderer, the data and the plan of a run.
+
+    Args:
+        config: the settings.
+        say, done: are told how preparing goes, see `shell.token_cache.open_cache`.
+
+    Touches: the data's and the tokenizer's files; for those of the Hub the network; the store of prepared rows.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    names, spec = format_names(config, config.encoder), spec_of(config)
+    renderer, tokenizer = names.open(say)
+    compile_kernel(say)
+    builder = ChatDatasetBuilder(
+        spec=spec,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
+        train_on_what=config.train_on_what,
+        reduction=config.reduction,
+        tail=config.tail,
+        order=config.order,
+        split_turns=config.split_turns,
+        truncation=Truncation(config.truncation),
+        cut_answers=config.cut_answers,
+        zero_loss=config.zero_loss,
+        max_bad_rows=config.max_bad_rows,
+        prepare=config.prepare,
+        names=names,
+    )
+    _check_cadences(config)
+    data = builder(renderer, tokenizer, say, done)
+    sets, rare_sets = _open_sets(config, spec, data)
+    samples = _open_samples(config, renderer, tokenizer)
+    sample_every = config.eval_every if config.sample_every is None else config.sample_every
+    total = n_steps(len(data.train), config.num_epochs, config.max_steps)
+    rate = (
+        learning_rate_advice(require(str(config.model_name))).rate
+        if config.learning_rate == "auto"
+        else config.learning_rate
+    )
+    parts = OpenRun(
+        renderer.name,
+        data,
+        TrainPlan(
+            n_steps=total,
+            save_every=config.save_every,
+            save_every_tokens=config.save_every_tokens,
+            save_every_seconds=config.save_every_seconds,
+            rolling_save_every=config.rolling_save_every,
+            rare_eval_every=config.infrequent_eval_every if rare_sets else 0,
+            sample_every=sample_every if samples else 0,
+        ),
+        rate,
+        schedule(config.lr_schedule, total, config.warmup_steps, config.min_learning_rate / rate),
+        sets,
+        rare_sets,
+        samples,
+    )
+    return parts._replace(plan=parts.plan._replace(eval_every=config.eval_every if parts.held_out else 0))
+
+
+def _check_cadences(config: Config) -> None:
+    """Refuses what would be evaluated or sampled never."""
+    if config.eval_dataset and not config.eval_every:
+        raise expected("--eval-every of at least 1 step", "0", at="--eval-dataset")
+    if config.infrequent_eval_dataset and not config.infrequent_eval_every:
+        raise expected("--infrequent-eval-every of at least 1 step", "0", at="--infrequent-eval-dataset")
+    if config.sample_prompts and config.sample_every is None and not config.eval_every:
+        raise expected("--sample-every, as nothing is evaluated", "none", at="--sample-prompts")
+    if config.sample_every and not config.sample_prompts:
+        raise expected("--sample-prompts to sample", "none", at="--sample-every")
+
+
+def _open_sets(config: Config, spec: DatasetSpec, data: OpenDataset) -> tuple[tuple[EvalSet, ...], tuple[EvalSet, ...]]:
+    """The sets to evaluate often, and those to evaluate less often."""
+    often, rarely = "--eval-dataset", "--infrequent-eval-dataset"
+    wanted = read_names(config.eval_dataset, often) if config.eval_dataset else {}
+    rare = read_names(config.infrequent_eval_dataset, rarely) if config.infrequent_eval_dataset else {}
+    check_names(list(wanted), list(rare), at=rarely)
+    opened = (open_sets(sets, spec, data.source, data.maker, at) for at, sets in ((often, wanted), (rarely, rare)))
+    sets, rare_sets = map(tuple, opened)
+    return sets, rare_sets
+
+
+def _open_samples(config: Config, chat_format: Format, tokenizer: Tokenizer) -> Samples | None:
+    if config.sample_prompts is None:
+        return None
+    drawing = SamplingParams(
+        config.sample_max_tokens, stops_of(chat_format, tokenizer), config.sample_temperature, config.seed
+    )
+    prompts = open_prompts(config.sample_prompts, chat_format, tokenizer, config.dataset_column)
+    return Samples(prompts, drawing, tokenizer, chat_format.parse)
+
+
+def adam_at(config: Config, parts: OpenRun, step: int) -> AdamParams:
+    """The optimizer's parameters for the update of a step."""
+    return AdamParams(
+        learning_rate=parts.learning_rate * parts.schedule(step),
+        beta1=config.adam_beta1,
+        beta2=config.adam_beta2,
+        eps=config.adam_eps,
+        weight_decay=config.weight_decay,
+        grad_clip_norm=config.grad_clip_norm,
+    )

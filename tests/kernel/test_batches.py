@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.batches import n_batches, n_steps, positions
+from kernel.errors import InputError
+
+sizes = st.tuples(st.integers(1, 200), st.integers(1, 50)).filter(lambda pair: pair[1] <= pair[0])
+
+
+@given(sizes, st.integers(0, 3))
+def test_kept_tails_visit_every_place_once_an_epoch(size, epoch):
+    n = n_batches(*size, "keep")
+    steps = [positions(epoch * n + i, *size, "keep") for i in range(n)]
+    assert {e for e, _ in steps} == {epoch}
+    assert np.concatenate([p for _, p in steps]).tolist() == list(range(size[0]))
+
+
+@given(sizes, st.integers(0, 1000))
+def test_dropped_tails_leave_every_step_the_same_size(size, step):
+    n_rows, batch_size = size
+    epoch, batch = divmod(step, n_rows // batch_size)
+    found_epoch, found = positions(step, n_rows, batch_size, "drop")
+    assert found_epoch == epoch
+    assert found.tolist() == list(range(batch * batch_size, (batch + 1) * batch_size))
+    assert found.dtype == np.int64
+
+
+def test_fewer_rows_than_a_batch_train_only_when_the_tail_is_kept():
+    with pytest.raises(InputError) as error:
+        n_batches(120, 128)
+    assert str(error.value).startswith("expected batch_size <= 120 rows, got 128 - at $.batch_size")
+    assert "--tail keep" in str(error.value)
+    assert positions(1, 120, 128, "keep")[0] == 1
+    assert len(positions(1, 120, 128, "keep")[1]) == 120
+
+
+def test_max_steps_only_ever_shortens_a_run():
+    assert n_steps(10, 3) == 30
+    assert n_steps(10, 3, 7) == 7
+    assert n_steps(10, 3, 100) == 30
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda: n_batches(10, 0), "expected batch_size >= 1, got 0 - at $.batch_size"),
+        (lambda: n_batches(10, -3), "expected batch_size >= 1, got -3 - at $.batch_size"),
+        (lambda: n_batches(0, 4, "keep"), "expected at least 1 row to train on, got 0 - at $.dataset"),
+        (lambda: n_batches(10, 4, "kept"), "unknown tail 'kept', did you mean 'keep'? - at $.tail"),
+        (lambda: n_steps(3, 0), "expected num_epochs >= 1, got 0 - at $.num_epochs"),
+        (lambda: n_steps(3, 1, 0), "expected max_steps >= 1, got 0 - at $.max_steps"),
+    ],
+)
+def test_sizes_that_make_no_step_are_refused(ask, said):
+    with pytest.raises(InputError) as error:
+        ask()
+    assert str(error.value) == said

@@ -1,0 +1,106 @@
+"""What becomes of examples that are too long or train nothing: every row has one outcome, and only cut ones lose."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.datum import build_datums, n_kept
+from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+from kernel.render.assemble import Examples
+from kernel.row_outcomes import Outcome
+
+RUNS = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=9), min_size=1, max_size=6)
+
+
+@st.composite
+def batches(draw):
+    """Examples of rows in order, several of one row now and then."""
+    weights = draw(RUNS)
+    steps = draw(st.lists(st.integers(0, 1), min_size=len(weights), max_size=len(weights)))
+    rows = np.cumsum(steps)
+    offsets = np.cumsum([0, *map(len, weights)])
+    flat = np.concatenate([np.array(one, np.float32) for one in weights])
+    return Examples(np.arange(offsets[-1], dtype=np.int32), flat, offsets.astype(np.int64), rows.astype(np.int64))
+
+
+def own(examples, b):
+    return slice(examples.offsets[b], examples.offsets[b + 1])
+
+
+def loses(examples, b, length):
+    return examples.offsets[b + 1] - examples.offsets[b] > length
+
+
+@given(batches(), st.integers(2, 9))
+def test_only_examples_without_a_trained_target_are_left_out(examples, length):
+    settled = apply_length_limit(examples, length)
+    sent = [tuple(settled.examples.tokens[own(settled.examples, b)]) for b in range(len(settled.examples.rows))]
+    kept = n_kept(examples.offsets, length)
+    trains = [examples.weights[own(examples, b)][1 : kept[b]].any() for b in range(len(kept))]
+    assert sent == [tuple(examples.tokens[own(examples, b)]) for b in range(len(kept)) if trains[b]]
+
+
+@given(batches(), st.integers(2, 9))
+def test_leaving_them_out_changes_no_weight_of_what_is_sent(examples, length):
+    whole = build_datums(*examples[:3], max_length=length, units=examples.rows)
+    kept = apply_length_limit(examples, length).examples
+    sent = build_datums(*kept[:3], max_length=length, units=kept.rows)
+    trains = [bool(whole.example(b)[2].any()) for b in range(whole.n_examples)]
+    for b, one in enumerate(np.flatnonzero(trains)):
+        for a, z in zip(whole.example(one), sent.example(b), strict=True):
+            np.testing.assert_array_equal(a, z)
+
+
+@given(batches(), st.integers(2, 9), st.sampled_from(Truncation), st.booleans(), st.booleans())
+def test_a_row_has_a_fate_exactly_if_it_loses_something(examples, length, kind, train_cut, send):
+    settled = apply_length_limit(examples, length, LengthPolicy(kind, train_cut, send))
+    fates = {fate.row: fate.outcome for fate in settled.fates}
+    assert len(fates) == len(settled.fates)
+    for row in np.unique(examples.rows):
+        mine = [b for b in range(len(examples.rows)) if examples.rows[b] == row]
+        cut = [b for b in mine if loses(examples, b, length)]
+        trains = any(
+            settled.examples.weights[own(settled.examples, b)][1:length].any()
+            for b in range(len(settled.examples.rows))
+            if settled.examples.rows[b] == row
+        )
+        if trains:
+            assert fates.get(row) is (Outcome.TRUNCATED if cut else None)
+        elif cut and kind is not Truncation.RIGHT:
+            assert fates[row] is Outcome.TOO_LONG
+        else:
+            assert fates[row] is Outcome.ZERO_LOSS
+
+
+@given(batches(), st.integers(2, 9))
+def test_what_drops_leaves_nothing_that_is_too_long(examples, length):
+    kept = apply_length_limit(examples, length, LengthPolicy(Truncation.DROP)).examples
+    assert not (np.diff(kept.offsets) > length).any()
+
+
+@given(batches(), st.integers(2, 9))
+def test_an_answer_that_the_cut_goes_through_loses_all_its_weight_and_no_other_does(examples, length):
+    before = examples.weights.copy()
+    settled = apply_length_limit(examples, length, LengthPolicy(train_cut_answers=False, send_zero_loss=True))
+    np.testing.assert_array_equal(examples.weights, before)  # the caller's array is left alone
+    for b in range(len(examples.rows)):
+        old, new = before[own(examples, b)].copy(), settled.examples.weights[own(examples, b)]
+        if len(old) > length and old[length] and old[length - 1]:
+            begin = length - 1
+            while begin >= 0 and old[begin]:
+                old[begin] = 0
+                begin -= 1
+        np.testing.assert_array_equal(old[:length], new[:length])
+
+
+@given(batches(), st.integers(2, 9))
+def test_the_references_way_sends_everything(examples, length):
+    assert apply_length_limit(examples, length, LengthPolicy(send_zero_loss=True)).examples is examples
+
+
+def test_tokens_are_counted_over_all_examples_of_a_row():
+    examples = Examples(np.arange(9, dtype=np.int32), np.ones(9, np.float32), np.array([0, 4, 9]), np.array([7, 7]))
+    (fate,) = apply_length_limit(examples, 4).fates
+    assert (fate.row, fate.outcome, fate.n_tokens, fate.n_kept) == (7, Outcome.TRUNCATED, 9, 8)
+    (fate,) = apply_length_limit(examples, 4, LengthPolicy(Truncation.DROP)).fates
+    assert (fate.outcome, fate.n_tokens, fate.n_kept) == (Outcome.TRUNCATED, 9, 4)

@@ -1,0 +1,190 @@
+"""A mixture holds the rows of its sources in the order of `datasets`, and leaks nothing it holds out."""
+
+import json
+import re
+from collections import Counter
+
+import datasets
+import numpy as np
+import pytest
+
+from kernel.errors import InputError
+from kernel.row_outcomes import Intake, Outcome
+from shell.data import sources
+from shell.data.concat_rows import ConcatRows
+from shell.data.dataset import Dataset
+from shell.data.mixture import intake, intakes, mode_of, open_data, parts
+from shell.data.rows import ListRows, digests
+from shell.data.sources import DatasetSpec
+from shell.run_dir.logs import read_metrics
+from shell.settings.cli import main
+from shell.train import train
+from shell.training.row_log import read_entries
+
+
+def row(text):
+    return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": f"{text}!"}]}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three sources: 12, 5 and 8 rows; the last has four rows of the first."""
+    rows = {"a": [f"a {i}" for i in range(12)], "b": [f"b {i}" for i in range(5)]}
+    rows["c"] = [f"c {i}" for i in range(4)] + rows["a"][:4]
+    for name, texts in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row(text)) + "\n" for text in texts))
+    return tmp_path
+
+
+def opened(files, dataset, **more):
+    text = ",".join(f"{files}/{one}" if one[0] in "abc" else one for one in dataset.split(","))
+    return open_data(DatasetSpec(dataset=text, **more))
+
+
+def texts(dataset):
+    return [one["messages"][0]["content"] for one in dataset.to_list()] if dataset else []
+
+
+@pytest.mark.parametrize("strategy", ["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_rows_stand_where_datasets_and_an_epochs_shuffle_put_them(files, strategy, seed):
+    source = opened(files, "a.jsonl=0.7,b.jsonl=0.3", mix_stopping=strategy, seed=seed)
+    tables = [datasets.Dataset.from_list([row(text) for text in of]) for of in (texts_of("a", 12), texts_of("b", 5))]
+    theirs = datasets.interleave_datasets(tables, probabilities=[0.7, 0.3], seed=seed, stopping_strategy=strategy)
+    assert source.train.to_list() == theirs.to_list()
+    for epoch in range(2):
+        assert source.train.shuffle(seed + epoch).to_list() == theirs.shuffle(seed=seed + epoch).to_list()
+    for place, text in zip(source.train.places(), texts(source.train), strict=True):
+        letter, number = text.split()
+        assert place == f"{files}/{letter}.jsonl:{int(number) + 1}"
+
+
+def texts_of(name, n):
+    return [f"{name} {i}" for i in range(n)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dataset", ["a.jsonl,b.jsonl,c.jsonl", "a.jsonl=1,c.jsonl=1", "a.jsonl=6rows,c.jsonl"])
+def test_no_content_is_both_held_out_and_trained_in_any_source(files, seed, dataset):
+    source = opened(files, dataset, test_size=6, seed=seed)
+    trained, held, left = set(texts(source.train)), texts(source.test), texts(source.duplicates)
+    assert not trained & set(held)
+    assert set(left) <= trained
+    assert len(held) + len(left) == 6
+
+
+def test_without_a_test_size_each_source_holds_out_what_it_does_alone(files):
+    source = opened(files, "sample,a.jsonl")
+    assert len(source.test) + len(source.duplicates) == 60
+    assert intakes(source)["a"].n_drawn - intakes(source)["a"].n_again == 12
+    assert not {json.dumps(one) for one in source.test.to_list()} & {json.dumps(one) for one in source.train.to_list()}
+    none = opened(files, "sample,a.jsonl", test_size=0)
+    assert none.test is None
+
+
+def test_what_a_source_holds_out_of_its_own_rows_is_not_drawn(files, monkeypatch):
+    rows = Dataset.from_list([row(f"h {i}") for i in range(9)] + [row("a 3")] * 2, "held")
+    monkeypatch.setitem(sources.NAMED, "held", lambda spec: sources._with_holdout(spec, rows, 6))
+    for seed in range(4):
+        source = opened(files, "held,a.jsonl", seed=seed)
+        trained, held = set(texts(source.train)), texts(source.test)
+        assert not trained & set(held)
+        assert "a 3" not in held
+        assert len(held) + len(source.duplicates) == 6
+        assert set(texts(source.train)) | set(held) == {*(f"h {i}" for i in range(9)), *texts_of("a", 12)}
+    none = opened(files, "held,a.jsonl", test_size=0)
+    assert none.test is None
+
+
+def test_counts_take_so_many_rows_once_each(files):
+    source = opened(files, "a.jsonl=7rows,b.jsonl=2rows")
+    assert Counter(text[0] for text in texts(source.train)) == {"a": 7, "b": 2}
+    assert len(set(texts(source.train))) == 9
+    assert intake(source) == Intake(9)
+    assert sum(entry.n_rows for entry in source.not_drawn if entry.source == "a") == 5
+    again = opened(files, "a.jsonl=7rows,b.jsonl=2rows", mix_stopping="all_exhausted")
+    assert set(texts(again.train)) == set(texts(source.train))
+
+
+def test_rows_that_are_never_drawn_and_those_drawn_again_are_counted(files):
+    source = opened(files, "a.jsonl=0.5,b.jsonl=0.5", mix_stopping="first_exhausted")
+    never = {place for entry in source.not_drawn for place in entry.place.split(" to ")}
+    assert all("a.jsonl:" in place for place in never)
+    n_idle = sum(entry.n_rows for entry in source.not_drawn)
+    assert intake(source) == Intake(17 - n_idle)
+    more = opened(files, "a.jsonl=0.5,b.jsonl=0.5")
+    assert intake(more).n_drawn - intake(more).n_again == 17
+    assert intakes(more)["b"].n_again > 0
+    assert sum(part.n_drawn for part in intakes(more).values()) == intake(more).n_drawn
+    assert sorted(text for part in parts(more) for text in texts(part)) == sorted(set(texts(more.train)))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "about", "sentence"),
+    [
+        ("a.jsonl=13rows,b.jsonl", {}, "expected a count of 1 to 12 rows, got 13"),
+        ("a.jsonl,missing.jsonl", {}, "expected a JSONL file, got no file of that name"),
+        ("a.jsonl", {"mix_stopping": "first_exhausted"}, "expected several sources to mix, got one, "),
+        ("a.jsonl,b.jsonl", {"streaming": True}, "expected one source to stream, got a mixture of 2"),
+        ("a.jsonl,b.jsonl", {"dataset_split": "test"}, "expected --dataset hf:REPO with --streaming"),
+        ("a.jsonl,b.jsonl", {"test_size": 16}, "expected test_size <= 15 rows, which leaves the sources their own"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused_in_one_sentence(files, dataset, about, sentence):
+    with pytest.raises(InputError) as error:
+        opened(files, dataset, **about)
+    assert str(error.value).startswith(sentence)
+
+
+def test_sources_that_would_be_trained_differently_need_a_word(files):
+    source = opened(files, "a.jsonl,b.jsonl")
+    assert mode_of(source, None).value == "all_assistant_messages"
+    differing = source.__class__(**{**source.__dict__, "train_on_what": ""})
+    with pytest.raises(InputError, match="expected --train-on-what, as the sources' own ways differ, got none"):
+        mode_of(differing, None)
+    assert mode_of(differing, "all_tokens").value == "all_tokens"
+
+
+def test_mixed_rows_are_the_rows_of_their_parts():
+    sizes = {"x": 3, "y": 0, "z": 4}
+    lists = [ListRows([{"messages": f"{name}{i}"} for i in range(n)], name) for name, n in sizes.items()]
+    rows = ConcatRows(lists, ("x", "y", "z"))
+    assert len(rows) == 7
+    assert [one["messages"] for one in rows.take(np.array([6, 0, 3, 2]))] == ["z3", "x0", "z0", "x2"]
+    assert rows.column("messages", 1, 5) == ["x1", "x2", "z0", "z1"]
+    assert [rows.place(i) for i in (2, 3)] == ["x[2]", "z[0]"]
+    assert rows.labels_of(np.array([2, 3])) == ["x", "z"]
+    assert digests(rows, "messages").tolist() == [h for part in lists for h in digests(part, "messages").tolist()]
+    assert rows.fingerprint != ConcatRows(lists[::-1], ("z", "y", "x")).fingerprint
+
+
+def test_a_run_over_a_mixture_tells_shares_losses_and_totals_of_each_source(files, capsys):
+    folder = files / "run"
+    data = f"{files}/a.jsonl=0.7,{files}/c.jsonl=0.3"
+    flags = ["--batch-size", "4", "--num-epochs", "2", "--test-size", "4", "--lora-rank", "4", "--max-length", "64"]
+    more = ["--max-steps", "6", "--eval-every", "3", "--save-every", "0", "--seed", "2"]
+    assert main(train, ["--log-path", str(folder), "--dataset", data, *flags, *more]) == 0
+    said = capsys.readouterr().out
+    assert "warning" not in said
+    assert "\nmixture   " in said
+    assert "\nsources   a: " in said
+    rows = [one for one in read_metrics(folder) if "num_rows" in one]
+    for one in rows:
+        for key in ("num_rows", "num_rows_whole", "num_tokens"):
+            assert sum(one.get(f"source/{name}/{key}", 0) for name in "ac") == one[key]
+    losses = [one["train_mean_nll"] for one in rows]
+    parts = [[one[key] for key in one if key.endswith("/train_mean_nll")] for one in rows]
+    assert all(min(of) - 1e-6 <= whole <= max(of) + 1e-6 for whole, of in zip(losses, parts, strict=True))
+    evaluated = [one for one in read_metrics(folder) if "test/nll" in one]
+    assert len(evaluated) == 3
+    for one in evaluated:
+        own = [one[key] for key in one if key.endswith("/test_nll")]
+        assert min(own) < one["test/nll"] < max(own)
+    assert re.search(r"\n          c: .*, training loss \d.*, held-out loss \d", said)
+    entries = read_entries(folder)
+    assert {entry.source for entry in entries} <= {"a", "c"}
+    n_held = sum(entry.outcome in (Outcome.HELD_OUT, Outcome.DUPLICATE) for entry in entries)
+    assert n_held == 4
+    assert any(entry.outcome is Outcome.NOT_REACHED for entry in entries)
+    for name in "ac":
+        assert f"\n          {name}: epoch" in said

@@ -1,0 +1,146 @@
+"""Datasets: the reference's rows in the reference's order, whole batches, and errors that name the row."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset as HFDataset
+
+from kernel.errors import InputError
+from kernel.formats import find_renderer
+from kernel.render.loss_mask import TrainOnWhat
+from shell.data.dataset import Dataset
+from shell.data.sources import DatasetSpec
+from shell.datums.open_dataset import ChatDatasetBuilder, OpenDataset
+from shell.datums.render_rows import RowRenderer
+from shell.datums.supervised_dataset import SupervisedDataset
+from shell.text.tokenizer import open_tokenizer
+
+TOKENIZER = open_tokenizer("sample")
+
+
+def row(i: int) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"answer {i}"}]}
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return str(path)
+
+
+def built(
+    dataset: str, renderer: str = "role_colon", seed: int = 0, test_size: int | None = None, **more: Any
+) -> OpenDataset:
+    spec = DatasetSpec(dataset=dataset, seed=seed, test_size=test_size)
+    builder = ChatDatasetBuilder(**{"spec": spec, "batch_size": 4, "max_length": None, **more})
+    return builder(find_renderer(renderer), TOKENIZER)
+
+
+def answers(datums: Any) -> list[str]:
+    """What each datum trains."""
+    out = []
+    for b in range(datums.n_examples):
+        _, targets, weights = datums.example(b)
+        out.append(TOKENIZER.decode(targets[weights > 0]).removesuffix("\n\nUser:").strip())
+    return out
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("n_test", [0, 5])
+def test_batches_are_the_references_rows_in_every_epoch(tmp_path: Path, seed: int, n_test: int) -> None:
+    rows = [row(i) for i in range(23)]
+    data = built(jsonl(tmp_path / "a.jsonl", rows), seed=seed, test_size=n_test)
+    table = HFDataset.from_list([{"i": i} for i in range(23)]).shuffle(seed=seed)
+    held_out, table = table.take(n_test), table.skip(n_test)
+    for epoch in range(3):
+        data.train.set_epoch(epoch)
+        order = table.shuffle(seed=seed + epoch)["i"][:]
+        for i in range(len(data.train)):
+            assert answers(data.train.get_batch(i)) == [f"answer {k}" for k in order[4 * i : 4 * i + 4]]
+    assert len(data.train) == (23 - n_test) // 4
+    if n_test:
+        assert data.test is not None
+        assert answers(data.test) == [f"answer {k}" for k in held_out["i"]]
+
+
+@pytest.mark.parametrize("order", ["hf", "cipher"])
+def test_every_row_is_visited_once_an_epoch_when_the_tail_is_kept(tmp_path: Path, order: str) -> None:
+    data = built(jsonl(tmp_path / "a.jsonl", [row(i) for i in range(10)]), tail="keep", order=order)
+    seen = [answer for i in range(len(data.train)) for answer in answers(data.train.get_batch(i))]
+    assert sorted(seen) == sorted(f"answer {i}" for i in range(10))
+    assert data.n_left_over == 0
+
+
+def test_a_batch_depends_on_its_epoch_and_number_alone(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [row(i) for i in range(12)])
+    one, other = built(path), built(path)
+    other.train.set_epoch(1)
+    other.train.get_batch(2)
+    other.train.set_epoch(0)
+    for a, b in zip(one.train.get_batch(1), other.train.get_batch(1), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_examples_of_a_split_row_share_its_step_and_its_unit_of_weight(tmp_path: Path) -> None:
+    talk = {"messages": row(1)["messages"] + row(2)["messages"]}
+    path = jsonl(tmp_path / "a.jsonl", [talk, row(3)])
+    data = built(path, "qwen3", batch_size=2)
+    datums = data.train.get_batch(0)
+    assert datums.n_examples == 3
+    assert data.row_counts.n_split == 1
+    assert data.row_counts.n_examples == 3
+    sums = sorted(float(datums.example(b)[2].sum()) for b in range(3))
+    assert sums == pytest.approx([0.5, 0.5, 1.0], abs=0.1)
+    assert sum(sums[:2]) == pytest.approx(1.0)
+    never = built(path, "qwen3", batch_size=2, split_turns="never")
+    assert never.train.get_batch(0).n_examples == 2
+
+
+def test_a_row_that_cannot_be_used_is_named_before_anything_runs(tmp_path: Path) -> None:
+    rows = [row(i) for i in range(4)] + [{"messages": [{"role": "humna", "content": "x"}]}]
+    with pytest.raises(InputError, match=r"unknown role 'humna'.* - at .*a\.jsonl:5 \$\.messages\[0\]\.role"):
+        built(jsonl(tmp_path / "a.jsonl", rows))
+
+
+def test_data_in_which_nothing_is_trained_is_refused(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": "anyone?"}]}] * 4
+    with pytest.raises(
+        InputError, match=r"a message that all_assistant_messages trains, got none in 4 rows - at .*a\.jsonl"
+    ):
+        built(jsonl(tmp_path / "a.jsonl", rows))
+
+
+def test_fewer_rows_than_a_batch_are_refused_unless_the_tail_is_kept(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [row(0), row(1)])
+    with pytest.raises(InputError, match=r"expected batch_size <= 2 rows, got 4"):
+        built(path)
+    assert built(path, tail="keep").train.get_batch(0).n_examples == 2
+
+
+def test_an_example_too_short_to_train_is_named() -> None:
+    maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, TrainOnWhat.ALL_TOKENS, None)
+    examples = maker.examples([row(0)], ["a.jsonl:1"])
+    cut = examples._replace(tokens=examples.tokens[:1], weights=examples.weights[:1], offsets=np.array([0, 1]))
+    with pytest.raises(InputError, match=r"expected at least 2 tokens that end in text, got 1 - at a\.jsonl:1"):
+        maker.cut(cut, ["a.jsonl:1"])
+
+
+@pytest.mark.parametrize("mode", TrainOnWhat)
+def test_every_mode_makes_datums_of_the_sample_data(mode: TrainOnWhat) -> None:
+    if mode is TrainOnWhat.CUSTOMIZED:
+        with pytest.raises(InputError, match=r"train\.jsonl:\d+ \$\.messages\[0\]\.trainable"):
+            built("sample", "qwen3", train_on_what=mode.value)
+        return
+    data = built("sample", "qwen3", train_on_what=mode.value)
+    datums = data.train.get_batch(0)
+    assert datums.n_examples >= 4
+    assert datums.weights.sum() == pytest.approx(4.0, rel=1e-4)
+
+
+def test_a_dataset_of_rows_in_memory_reads_like_a_file() -> None:
+    maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, TrainOnWhat.ALL_ASSISTANT_MESSAGES, None)
+    data = SupervisedDataset(Dataset.from_list([row(i) for i in range(4)]), maker, batch_size=2)
+    assert len(data) == 2
+    assert data.get_batch(0).n_examples == 2

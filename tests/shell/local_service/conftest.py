@@ -1,0 +1,19 @@
+"""One service for the tests that only talk to it; tests that kill it start their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from shell.local_service.process import Service, start
+from tests.shell.local_service.serving import RawClient
+
+
+@pytest.fixture(scope="package")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with start(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Service) -> RawClient:
+    return RawClient(service.url)

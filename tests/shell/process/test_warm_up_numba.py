@@ -1,0 +1,60 @@
+"""Compiling is said while it lasts, and what is compiled is what a run calls."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shell.process import warm_up_numba
+
+AFTER = """
+import numba.core.dispatcher as dispatcher
+from shell.process.warm_up_numba import compile_kernel
+compile_kernel(lambda line: None)
+compiled = []
+real = dispatcher.Dispatcher.compile
+dispatcher.Dispatcher.compile = lambda self, types: warm_up_numba.append(self.py_func.__name__) or real(self, types)
+from kernel.render.loss_mask import TrainOnWhat
+from kernel.loss import add_up
+from kernel.formats import RENDERERS
+from shell.datums.render_rows import DatumMaker
+from shell.text.tokenizer import open_tokenizer
+tokenizer = open_tokenizer("sample")
+maker = DatumMaker(RENDERERS["qwen3"], tokenizer, TrainOnWhat.ALL_ASSISTANT_MESSAGES, 100)
+turns = [{"role": role, "content": "again"} for role in ("user", "assistant", "user", "assistant")]
+datums = maker.datums([{"messages": turns}], ["row"])
+add_up(datums.weights, datums.targets, datums.weights, tokenizer.n_bytes)
+print(warm_up_numba)
+"""
+
+
+def test_a_run_compiles_nothing_more() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AFTER], capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_it_is_said_only_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    warm_up_numba.compile_kernel(said.append)
+    warm_up_numba.compile_kernel(said.append)
+    assert len(said) <= 1
+    monkeypatch.setattr(warm_up_numba, "PATIENCE", 0.0)
+    monkeypatch.setattr(warm_up_numba, "Timer", AtOnce)
+    warm_up_numba.compile_kernel(said.append)
+    assert said[-1].startswith("compiling the kernel's loops")
+
+
+class AtOnce:
+    """A timer whose time has come when it is started."""
+
+    def __init__(self, _: float, say: object, given: tuple[str]) -> None:
+        self._say, self._given = say, given
+
+    def start(self) -> None:
+        self._say(*self._given)
+
+    def cancel(self) -> None:
+        return None

@@ -1,0 +1,69 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.errors import InputError
+from shell.run_dir.files import append_line, keep_lines, read_lines, replace, whole_lines
+
+values = st.lists(st.dictionaries(st.text(max_size=5), st.integers(-99, 99) | st.text(max_size=9), max_size=3))
+
+
+@given(values, st.binary(max_size=20).filter(lambda torn: b"\n" not in torn))
+def test_what_was_appended_is_read_back_whatever_a_crash_left_behind_it(tmp_path_factory, lines, torn):
+    path = tmp_path_factory.mktemp("lines") / "x.jsonl"
+    for line in lines:
+        append_line(path, line)
+    with path.open("ab") as file:
+        file.write(torn)
+    assert read_lines(path) == lines
+
+
+def test_a_mended_file_takes_new_lines_after_a_half_written_one(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"a":1}\n{"a":')
+    keep_lines(path, lambda _: True)
+    append_line(path, {"a": 2})
+    assert read_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_kept_lines_stay_to_the_byte(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"a": 1.50}\n{"b" :2}\n{"c":3}\n')
+    keep_lines(path, lambda line: b"b" not in line)
+    assert path.read_bytes() == b'{"a": 1.50}\n{"c":3}\n'
+
+
+def test_a_broken_line_that_is_whole_is_an_error_with_its_place(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"a":1}\n{"a"\n{"a":2}\n')
+    with pytest.raises(InputError, match=r"x\.jsonl:2: "):
+        read_lines(path)
+
+
+def test_a_file_that_is_not_there_has_no_lines(tmp_path):
+    assert whole_lines(tmp_path / "none") == []
+    keep_lines(tmp_path / "none", lambda _: False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_replacement_that_fails_leaves_the_old_content(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    replace(path, b"old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=f"got No space left on device - at {path}"):
+        replace(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.symlink_to("/dev/full")
+    with pytest.raises(InputError) as error:
+        append_line(path, {"step": 1})
+    assert str(error.value) == f"expected a disk that can be written, got No space left on device - at {path}"

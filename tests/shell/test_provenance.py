@@ -1,0 +1,136 @@
+"""Identities: what decides a token changes them, nothing else does, and they are the same in every process."""
+
+import ast
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from kernel.chat_format.pieces import Header
+from kernel.formats import RENDERERS, find_renderer
+from kernel.length_limit import LengthPolicy, Truncation
+from kernel.render.loss_mask import TrainOnWhat
+from shell.datums.render_rows import RowRenderer
+from shell.provenance import HOUSE, deciding_modules, format_digest, key_of, renderer_provenance
+from shell.text.formats import open_format
+from shell.text.tokenizer import Tokenizer, open_tokenizer
+
+SAMPLE = open_tokenizer("sample")
+QWEN3 = find_renderer("qwen3")
+
+
+def maker_of(**more: object) -> RowRenderer:
+    given = {"renderer": QWEN3, "tokenizer": SAMPLE, "mode": TrainOnWhat.ALL_ASSISTANT_MESSAGES, "max_length": 99}
+    return RowRenderer(**{**given, **more})  # type: ignore[arg-type]
+
+
+def key(**more: object) -> str:
+    return key_of(renderer_provenance(maker_of(**more)))
+
+
+def other_tokenizer() -> Tokenizer:
+    return Tokenizer(SAMPLE.json + b"\n", "sample")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"renderer": find_renderer("qwen3_instruct")},
+        {"renderer": replace(QWEN3, cue=(Header("<|im_start|>assistant\n\n"),))},
+        {"renderer": replace(QWEN3, before=lambda talk: talk)},
+        {"tokenizer": other_tokenizer()},
+        {"mode": TrainOnWhat.ALL_TOKENS},
+        {"column": "conversations"},
+        {"split_turns": False},
+        {"treatment": LengthPolicy(Truncation.KEEP_ANSWER)},
+    ],
+    ids=["renderer", "piece", "function", "tokenizer", "mode", "column", "split", "shortening"],
+)
+def test_what_decides_a_token_changes_the_identity(more: dict[str, object]) -> None:
+    assert key(**more) != key()
+
+
+def test_the_length_prompts_are_shortened_to_decides_and_the_length_of_a_cut_does_not() -> None:
+    shortens = LengthPolicy(Truncation.KEEP_ANSWER)
+    assert key(treatment=shortens) != key(treatment=shortens, max_length=98)
+    assert key(max_length=98) == key()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"reduction": "none"}, {"lenient": True}, {"treatment": LengthPolicy(Truncation.DROP, False, True)}],
+    ids=["reduction", "lenient", "treatment"],
+)
+def test_what_decides_no_token_does_not(more: dict[str, object]) -> None:
+    assert key(**more) == key()
+
+
+def test_no_two_renderers_share_a_digest() -> None:
+    assert len({format_digest(renderer) for renderer in RENDERERS.values()}) == len(RENDERERS)
+
+
+def test_digests_are_the_same_in_every_process() -> None:
+    code = "from kernel.formats import RENDERERS as R\n"
+    code += "from shell.provenance import format_digest as d, code_digest\n"
+    code += "print(code_digest(), *[d(r) for r in R.values()])"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=HOUSE, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0].decode().split()[1:] == [format_digest(renderer) for renderer in RENDERERS.values()]
+
+
+OWN = """
+from dataclasses import replace
+from kernel.formats import QWEN3
+from {helper} import turned
+MINE = replace(QWEN3, name="mine", before=turned)
+"""
+
+
+def test_a_renderer_of_ones_own_is_also_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digests = []
+    for i, body in enumerate(("return talk", "return talk", "return talk[:1]")):
+        (tmp_path / f"helper_{i}.py").write_text(f"def turned(talk):\n    {body}\n")
+        (tmp_path / "mine.py").write_text(OWN.format(helper=f"helper_{i}"))
+        mine = open_format(f"{tmp_path}/mine.py:MINE", SAMPLE, "sample")
+        digests.append(format_digest(replace(mine, before=partial(mine.before))))  # type: ignore[arg-type]
+    assert len(set(digests)) == 3  # the module's name is another each time
+
+
+def test_a_changed_file_of_ones_own_changes_the_digest(tmp_path: Path) -> None:
+    digests = []
+    for body in ("return talk", "return talk[:1]", "return talk"):
+        (tmp_path / "mine.py").write_text(
+            "from dataclasses import replace\nfrom kernel.formats import QWEN3\n"
+            f"def turned(talk):\n    {body}\nMINE = replace(QWEN3, before=turned)\n"
+        )
+        digests.append(format_digest(open_format(f"{tmp_path}/mine.py:MINE", SAMPLE, "sample")))
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_all_that_a_maker_is_made_of_is_digested() -> None:
+    """Follows the imports of `shell.datums.render_rows` and of the sources of rows: none of them may stand outside."""
+    seen: set[str] = set()
+    left = ["shell/datums/render_rows.py", "shell/data/rows.py", "shell/data/jsonl.py", "shell/text/jinja/opening.py"]
+    while left:
+        path = left.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse((HOUSE / path).read_text())):
+            for name in [node.module] if isinstance(node, ast.ImportFrom) else []:
+                if name and re.match(r"(kernel|shell)\b", name):
+                    file = name.replace(".", "/")
+                    left += [one for one in (f"{file}.py", f"{file}/__init__.py") if (HOUSE / one).is_file()]
+    assert len(seen) > 20
+    apart = {"shell/process/cpus.py", "shell/process/deferred.py"}  # how many threads, and when to wait: no token
+    assert seen - apart <= set(deciding_modules())

@@ -1,0 +1,65 @@
+"""Rows, makers and stores for the tests."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernel.formats import find_renderer
+from kernel.render.loss_mask import TrainOnWhat
+from shell.data.rows import Rows
+from shell.datums.render_rows import Rendered, RowRenderer
+from shell.provenance import key_of, provenance_of
+from shell.text.tokenizer import open_tokenizer
+from shell.token_cache.build import build
+from shell.token_cache.cache import ShardPlan, TokenCache
+
+TOKENIZER = open_tokenizer("sample")
+WORDS = ("the", "weather", "in", "Paris?", "är", "ünïcode", "42", "<|im_end|>", "\n\nUser:", "再见")
+BAD: dict[str, Any] = {"messages": [{"role": "humna", "content": "x"}]}
+SILENT: dict[str, Any] = {"messages": [{"role": "user", "content": "anyone?"}]}
+
+
+def row(i: int, reasons: bool = True) -> dict[str, Any]:
+    """A conversation of one to three turns; with reasoning in two of three, so that some renderers split it."""
+    draw = random.Random(i)
+    messages: list[dict[str, Any]] = []
+    for _ in range(draw.randint(1, 3)):
+        said = [" ".join(draw.choices(WORDS, k=draw.randint(1, 6))) for _ in range(3)]
+        answer = {"role": "assistant", "content": said[1]}
+        messages += [{"role": "user", "content": said[0]}, answer]
+        if reasons and i % 3:
+            answer["reasoning_content"] = said[2]
+    return {"messages": messages}
+
+
+def maker_of(renderer: str = "qwen3", max_length: int | None = None, **more: Any) -> RowRenderer:
+    mode = more.pop("mode", TrainOnWhat.ALL_ASSISTANT_MESSAGES)
+    return RowRenderer(find_renderer(renderer), TOKENIZER, mode, max_length, **more)
+
+
+def begun(folder: Path, rows: Rows, maker: RowRenderer) -> tuple[Path, ShardPlan, dict[str, Any]]:
+    """The folder of the store of some rows, its plan, and what decides it."""
+    decided_by = provenance_of(rows, maker)
+    plan = ShardPlan(key_of(decided_by), len(rows))
+    return folder / plan.key, plan, decided_by
+
+
+def built(folder: Path, rows: Rows, maker: RowRenderer) -> TokenCache:
+    own, plan, decided_by = begun(folder, rows, maker)
+    build(own, rows, maker, plan, decided_by)
+    return TokenCache(own, plan)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a store but its lock."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".lock"}
+
+
+def assert_same(ours: Rendered, theirs: Rendered) -> None:
+    for a, b in zip(ours.examples[:4], theirs.examples[:4], strict=True):
+        assert a.dtype == b.dtype
+        assert np.array_equal(a, b)
+    assert ours.examples.media == theirs.examples.media
+    assert (ours.rejected, ours.shortened) == (theirs.rejected, theirs.shortened)

@@ -1,0 +1,123 @@
+"""The ledger of real runs: every row has one outcome in every epoch, and the totals add up to what came in."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel.row_outcomes import Entry, Intake, Outcome
+from shell.run_dir.logs import read_metrics
+from shell.settings.cli import main
+from shell.train import train
+from shell.training.row_log import account, append_entries, begin_ledger, read_entries
+
+GOOD = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
+
+
+def trained(tmp_path: Path, rows: list[Any], *flags: str) -> tuple[int, Path]:
+    data = tmp_path / "a.jsonl"
+    data.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in rows))
+    folder = tmp_path / "run"
+    argv = ["--log-path", str(folder), "--dataset", str(data), "--batch-size", "4", "--eval-every", "0", *flags]
+    return main(train, argv), folder
+
+
+def numbered(n: int) -> list[dict[str, Any]]:
+    return [
+        {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"it is {i}"}]}
+        for i in range(n)
+    ]
+
+
+def by_epoch(folder: Path) -> dict[int | None, Counter]:
+    counts: dict[int | None, Counter] = {}
+    for entry in read_entries(folder):
+        counts.setdefault(entry.epoch, Counter())[entry.outcome] += entry.n_rows
+    for row in read_metrics(folder):
+        if "num_rows" in row:
+            counts.setdefault(row["epoch"], Counter())[Outcome.WHOLE] += row["num_rows_whole"]
+    return counts
+
+
+def test_every_row_of_every_epoch_has_one_outcome(tmp_path, capsys):
+    rows = numbered(13)
+    rows[3] = {"messages": [{"role": "user", "content": "anybody?"}]}
+    rows[5]["messages"][1]["content"] = "word " * 90
+    code, folder = trained(tmp_path, rows, "--num-epochs", "2", "--test-size", "2", "--max-length", "40")
+    assert code == 0
+    counts = by_epoch(folder)
+    assert counts[None] == {Outcome.HELD_OUT: 2}
+    for epoch in (0, 1):
+        assert counts[epoch].total() == 11
+        assert counts[epoch][Outcome.LEFT_OVER] == 3
+    said = capsys.readouterr().out
+    assert "13 rows: 2 held out, 11 to train on" in said
+    assert "warning" not in said
+    places = [entry.place for entry in read_entries(folder) if entry.epoch in (None, 0)]
+    assert len(places) == len(set(places))
+
+
+def test_a_run_that_ends_early_says_how_many_rows_it_did_not_reach(tmp_path, capsys):
+    code, folder = trained(tmp_path, numbered(13), "--max-steps", "2")
+    assert code == 0
+    assert by_epoch(folder)[0] == {Outcome.WHOLE: 8, Outcome.NOT_REACHED: 5}
+    assert "epoch 0: 8 trained whole, 5 not reached" in capsys.readouterr().out
+
+
+def test_bad_rows_are_listed_with_their_reasons_and_stop_the_run_only_past_the_limit(tmp_path, capsys):
+    rows: list[Any] = numbered(12)
+    rows[4] = {"messages": [{"role": "humna", "content": "a"}]}
+    code, folder = trained(tmp_path, rows, "--max-bad-rows", "1", "--tail", "keep")
+    assert code == 0
+    (entry,) = [entry for entry in read_entries(folder) if entry.outcome is Outcome.REJECTED]
+    assert entry.place.endswith("a.jsonl:5")
+    assert "humna" in entry.reason
+    assert by_epoch(folder)[0] == {Outcome.WHOLE: 11, Outcome.REJECTED: 1}
+    capsys.readouterr()
+    (tmp_path / "again").mkdir()
+    rows[7] = {"messages": []}
+    code, folder = trained(tmp_path / "again", rows, "--max-bad-rows", "1")
+    assert code == 2
+    assert "at most 1 bad rows" in (said := capsys.readouterr().err)
+    assert "a.jsonl:" in said
+    assert not folder.exists()
+
+
+def test_a_cut_that_leaves_nothing_to_train_is_refused_before_anything_is_made(tmp_path, capsys):
+    rows = numbered(8)
+    for one in rows:
+        one["messages"][0]["content"] = "word " * 60
+    code, folder = trained(tmp_path, rows, "--max-length", "16")
+    assert code == 2
+    assert "an example that trains something in the 8 rows" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_duplicate_in_the_holdout_is_neither_trained_nor_evaluated_and_said(tmp_path):
+    code, folder = trained(tmp_path, [GOOD] * 9, "--test-size", "1", "--tail", "keep")
+    assert code == 0
+    assert by_epoch(folder)[None] == {Outcome.DUPLICATE: 1}
+
+
+def test_going_on_keeps_the_lines_below_the_cursor_and_those_outside(tmp_path):
+    outside = [Entry(Outcome.HELD_OUT, "a:1")]
+    begin_ledger(tmp_path, outside, 0)
+    lines = [Entry(Outcome.TRUNCATED, f"a:{i}", "1 of 2 tokens", 1, 0, i) for i in range(4)]
+    append_entries(tmp_path, lines)
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    with (tmp_path / "ledger.jsonl").open("ab") as file:
+        file.write(b'{"outcome":"trunc')
+    begin_ledger(tmp_path, outside, 2)
+    assert read_entries(tmp_path) == [*outside, *lines[:2]]
+    append_entries(tmp_path, lines[2:])
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("n_whole", "warned"), [(7, False), (6, True)])
+def test_totals_that_do_not_add_up_are_said(tmp_path, n_whole, warned):
+    begin_ledger(tmp_path, [], 0)
+    append_entries(tmp_path, [Entry(Outcome.ZERO_LOSS, "a:1", "", 1, 0, 0)])
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step":0,"epoch":0,"num_rows_whole":{n_whole}}}\n')
+    assert ("warning" in " ".join(account(tmp_path, Intake(8)))) is warned
