@@ -176,7 +176,10 @@ def survivors(renderer: Renderer, tokenizer: Tokenizer) -> Iterator[tuple[str, b
 
 REASONS = (
     (r"^cue: .* said$", "a prompt is given as a whole, so what a piece of its cue says of being sampled is not asked"),
-    (r"Calls: when without CALLS|Tools: when without TOOLS", "without calls or tools nothing is written anyway"),
+    (
+        r"Calls: when without HAS_CALLS|Tools: when without HAS_TOOLS",
+        "without calls or tools nothing is written anyway",
+    ),
     (r"^before: none$", "the format rewrites nothing"),
     (r"^text: ", "`before` makes a text of that role the assistant's, so its own row writes nothing"),
     (r"^turn_start: ", "no piece asks about the turn, or the conversation has one alone"),

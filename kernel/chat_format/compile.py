@@ -61,20 +61,20 @@ def same_output(a: CompiledMessage, b: CompiledMessage) -> bool:
 
 
 _BEHIND = (
-    *(Condition.FIRST, Condition.TARGET, Condition.AFTER_TOOL, Condition.AFTER_USER, Condition.AFTER_ANSWER),
-    *(Condition.AFTER_CALLS, Condition.AFTER_OPENING),
+    *(Condition.FIRST, Condition.LAST_IN_EXAMPLE, Condition.AFTER_TOOL, Condition.AFTER_USER, Condition.AFTER_ANSWER),
+    *(Condition.AFTER_CALLS, Condition.AFTER_FIRST_SYSTEM),
     *(
-        Condition.TEXT,
-        Condition.THINKING,
-        Condition.CALLS,
-        Condition.TOOLS,
-        Condition.NAMED,
-        Condition.REASONS,
-        Condition.SPEAKS,
+        Condition.HAS_TEXT,
+        Condition.HAS_REASONING,
+        Condition.HAS_CALLS,
+        Condition.HAS_TOOLS,
+        Condition.HAS_NAME,
+        Condition.SHOWS_REASONING,
+        Condition.HAS_TEXT_OR_REASONING,
     ),
 )
 AHEAD = sum(fact for fact in Condition if fact not in _BEHIND)
-"""The facts of a message that a later message can change (REASONS and SPEAKS too, where there is reasoning)."""
+"""What a later message can change (SHOWS_REASONING and HAS_TEXT_OR_REASONING too, where there is reasoning)."""
 
 
 class MessageCompiler:
@@ -99,7 +99,9 @@ class MessageCompiler:
             asked |= self._asked.get(message.role, 0)
         if asked & AHEAD:
             return True
-        return bool(asked & Condition.REASONS) and any(not isinstance(message.content, str) for message in conversation)
+        return bool(asked & Condition.SHOWS_REASONING) and any(
+            not isinstance(message.content, str) for message in conversation
+        )
 
     def of(
         self, conversation: Conversation, target: bool, at: str, n_added: int = 0, without: int = 0
@@ -207,7 +209,7 @@ def _simple(runs: list[Run]) -> tuple[str, str] | None:
     return "".join(map(str, runs[0][:at])), "".join(map(str, runs[0][at + 1 :]))
 
 
-_CONTENT = Condition.TEXT | Condition.THINKING | Condition.CALLS | Condition.TOOLS
+_CONTENT = Condition.HAS_TEXT | Condition.HAS_REASONING | Condition.HAS_CALLS | Condition.HAS_TOOLS
 """What decides whether a message is refused, so that a kept layout never stands for a message that would be."""
 
 
@@ -220,6 +222,6 @@ def _asked(row: tuple[Piece, ...]) -> int:
     for piece in pieces:
         for fact in (*piece.when, *piece.unless):
             mask |= fact
-    if mask & Condition.SPEAKS or any(isinstance(piece, Reasoning) for piece in pieces):
-        mask |= Condition.REASONS
+    if mask & Condition.HAS_TEXT_OR_REASONING or any(isinstance(piece, Reasoning) for piece in pieces):
+        mask |= Condition.SHOWS_REASONING
     return mask

@@ -86,7 +86,7 @@ def _row_atoms(renderer: Renderer, row: Row, mask: int, shape: Shape) -> Iterato
             case Text() if shape is not None and "image" in shape:
                 yield from _among_images(renderer, piece, shape)
             case Text(wrap, lstrip):
-                blank = bool(lstrip) and not mask & Condition.THINKING
+                blank = bool(lstrip) and not mask & Condition.HAS_REASONING
                 yield from _wrapped(renderer, wrap, Slot("text", lstrip if blank else "", piece.rstrip))
             case Reasoning(wrap, strip):
                 yield from _wrapped(renderer, wrap, Slot("thinking", strip, strip))
@@ -100,7 +100,7 @@ def _row_atoms(renderer: Renderer, row: Row, mask: int, shape: Shape) -> Iterato
 
 def _content(renderer: Renderer, pieces: tuple[Text | Reasoning, ...], mask: int, shape: Shape) -> Iterator[Element]:
     """Each part in its own order, by the first piece of its kind that applies."""
-    behind_block = not mask & Condition.THINKING
+    behind_block = not mask & Condition.HAS_REASONING
     for i, kind in enumerate(("text",) if shape is None else shape):
         if kind == "image":
             yield from _image(renderer, i)

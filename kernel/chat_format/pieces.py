@@ -23,29 +23,29 @@ class Condition(IntEnum):
     """What a piece may depend on; each is one bit, so that what is known of a message is one integer."""
 
     FIRST = 1 << 0  # it opens the conversation
-    FINAL = 1 << 1  # it ends what is being written
-    TARGET = 1 << 2  # FINAL, in an example (not in a prompt)
-    ASKED = 1 << 3  # some user message exists
-    QUERY = 1 << 4  # it is the last user message
-    AFTER_QUERY = 1 << 5  # it comes after the last user message
+    LAST = 1 << 1  # it ends what is being written
+    LAST_IN_EXAMPLE = 1 << 2  # LAST, in an example (not in a prompt)
+    HAS_USER = 1 << 3  # some user message exists
+    LAST_USER = 1 << 4  # it is the last user message
+    AFTER_LAST_USER = 1 << 5  # it comes after the last user message
     IN_TURN = 1 << 6  # it belongs to the turn being produced
     AFTER_TOOL = 1 << 7  # the message before it is a tool's
     BEFORE_TOOL = 1 << 8  # the message behind it is a tool's
-    TEXT = 1 << 9  # it has text
-    THINKING = 1 << 10  # it has reasoning
-    CALLS = 1 << 11  # it calls tools
-    TOOLS = 1 << 12  # it declares tools
-    REASONS = 1 << 13  # it has reasoning, and the format keeps it here (`Renderer.keep`)
-    SPEAKS = 1 << 14  # TEXT or REASONS
-    NAMED = 1 << 15  # it has a name (a tool's result: the tool's)
+    HAS_TEXT = 1 << 9  # it has text
+    HAS_REASONING = 1 << 10  # it has reasoning
+    HAS_CALLS = 1 << 11  # it calls tools
+    HAS_TOOLS = 1 << 12  # it declares tools
+    SHOWS_REASONING = 1 << 13  # it has reasoning, and the format keeps it here (`Renderer.keep`)
+    HAS_TEXT_OR_REASONING = 1 << 14  # HAS_TEXT or SHOWS_REASONING
+    HAS_NAME = 1 << 15  # it has a name (a tool's result: the tool's)
     AFTER_USER = 1 << 16  # the message before it is a user's
     AFTER_ANSWER = 1 << 17  # the message before it is the assistant's and calls no tools
     AFTER_CALLS = 1 << 18  # the message before it is the assistant's and calls tools
-    AFTER_OPENING = 1 << 19  # the message before it is the system's and opens the conversation
+    AFTER_FIRST_SYSTEM = 1 << 19  # the message before it is the system's and opens the conversation
     BEFORE_USER = 1 << 20  # the message behind it is a user's
-    CLOSING = 1 << 21  # nobody but the assistant speaks behind it
-    DECLARED = 1 << 22  # the conversation declares tools
-    KEEPS = 1 << 23  # the format keeps reasoning here (`Renderer.keep`), whether it has any or not
+    ONLY_ASSISTANT_FOLLOWS = 1 << 21  # nobody but the assistant speaks behind it
+    TOOLS_DECLARED = 1 << 22  # the conversation declares tools
+    KEEPS_REASONING = 1 << 23  # the format keeps reasoning here (`Renderer.keep`), whether it has any or not
 
 
 Conditions = tuple[Condition, ...]
@@ -98,7 +98,7 @@ class Reasoning(NamedTuple):
 
     wrap: str
     strip: str = ""
-    when: Conditions = (Condition.REASONS,)
+    when: Conditions = (Condition.SHOWS_REASONING,)
     unless: Conditions = ()
 
 
@@ -115,7 +115,7 @@ class Calls(NamedTuple):
 
     write: Callable[[int, ToolCall], Markup]
     join: str = ""
-    when: Conditions = (Condition.CALLS,)
+    when: Conditions = (Condition.HAS_CALLS,)
     unless: Conditions = ()
 
 
@@ -123,7 +123,7 @@ class Tools(NamedTuple):
     """The declaration of the tools that come with a system message."""
 
     write: Callable[[tuple[ToolSpec, ...]], Markup]
-    when: Conditions = (Condition.TOOLS,)
+    when: Conditions = (Condition.HAS_TOOLS,)
     unless: Conditions = ()
 
 
@@ -197,7 +197,7 @@ class Renderer:
     parse: "Callable[[Sequence[Segment]], Parsed]"
     controls: tuple[str, ...] = ()
     bos: str = ""
-    keep: tuple[Conditions, ...] = ((Condition.FINAL,),)
+    keep: tuple[Conditions, ...] = ((Condition.LAST,),)
     refuses_reasoning: bool = False
     before: Callable[[Conversation], Conversation] = unchanged
     turn_start: TurnStart = after_last_user

@@ -37,9 +37,9 @@ _MARKER = Header("<｜Assistant｜>", unless=(Condition.AFTER_TOOL,))
 _PAST = Header("</think>", unless=(Condition.AFTER_TOOL,))
 _SPOKEN: Row = (
     Content((Reasoning("<think>{}</think>"), Text())),
-    Sampled(CALLS_BEGIN, when=(Condition.CALLS,)),
+    Sampled(CALLS_BEGIN, when=(Condition.HAS_CALLS,)),
     Calls(write_deepseek_call),
-    Sampled(CALLS_END, when=(Condition.CALLS,)),
+    Sampled(CALLS_END, when=(Condition.HAS_CALLS,)),
     Sampled(_EOS),
 )
 
@@ -59,21 +59,21 @@ DEEPSEEKV3 = Renderer(
         *(*CONTROLS, "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"),
     ),
     bos="<｜begin▁of▁sentence｜>",
-    keep=((Condition.FINAL, Condition.AFTER_TOOL), (Condition.CALLS, Condition.AFTER_TOOL)),
+    keep=((Condition.LAST, Condition.AFTER_TOOL), (Condition.HAS_CALLS, Condition.AFTER_TOOL)),
 )
 
 DEEPSEEKV3_DISABLE_THINKING = replace(DEEPSEEKV3, name="deepseekv3_disable_thinking")
 
-_UNREASONED = Sampled("<think></think>", when=(Condition.FINAL,), unless=(Condition.AFTER_TOOL, Condition.THINKING))
+_UNREASONED = Sampled("<think></think>", when=(Condition.LAST,), unless=(Condition.AFTER_TOOL, Condition.HAS_REASONING))
 
 DEEPSEEKV3_THINKING = replace(
     DEEPSEEKV3,
     name="deepseekv3_thinking",
     rows={
         **DEEPSEEKV3.rows,
-        "assistant": (_MARKER, _PAST._replace(unless=(Condition.AFTER_TOOL, Condition.FINAL)), _UNREASONED, *_SPOKEN),
+        "assistant": (_MARKER, _PAST._replace(unless=(Condition.AFTER_TOOL, Condition.LAST)), _UNREASONED, *_SPOKEN),
     },
     cue=(_MARKER, Header("<think>", unless=(Condition.AFTER_TOOL,))),
     parse=partial(parse_sections, stops=(_EOS,), read_calls=read_deepseek_calls, opened=True),
-    keep=((Condition.FINAL,), (Condition.CALLS,)),
+    keep=((Condition.LAST,), (Condition.HAS_CALLS,)),
 )

@@ -81,9 +81,9 @@ def behind_request(conversation: Conversation) -> int:
 
 _EOS = "<｜end▁of▁sentence｜>"
 _EFFORT = "Reasoning Effort: {} (range 1-100, the higher the value, the more thorough the reasoning)\n\n"
-_UNMARKED = (Condition.FIRST, Condition.AFTER_OPENING, Condition.AFTER_ANSWER, Condition.AFTER_CALLS)
+_UNMARKED = (Condition.FIRST, Condition.AFTER_FIRST_SYSTEM, Condition.AFTER_ANSWER, Condition.AFTER_CALLS)
 _TOOLS_FIRST = Refuse(
-    "tools declared in the first message", (Condition.TOOLS,), (Condition.FIRST,), got="tools further on"
+    "tools declared in the first message", (Condition.HAS_TOOLS,), (Condition.FIRST,), got="tools further on"
 )
 
 
@@ -94,17 +94,17 @@ def _system(effort: int | None) -> Row:
             _TOOLS_FIRST,
             Header("<｜System｜>"),
             Text(),
-            Sampled("\n\n", when=(Condition.TOOLS,)),
+            Sampled("\n\n", when=(Condition.HAS_TOOLS,)),
             Tools(write_dsml_tools),
         )
     return (
         _TOOLS_FIRST,
         Header("<｜System｜>"),
         Header(_EFFORT.format(effort) + "{newlines}", when=(Condition.FIRST,)),
-        Header("\n\n", when=(Condition.FIRST, Condition.TOOLS), unless=(Condition.TEXT,)),
+        Header("\n\n", when=(Condition.FIRST, Condition.HAS_TOOLS), unless=(Condition.HAS_TEXT,)),
         Text(lstrip="\n", when=(Condition.FIRST,)),
         Text(unless=(Condition.FIRST,)),
-        Sampled("\n\n", when=(Condition.TOOLS, Condition.TEXT)),
+        Sampled("\n\n", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)),
         Tools(write_dsml_tools),
     )
 
@@ -112,14 +112,14 @@ def _system(effort: int | None) -> Row:
 _TURN: Row = (Header("<｜User｜>", unless=(Condition.AFTER_USER, Condition.AFTER_TOOL)), Text())
 _ASSISTANT: Row = (
     Header("<｜Assistant｜>", unless=_UNMARKED),
-    Header("<think>", when=(Condition.KEEPS,), unless=_UNMARKED),
-    Header("</think>", unless=(Condition.KEEPS, *_UNMARKED)),
+    Header("<think>", when=(Condition.KEEPS_REASONING,), unless=_UNMARKED),
+    Header("</think>", unless=(Condition.KEEPS_REASONING, *_UNMARKED)),
     Reasoning("{}"),
-    Sampled("</think>", when=(Condition.KEEPS,)),
+    Sampled("</think>", when=(Condition.KEEPS_REASONING,)),
     Text(),
-    Sampled(f"\n\n{CALLS_OPEN}\n", when=(Condition.CALLS,)),
+    Sampled(f"\n\n{CALLS_OPEN}\n", when=(Condition.HAS_CALLS,)),
     Calls(write_dsml_call, join="\n"),
-    Sampled(f"\n{CALLS_CLOSE}", when=(Condition.CALLS,)),
+    Sampled(f"\n{CALLS_CLOSE}", when=(Condition.HAS_CALLS,)),
     Sampled(_EOS),
 )
 
@@ -134,7 +134,7 @@ DEEPSEEKV4_1 = Renderer(
         *("<think>", "</think>", DSML),
     ),
     bos="<｜begin▁of▁sentence｜>",
-    keep=((Condition.CLOSING,), (Condition.DECLARED,)),
+    keep=((Condition.ONLY_ASSISTANT_FOLLOWS,), (Condition.TOOLS_DECLARED,)),
     before=with_opening,
     turn_start=behind_request,
 )

@@ -59,7 +59,7 @@ def glm5_3(effort: str) -> Renderer:
             "system": (
                 Header("<|system|>"),
                 Tools(write_glm_tools),
-                Header("<|system|>", when=(Condition.TOOLS, Condition.TEXT)),
+                Header("<|system|>", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)),
                 Text(),
             ),
             "user": (Header(_USER, unless=(Condition.AFTER_ANSWER,)), Text()),
@@ -69,10 +69,10 @@ def glm5_3(effort: str) -> Renderer:
                 Sampled("</think>"),
                 Text(),
                 Calls(write_glm_call),
-                Sampled(_USER, when=(Condition.BEFORE_USER,), unless=(Condition.CALLS,)),
-                Sampled(_RESULTS, when=(Condition.BEFORE_TOOL, Condition.CALLS)),
-                Sampled(_USER, when=(Condition.TARGET,), unless=(Condition.CALLS,)),
-                Sampled(_RESULTS, when=(Condition.TARGET, Condition.CALLS)),
+                Sampled(_USER, when=(Condition.BEFORE_USER,), unless=(Condition.HAS_CALLS,)),
+                Sampled(_RESULTS, when=(Condition.BEFORE_TOOL, Condition.HAS_CALLS)),
+                Sampled(_USER, when=(Condition.LAST_IN_EXAMPLE,), unless=(Condition.HAS_CALLS,)),
+                Sampled(_RESULTS, when=(Condition.LAST_IN_EXAMPLE, Condition.HAS_CALLS)),
             ),
             "tool": (
                 Header(_RESULTS, unless=(Condition.AFTER_CALLS, Condition.AFTER_TOOL)),

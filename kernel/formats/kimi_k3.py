@@ -57,9 +57,9 @@ def _assistant(cue: Row, *reasoned: Reasoning | Sampled) -> Row:
         *reasoned,
         Text(),
         Sampled("<|close|>response<|sep|>"),
-        Sampled("<|open|>tools<|sep|>", when=(Condition.CALLS,)),
+        Sampled("<|open|>tools<|sep|>", when=(Condition.HAS_CALLS,)),
         Calls(write_xtml_call),
-        Sampled("<|close|>tools<|sep|>", when=(Condition.CALLS,)),
+        Sampled("<|close|>tools<|sep|>", when=(Condition.HAS_CALLS,)),
         _END,
     )
 
@@ -82,7 +82,7 @@ KIMI_K31_PRO_NO_REASONING_EFFORT = Renderer(
             _THINKING, Reasoning("{}"), Sampled("<|close|>think<|sep|>"), Sampled("<|open|>response<|sep|>")
         ),
         "tool_result": (
-            Refuse("the name of the tool, or a call that this is the result of", unless=(Condition.NAMED,)),
+            Refuse("the name of the tool, or a call that this is the result of", unless=(Condition.HAS_NAME,)),
             _message('role="tool" tool="{name}" index="{tool_call_id}"'),
             Text(),
             _END,

@@ -35,8 +35,8 @@ def _trimmed(message: Message, asking: bool) -> Message:
     return message if text == message.content else message._replace(content=text)
 
 
-_EMPTY = Header("<think></think>", unless=(Condition.REASONS,))
-_CALLS: Row = (Calls(partial(write_xml_call, scalar=str), join="\n"), Sampled("\n", when=(Condition.CALLS,)))
+_EMPTY = Header("<think></think>", unless=(Condition.SHOWS_REASONING,))
+_CALLS: Row = (Calls(partial(write_xml_call, scalar=str), join="\n"), Sampled("\n", when=(Condition.HAS_CALLS,)))
 _RESULT: Row = (
     Header("\n<|im_start|>user\n", unless=(Condition.AFTER_TOOL,)),
     Sampled("<tool_response>\n"),
@@ -51,7 +51,7 @@ NEMOTRON3 = Renderer(
         "system": (
             *header("system"),
             Text(),
-            Sampled("\n\n", when=(Condition.TOOLS, Condition.TEXT)),
+            Sampled("\n\n", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)),
             Tools(write_nemotron_tools),
             END,
         ),
@@ -60,10 +60,14 @@ NEMOTRON3 = Renderer(
         "assistant": (
             *header("assistant"),
             _EMPTY,
-            Header("\n", when=(Condition.THINKING, Condition.TEXT), unless=(Condition.REASONS, Condition.CALLS)),
+            Header(
+                "\n",
+                when=(Condition.HAS_REASONING, Condition.HAS_TEXT),
+                unless=(Condition.SHOWS_REASONING, Condition.HAS_CALLS),
+            ),
             Content((Reasoning("<think>\n{}\n</think>\n"), Text())),
-            Sampled("\n", when=(Condition.CALLS,), unless=(Condition.THINKING,)),
-            Sampled("\n", when=(Condition.CALLS, Condition.THINKING, Condition.TEXT)),
+            Sampled("\n", when=(Condition.HAS_CALLS,), unless=(Condition.HAS_REASONING,)),
+            Sampled("\n", when=(Condition.HAS_CALLS, Condition.HAS_REASONING, Condition.HAS_TEXT)),
             *_CALLS,
             END,
         ),
@@ -73,7 +77,7 @@ NEMOTRON3 = Renderer(
     stops=("<|im_end|>",),
     parse=partial(parse_blocks, stop="<|im_end|>", read_call=read_xml_call, framed=True, trims=True, opened=True),
     controls=CONTROLS,
-    keep=((Condition.AFTER_QUERY,),),
+    keep=((Condition.AFTER_LAST_USER,),),
     before=_prepared,
 )
 
@@ -86,7 +90,7 @@ NEMOTRON3_ULTRA = replace(
             *header("assistant"),
             _EMPTY,
             Content((Reasoning("<think>\n{}</think>"), Text())),
-            Sampled("\n", when=(Condition.CALLS,)),
+            Sampled("\n", when=(Condition.HAS_CALLS,)),
             *_CALLS,
             END,
         ),
@@ -109,10 +113,10 @@ _SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.
 def _asking(renderer: Renderer, name: str, effort: str) -> Renderer:
     user = (
         *header("user"),
-        Text(rstrip=_SPACE, unless=(Condition.QUERY,)),
-        Text(when=(Condition.QUERY,)),
-        Sampled("\n\n", when=(Condition.QUERY, Condition.TEXT)),
-        Sampled(f"{{reasoning effort: {effort}}}", when=(Condition.QUERY,)),
+        Text(rstrip=_SPACE, unless=(Condition.LAST_USER,)),
+        Text(when=(Condition.LAST_USER,)),
+        Sampled("\n\n", when=(Condition.LAST_USER, Condition.HAS_TEXT)),
+        Sampled(f"{{reasoning effort: {effort}}}", when=(Condition.LAST_USER,)),
         END,
     )
     return replace(renderer, name=name, rows={**renderer.rows, "user": user}, before=partial(_prepared, asking=True))

@@ -29,12 +29,12 @@ _EMPTY = "<think>\n\n</think>\n\n"
 _SYSTEM = (
     *header("system"),
     Text(),
-    Sampled("\n\n", when=(Condition.TOOLS, Condition.TEXT)),
+    Sampled("\n\n", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)),
     Tools(write_json_tools),
     END,
 )
 _RESULT = (*header("user"), Sampled("<tool_response>\n"), Text(), Sampled("\n</tool_response>"), END)
-_CALLS = (Sampled("\n", when=(Condition.CALLS, Condition.SPEAKS)), Calls(write_json_call, join="\n"))
+_CALLS = (Sampled("\n", when=(Condition.HAS_CALLS, Condition.HAS_TEXT_OR_REASONING)), Calls(write_json_call, join="\n"))
 
 QWEN3_INSTRUCT = Renderer(
     "qwen3_instruct",
@@ -51,10 +51,10 @@ QWEN3_INSTRUCT = Renderer(
     controls=CONTROLS,
 )
 
-_PRODUCED = (Condition.FINAL, Condition.ASKED)
+_PRODUCED = (Condition.LAST, Condition.HAS_USER)
 _FRAMED = Content(
     (
-        Reasoning("<think>\n{}\n</think>\n\n", strip="\n", when=(Condition.REASONS, Condition.ASKED)),
+        Reasoning("<think>\n{}\n</think>\n\n", strip="\n", when=(Condition.SHOWS_REASONING, Condition.HAS_USER)),
         Reasoning("<think>{}</think>"),
         Text(lstrip="\n", when=_PRODUCED),
         Text(),
@@ -62,7 +62,7 @@ _FRAMED = Content(
 )
 _ASSISTANT = (
     *header("assistant"),
-    Sampled(_EMPTY, when=_PRODUCED, unless=(Condition.THINKING,)),
+    Sampled(_EMPTY, when=_PRODUCED, unless=(Condition.HAS_REASONING,)),
     _FRAMED,
     *_CALLS,
     END,
@@ -83,8 +83,8 @@ QWEN3_DISABLE_THINKING = replace(
         "assistant": (
             Refuse(
                 "a user message (the empty block of reasoning has its place behind one)",
-                (Condition.FINAL, Condition.TEXT),
-                (Condition.ASKED,),
+                (Condition.LAST, Condition.HAS_TEXT),
+                (Condition.HAS_USER,),
             ),
             *_ASSISTANT,
         ),

@@ -40,15 +40,15 @@ RESULT: Row = (
 def opened(history: Conditions) -> Row:
     """The block of a turn that did not reason, where the prompt opens it; `history` says which past turns show one."""
     return (
-        Header("<think>\n", when=(Condition.FINAL,), unless=(Condition.THINKING,)),
-        Sampled("\n</think>\n\n", when=(Condition.FINAL,), unless=(Condition.THINKING,)),
-        Header(EMPTY, when=history, unless=(Condition.THINKING, Condition.FINAL)),
+        Header("<think>\n", when=(Condition.LAST,), unless=(Condition.HAS_REASONING,)),
+        Sampled("\n</think>\n\n", when=(Condition.LAST,), unless=(Condition.HAS_REASONING,)),
+        Header(EMPTY, when=history, unless=(Condition.HAS_REASONING, Condition.LAST)),
     )
 
 
 def closed(history: Conditions) -> Row:
     """The block of a turn that did not reason, where the prompt closes it."""
-    return (Header(EMPTY, when=history, unless=(Condition.THINKING,)),)
+    return (Header(EMPTY, when=history, unless=(Condition.HAS_REASONING,)),)
 
 
 def assistant(block: Row, scalar: Scalar) -> Row:
@@ -57,7 +57,7 @@ def assistant(block: Row, scalar: Scalar) -> Row:
         *header("assistant"),
         *block,
         Content((Reasoning("<think>\n{}\n</think>\n\n"), Text())),
-        Sampled("\n\n", when=(Condition.CALLS, Condition.TEXT)),
+        Sampled("\n\n", when=(Condition.HAS_CALLS, Condition.HAS_TEXT)),
         Calls(partial(write_xml_call, scalar=scalar), join="\n"),
         END,
     )
@@ -91,13 +91,13 @@ QWEN3_5 = Renderer(
         "system": (
             *header("system"),
             Tools(write_xml_tools),
-            Sampled("\n\n", when=(Condition.TOOLS, Condition.TEXT)),
+            Sampled("\n\n", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)),
             Text(),
             END,
         ),
         "developer": turn("developer"),
         "user": turn("user"),
-        "assistant": assistant(opened((Condition.AFTER_QUERY,)), str),
+        "assistant": assistant(opened((Condition.AFTER_LAST_USER,)), str),
         "tool": RESULT,
     },
     cue=(*header("assistant"), Header("<think>\n")),
@@ -116,7 +116,7 @@ QWEN3_5_PRESERVE_THINKING = replace(QWEN3_5, name="qwen3_5_preserve_thinking", k
 QWEN3_5_DISABLE_THINKING = replace(
     QWEN3_5,
     name="qwen3_5_disable_thinking",
-    rows={**QWEN3_5.rows, "assistant": assistant(closed((Condition.AFTER_QUERY,)), str)},
+    rows={**QWEN3_5.rows, "assistant": assistant(closed((Condition.AFTER_LAST_USER,)), str)},
     cue=(*header("assistant"), Header(EMPTY)),
     refuses_reasoning=True,
 )

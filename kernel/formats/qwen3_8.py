@@ -50,10 +50,10 @@ def _system(sentence: str) -> Row:
     if sentence:
         effort = (
             Sampled(sentence, when=(Condition.FIRST,)),
-            Sampled("\n\n", when=(Condition.FIRST, Condition.TOOLS)),
-            Sampled("\n\n", when=(Condition.FIRST, Condition.TEXT), unless=(Condition.TOOLS,)),
+            Sampled("\n\n", when=(Condition.FIRST, Condition.HAS_TOOLS)),
+            Sampled("\n\n", when=(Condition.FIRST, Condition.HAS_TEXT), unless=(Condition.HAS_TOOLS,)),
         )
-    tools = (Tools(write_xml_tools), Sampled("\n\n", when=(Condition.TOOLS, Condition.TEXT)))
+    tools = (Tools(write_xml_tools), Sampled("\n\n", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)))
     return *header("system"), *effort, *tools, Text(), END
 
 

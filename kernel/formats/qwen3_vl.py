@@ -21,7 +21,7 @@ QWEN3_VL_INSTRUCT = replace(
         "assistant": (
             *header("assistant"),
             Content((Reasoning("<think>{}</think>"), Text())),
-            Sampled("\n", when=(Condition.CALLS,)),
+            Sampled("\n", when=(Condition.HAS_CALLS,)),
             Calls(write_json_call, join="\n"),
             END,
         ),

@@ -19,7 +19,7 @@ ROLE_COLON = Renderer(
         "system": _turn("System:"),
         "developer": _turn("Developer:"),
         "user": _turn("User:"),
-        "assistant": (*_turn("Assistant:"), Sampled("User:", when=(Condition.TARGET,))),
+        "assistant": (*_turn("Assistant:"), Sampled("User:", when=(Condition.LAST_IN_EXAMPLE,))),
         "tool": _turn("Tool:"),
     },
     cue=(Header("Assistant:"),),

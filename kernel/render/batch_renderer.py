@@ -170,7 +170,7 @@ class BatchRenderer:
         sampled = as_last[turn]
         if not all(same_output(a, b) for a, b in zip(layouts[:turn], sampled, strict=False)):
             return False
-        ends_openly = self._book.of(ready[: turn + 1], True, "$", without=Condition.TARGET)
+        ends_openly = self._book.of(ready[: turn + 1], True, "$", without=Condition.LAST_IN_EXAMPLE)
         return same_output(layouts[turn], sampled[turn]) or same_output(layouts[turn], ends_openly[turn])
 
     def _refuse_reasoning(self, ready: Conversation, on: list[bool], n_added: int, at: str) -> None:

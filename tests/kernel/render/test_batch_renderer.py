@@ -19,7 +19,9 @@ from tests.kernel.render.test_inspect import ALL, fits
 
 def open_ended(renderer: Renderer) -> Renderer:
     """The renderer without what it adds behind an example's last message alone."""
-    rows = {role: tuple(p for p in row if Condition.TARGET not in p.when) for role, row in renderer.rows.items()}
+    rows = {
+        role: tuple(p for p in row if Condition.LAST_IN_EXAMPLE not in p.when) for role, row in renderer.rows.items()
+    }
     return replace(renderer, rows=rows)
 
 

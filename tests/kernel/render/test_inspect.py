@@ -260,6 +260,6 @@ def test_calls_and_results_are_written_with_their_data_kept_apart() -> None:
 
 
 def test_a_variant_is_the_same_table_with_one_field_replaced() -> None:
-    kept = replace(QWEN3, keep=((Condition.THINKING,),))
+    kept = replace(QWEN3, keep=((Condition.HAS_REASONING,),))
     assert said(kept, TALK).count("hm") == 1
     assert said(QWEN3, TALK).count("hm") == 0
