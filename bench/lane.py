@@ -27,7 +27,7 @@ from kernel.render.loss_mask import weigh
 from kernel.row_reader import read_conversation
 from shell.data.dataset import Dataset
 from shell.data.rows import Row
-from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_rows import Rendered, RenderSettings, RowRenderer
 from shell.datums.supervised_dataset import SupervisedDataset
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.encoder import Choice
@@ -59,7 +59,11 @@ class Lane:
     ) -> RowRenderer:
         """Rows to datums, with a tokenizer that has seen none of them, and whatever is compiled compiled."""
         tokenizer = shared or open_tokenizer(str(self.tokenizer), encoder=encoder)
-        maker = RowRenderer(self.renderer, tokenizer, MODE, MAX_LENGTH, split_turns=split_turns)
+        maker = RowRenderer(
+            self.renderer,
+            tokenizer,
+            RenderSettings(train_on_what=MODE, max_length=MAX_LENGTH, split_turns=split_turns),
+        )
         datums_to_tinker(maker.datums([GREETING], ["greeting"]))
         return maker
 
@@ -127,9 +131,9 @@ class Staged(NamedTuple):
 def in_stages(maker: RowRenderer, rows: list[Row], places: list[str]) -> Staged:
     """What `maker.make` and `datums_to_tinker` do, a stage at a time."""
     clock = [perf_counter()]
-    talks = [read_conversation(row, at, maker.column) for row, at in zip(rows, places, strict=True)]
+    talks = [read_conversation(row, at, maker.settings.column) for row, at in zip(rows, places, strict=True)]
     clock.append(perf_counter())
-    script = maker._batch_renderer.render(talks, maker.mode, places)
+    script = maker._batch_renderer.render(talks, maker.settings.train_on_what, places)
     clock.append(perf_counter())
     if len(maker._batch_renderer.constant_texts) + 1 > len(maker._statics.offsets):
         maker._statics = maker.tokenizer.encode_constants(maker._batch_renderer.constant_texts)

@@ -93,11 +93,15 @@ def warm_maker(said: Said) -> Any:
     from bench.lane import MAX_LENGTH, in_stages
     from bench.workload import MODE
     from kernel.formats import RENDERERS
-    from shell.datums.render_rows import RowRenderer
+    from shell.datums.render_rows import RenderSettings, RowRenderer
     from shell.text.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(said["tokenizer"], encoder=said["encoder"])
-    maker = RowRenderer(RENDERERS[said["renderer"]], tokenizer, MODE, MAX_LENGTH, split_turns=False)
+    maker = RowRenderer(
+        RENDERERS[said["renderer"]],
+        tokenizer,
+        RenderSettings(train_on_what=MODE, max_length=MAX_LENGTH, split_turns=False),
+    )
     for rows in warm_halves():
         in_stages(maker, rows, [""] * len(rows))
     return maker

@@ -23,7 +23,7 @@ from kernel.formats import ROLE_COLON
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row
-from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_rows import Rendered, RenderSettings, RowRenderer
 from shell.datums.supervised_dataset import SupervisedDataset
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
@@ -64,7 +64,11 @@ def _row(i: int) -> Row:
 def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[str, Any]:
     """Prepares, shuffles and batches so many rows; seconds a row, and megabytes resident at the end of each stage."""
     rows = SimulatedRows(n_rows)
-    maker = RowRenderer(ROLE_COLON, open_tokenizer("sample"), TrainOnWhat.ALL_ASSISTANT_MESSAGES, 512)
+    maker = RowRenderer(
+        ROLE_COLON,
+        open_tokenizer("sample"),
+        RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, max_length=512),
+    )
     decided_by = provenance_of(rows, maker)
     plan = ShardPlan(key_of(decided_by), n_rows)
     told: dict[str, Any] = {"n_rows": n_rows, "n_rendered": n_rendered or n_rows, "mb_before": _resident()}

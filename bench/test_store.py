@@ -38,16 +38,15 @@ def serve() -> None:
 
     from bench.lane import digest, lists
     from kernel.formats import RENDERERS
-    from shell.datums.render_rows import RowRenderer
+    from shell.datums.render_rows import RenderSettings, RowRenderer
     from shell.datums.tinker_datums import datums_to_tinker
     from shell.text.tokenizer import open_tokenizer
     from shell.token_cache.cache import TokenCache
     from shell.token_cache.cached_rows import FromStore
 
     said = json.loads(input())
-    maker = RowRenderer(
-        RENDERERS[said["renderer"]], open_tokenizer(said["tokenizer"]), MODE, MAX_LENGTH, split_turns=False
-    )
+    settings = RenderSettings(train_on_what=MODE, max_length=MAX_LENGTH, split_turns=False)
+    maker = RowRenderer(RENDERERS[said["renderer"]], open_tokenizer(said["tokenizer"]), settings)
     store = TokenCache(Path(said["folder"]), ShardPlan(said["key"], said["n_rows"]))
     assert store.is_whole
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, ClassVar
 
-from kernel.length_limit import LengthPolicy, Truncation
 from shell.data.cache_folders import prepared_root
 from shell.settings.config import HowTruncated, Length, Size, Text, Written
 from shell.settings.fields import doc
@@ -52,7 +51,7 @@ def prepare(
     from shell.data.dataset import Dataset
     from shell.data.mixture import mode_of, open_data
     from shell.data.sources import spec_of
-    from shell.datums.render_rows import RowRenderer
+    from shell.datums.render_rows import RowRenderer, render_settings
     from shell.process.cpus import n_cores
     from shell.provenance import key_of, provenance_of
     from shell.text.formats import format_names
@@ -65,28 +64,12 @@ def prepare(
     renderer, tokenizer = names.open()
     source = open_data(spec)
     assert isinstance(source.train, Dataset)
-    kind = Truncation(config.truncation)
-    maker = RowRenderer(
-        renderer,
-        tokenizer,
-        mode_of(source, config.train_on_what),
-        config.max_length,
-        column=config.dataset_column,
-        split_turns=config.split_turns == "auto",
-        treatment=LengthPolicy(kind),
-    )
+    settings = render_settings(config, mode_of(source, config.train_on_what)).of_cache
+    maker = RowRenderer(renderer, tokenizer, settings)
     decided_by = provenance_of(source.train.rows, maker)
     plan = ShardPlan(key_of(decided_by), len(source.train.rows))
     folder = (prepared_root(config.prepared_dir) / plan.key).absolute()
-    job = BuildSpec(
-        key=plan.key,
-        folder=str(folder),
-        spec=spec,
-        names=names,
-        train_on_what=maker.mode.value,
-        split_turns=maker.split_turns,
-        shortened_to=config.max_length if kind is Truncation.KEEP_ANSWER else None,
-    )
+    job = BuildSpec(key=plan.key, folder=str(folder), spec=spec, names=names, settings=settings)
 
     def tell(n_shards: int, _n_all: int) -> None:
         done(min(n_shards * plan.n_shard, plan.n_rows), plan.n_rows)

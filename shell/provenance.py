@@ -20,13 +20,12 @@ from typing import Any
 import msgspec
 
 from kernel.chat_format.pieces import Renderer
-from kernel.length_limit import Truncation
 from shell.data.concat_rows import ConcatRows
 from shell.data.rows import Rows, content_digest
 from shell.datums.render_rows import RowRenderer
 from shell.text.formats import Format
 
-HOUSE = Path(__file__).parents[2]
+HOUSE = Path(__file__).parents[1]
 OUTSIDE = (
     "shell/local_service/",
     "shell/token_cache/",
@@ -73,16 +72,16 @@ def _reader(rows: Rows) -> str:
 
 def renderer_provenance(maker: RowRenderer) -> Provenance:
     """The same for any rows. Touches: the sources of this package, and of a renderer's own file."""
-    shortens = maker.treatment.truncation is Truncation.KEEP_ANSWER
+    settings = maker.settings
     return {
-        "column": maker.column,
+        "column": settings.column,
         "tokenizer": content_digest([maker.tokenizer.json]),
-        "renderer": format_digest(maker.renderer),
-        "train_on_what": maker.mode.value,
-        "split_turns": maker.split_turns,
-        "shortened_to": maker.max_length if shortens else None,
+        "renderer": format_digest(maker.chat_format),
+        "train_on_what": settings.train_on_what.value,
+        "split_turns": settings.split_turns,
+        "shortened_to": settings.shortened_to,
         "code": code_digest(),
-        "libraries": _libraries(maker.renderer),
+        "libraries": _libraries(maker.chat_format),
     }
 
 

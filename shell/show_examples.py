@@ -6,6 +6,7 @@ order of the rows in their source. A look at the data costs nothing, so it is th
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -16,14 +17,14 @@ from rich.text import Text
 
 from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
-from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+from kernel.length_limit import apply_length_limit
 from kernel.row_outcomes import Outcome
 from kernel.row_reader import read_conversation
 from kernel.turn_spoofing import spoofs_turn
 from shell.data.mixture import mode_of, open_data
 from shell.data.sources import Source, spec_of
 from shell.data.stream import Stream
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RowRenderer, render_settings
 from shell.run_dir.screen import Console
 from shell.show import N_SHOWN, ShowConfig
 from shell.text.formats import format_names
@@ -68,24 +69,16 @@ def show(config: ShowConfig) -> int:
     names = format_names(config)
     renderer, tokenizer = names.open()
     source = open_data(spec_of(config))
-    maker = RowRenderer(
-        renderer,
-        tokenizer,
-        mode_of(source, config.train_on_what),
-        config.max_length,
-        config.reduction,
-        config.dataset_column,
-        config.split_turns == "auto",
-        LengthPolicy(Truncation(config.truncation), config.cut_answers == "train", send_zero_loss=True),
-        lenient=config.max_bad_rows > 0,
-    )
+    settings = render_settings(config, mode_of(source, config.train_on_what))
+    settings = replace(settings, length_policy=settings.length_policy._replace(send_zero_loss=True))
+    maker = RowRenderer(renderer, tokenizer, settings)
     limit = N_SHOWN if config.limit is None and config.format == "text" else config.limit
     refused: list[str] = []
     datums = (datum for rows in _blocks(source, limit) for datum in look(maker, *rows, refused))
     if config.format == "json":
         print_json(datums)
     else:
-        print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {maker.mode.value} are trained")
+        print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {settings.train_on_what.value} are trained")
     for reason in refused:
         print(f"left out: {reason}", file=sys.stderr)
     return 0
@@ -105,7 +98,9 @@ def look(
     """
     rendered = maker.render(rows, places)
     made = maker.finish(rendered, places)
-    full = np.diff(apply_length_limit(rendered.examples, maker.max_length, maker.treatment).examples.offsets)
+    full = np.diff(
+        apply_length_limit(rendered.examples, maker.settings.max_length, maker.settings.length_policy).examples.offsets
+    )
     if refused is not None:
         refused += [
             one.reason if one.outcome is Outcome.REJECTED else f"{one.place}: {one.reason}"
@@ -113,10 +108,10 @@ def look(
             if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
         ]
     siblings = np.bincount(made.rows, minlength=len(rows))
-    plain = maker.renderer if isinstance(maker.renderer, Renderer) else None
+    plain = maker.chat_format if isinstance(maker.chat_format, Renderer) else None
     imitations = [0] * len(rows)
     for i in sorted(set(made.rows.tolist())):
-        talk = read_conversation(rows[i], places[i], maker.column)
+        talk = read_conversation(rows[i], places[i], maker.settings.column)
         imitations[i] = sum(spoofs_turn(plain, message) for message in talk) if plain else 0
     told = {one.row: one.reason for one in made.fell if one.row in rendered.shortened}
     shown = []

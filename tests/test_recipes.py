@@ -27,7 +27,7 @@ from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.jsonl import JsonlRows
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.local_service import process
 from shell.service import preflight
 from shell.settings.cli import main
@@ -470,9 +470,8 @@ def test_what_show_prints_is_the_datum(reduction, ask, tmp_path):
     flags = ("--dataset", path, "--renderer-name", "qwen3", "--reduction", reduction)
     shown = [json.loads(text) for text in ask("show", *flags, "--format", "json").out.splitlines()]
 
-    maker = RowRenderer(
-        find_renderer("qwen3"), open_tokenizer("sample"), TrainOnWhat.ALL_ASSISTANT_MESSAGES, None, reduction
-    )
+    settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, reduction=reduction)
+    maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), settings)
     rows = Dataset(JsonlRows(path))
     datums = maker.datums(rows.to_list(), [rows.place(i) for i in range(3)])
     assert [datum["row"] for datum in shown] == [0, 1, 2]

@@ -1,40 +1,39 @@
-"""The settings of a dataset, and what they open: the data to train on, and the data held out.
+"""Opens the data of a run: the rows to train on, and those held out.
 
-A builder is a struct that, called, gives the runtime object. Everything that can be wrong with the data is found here,
-as far as it costs little, before anything is paid for.
+What can be wrong with the data is found here, as far as that costs little, before anything is paid for.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.batches import Tail
-from kernel.datum import Datums, Reduction
+from kernel.datum import Datums
 from kernel.errors import expected
-from kernel.length_limit import LengthPolicy, Truncation
 from kernel.row_outcomes import Entry, Outcome
 from shell.data.cache_folders import prepared_root
 from shell.data.concat_rows import ConcatRows, labels_of
 from shell.data.dataset import Dataset
 from shell.data.mixture import mode_of, open_data, outside_entries
-from shell.data.rows import Rows
-from shell.data.sources import DatasetSpec, Source
+from shell.data.sources import DatasetSpec, Source, spec_of
 from shell.data.stream import Stream
 from shell.datums.preflight import RowCounts, check_source
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RenderSettings, RowRenderer, render_settings
 from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
 from shell.token_cache.build_spec import BuildSpec
 from shell.token_cache.cache import Log
 from shell.token_cache.cached_rows import anew
-from shell.token_cache.open_cache import CachePlan, Prepare, open_prepared
+from shell.token_cache.open_cache import CachePlan, open_prepared
+
+if TYPE_CHECKING:
+    from shell.settings.config import Config
 
 Int64 = NDArray[np.int64]
 
@@ -58,108 +57,66 @@ class OpenDataset:
     """the store that the rows come from; None: they are rendered anew"""
 
 
-class ChatDatasetBuilder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of a dataset; called with a renderer and a tokenizer, it opens it."""
+def open_dataset(
+    config: "Config",
+    chat_format: Format,
+    tokenizer: Tokenizer,
+    names: FormatNames | None = None,
+    log: Log = lambda _line: None,
+    progress: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
+) -> OpenDataset:
+    """Opens the data of a run.
 
-    spec: DatasetSpec
-    batch_size: int
-    max_length: int | None = 32768
-    train_on_what: str | None = None
-    """None: what suits the data"""
-    reduction: Reduction = "mean"
-    tail: Tail = "drop"
-    order: Literal["hf", "cipher"] = "hf"
-    split_turns: Literal["auto", "never"] = "auto"
-    truncation: Truncation = Truncation.RIGHT
-    cut_answers: Literal["train", "skip"] = "train"
-    zero_loss: Literal["skip", "send"] = "skip"
-    max_bad_rows: int = 0
-    prepare: Prepare = "never"
-    names: FormatNames | None = None
-    """where the renderer and the tokenizer were found, so that other processes can prepare; None: only this one does"""
+    Args:
+        config: what to open, and how it is rendered, ordered and cut into batches.
+        chat_format, tokenizer: what renders it; the tokenizer must hold the control tokens.
+        names: where both were found, so that other processes can fill a token cache; None: only this one does.
+        log, progress: of filling the token cache, see `shell.token_cache.open_cache`.
 
-    def __call__(
-        self,
-        renderer: Format,
-        tokenizer: Tokenizer,
-        say: Log = lambda _line: None,
-        done: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
-    ) -> OpenDataset:
-        """Opens the data.
+    Raises:
+        InputError: in one sentence, for data that cannot be opened, read, rendered or trained.
 
-        Args:
-            renderer: the chat format.
-            tokenizer: must hold its control tokens.
-            say, done: are told how preparing goes, see `shell.token_cache.open_cache`.
-
-        Raises:
-            InputError: in one sentence, for data that cannot be opened, read, rendered or trained.
-
-        Touches: files; for data of the Hub the network; the store of prepared rows.
-        """
-        source = open_data(self.spec)
-        mode = mode_of(source, self.train_on_what)
-        maker = RowRenderer(
-            renderer,
-            tokenizer,
-            mode,
-            self.max_length,
-            self.reduction,
-            self.spec.dataset_column,
-            self.split_turns == "auto",
-            LengthPolicy(self.truncation, self.cut_answers == "train", self.zero_loss == "send"),
-            lenient=self.max_bad_rows > 0,
+    Touches: files; for data of the Hub the network; the token cache.
+    """
+    spec = spec_of(config)
+    source = open_data(spec)
+    settings = render_settings(config, mode_of(source, config.train_on_what))
+    maker = RowRenderer(chat_format, tokenizer, settings)
+    train: SupervisedDataset | StreamingSupervisedDataset
+    row_counts, prepared = RowCounts(), None
+    if isinstance(source.train, Stream):
+        train = StreamingSupervisedDataset(source.train, maker, config.batch_size, config.tail)
+    else:
+        job = partial(_build_spec, spec, names, settings) if names else None
+        root = prepared_root(spec.prepared_dir)
+        prepared = open_prepared(source.train.rows, maker, config.prepare, root, job, log, progress)
+        row_counts = check_source(source, maker, config.max_bad_rows, prepared)
+        train = SupervisedDataset(
+            source.train,
+            maker,
+            config.batch_size,
+            config.tail,
+            config.order,
+            config.seed,
+            prepared.render if prepared else None,
         )
-        train: SupervisedDataset | StreamingSupervisedDataset
-        row_counts, prepared = RowCounts(), None
-        if isinstance(source.train, Stream):
-            train = StreamingSupervisedDataset(source.train, maker, self.batch_size, self.tail)
-        else:
-            prepared = self._prepared(source.train.rows, maker, say, done)
-            row_counts = check_source(source, maker, self.max_bad_rows, prepared)
-            train = SupervisedDataset(
-                source.train,
-                maker,
-                self.batch_size,
-                self.tail,
-                self.order,
-                self.spec.seed,
-                prepared.render if prepared else None,
-            )
-            check_trains(train)
-        holdout = held_out(source, maker, prepared)
-        left_over = len(source.train) % self.batch_size if self.tail == "drop" else 0
-        return OpenDataset(
-            source=source,
-            maker=maker,
-            train=train,
-            test=holdout.datums,
-            test_sources=holdout.sources,
-            n_left_over=left_over,
-            row_counts=row_counts,
-            outside=holdout.entries,
-            preparation=prepared,
-        )
+        check_trains(train)
+    holdout = held_out(source, maker, prepared)
+    return OpenDataset(
+        source=source,
+        maker=maker,
+        train=train,
+        test=holdout.datums,
+        test_sources=holdout.sources,
+        n_left_over=len(source.train) % config.batch_size if config.tail == "drop" else 0,
+        row_counts=row_counts,
+        outside=holdout.entries,
+        preparation=prepared,
+    )
 
-    def _prepared(
-        self, rows: Rows, maker: RowRenderer, say: Log, done: Callable[[int, int], object]
-    ) -> CachePlan | None:
-        names, shortens = self.names, self.truncation is Truncation.KEEP_ANSWER
 
-        def job(key: str, folder: Path) -> BuildSpec:
-            assert names is not None
-            return BuildSpec(
-                key=key,
-                folder=str(folder),
-                spec=self.spec,
-                names=names,
-                train_on_what=maker.mode.value,
-                split_turns=maker.split_turns,
-                shortened_to=maker.max_length if shortens else None,
-            )
-
-        root = prepared_root(self.spec.prepared_dir)
-        return open_prepared(rows, maker, self.prepare, root, job if names else None, say, done)
+def _build_spec(spec: DatasetSpec, names: FormatNames, settings: RenderSettings, key: str, folder: Path) -> BuildSpec:
+    return BuildSpec(key=key, folder=str(folder), spec=spec, names=names, settings=settings.of_cache)
 
 
 class Holdout(NamedTuple):

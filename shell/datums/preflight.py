@@ -109,8 +109,10 @@ def check_rows(
             n_bad,
         )
         is_enough = row_counts.n_trained > before.n_trained and isinstance(rows.rows, ArrowRows)
-        if is_enough and not maker.lenient and not is_trained:
+        if is_enough and not maker.settings.lenient and not is_trained:
             return row_counts
     if row_counts.n_trained == before.n_trained and not is_trained:
-        raise expected(f"a message that {maker.mode} trains", f"none in {len(rows)} rows", at=rows.rows.name)
+        raise expected(
+            f"a message that {maker.settings.train_on_what} trains", f"none in {len(rows)} rows", at=rows.rows.name
+        )
     return row_counts

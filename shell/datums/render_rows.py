@@ -5,8 +5,9 @@ examples of a row, `finish` chooses, cuts, shifts and reduces them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,59 @@ from shell.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderSettings:
+    """What decides the examples of rows, beside the chat format and the tokenizer."""
+
+    train_on_what: TrainOnWhat
+    max_length: int | None = None
+    """the most tokens of an example; None: any number"""
+    reduction: Reduction = "mean"
+    column: str = "messages"
+    """the rows' key of messages"""
+    split_turns: bool = True
+    """whether a conversation may become several examples"""
+    length_policy: LengthPolicy = LengthPolicy()  # noqa: RUF009 - immutable
+    lenient: bool = False
+    """whether a row that cannot be used is set aside, with its reason, rather than raised"""
+
+    @property
+    def shortened_to(self) -> int | None:
+        """The length to which prompts are shortened before examples are rendered; None: they are not."""
+        return self.max_length if self.length_policy.truncation is Truncation.KEEP_ANSWER else None
+
+    @property
+    def of_cache(self) -> "RenderSettings":
+        """The same for a token cache, which holds examples before they are cut and reduced."""
+        policy = LengthPolicy(Truncation.RIGHT if self.shortened_to is None else Truncation.KEEP_ANSWER)
+        return replace(self, max_length=self.shortened_to, reduction="mean", length_policy=policy, lenient=True)
+
+
+def render_settings(config: Any, mode: TrainOnWhat) -> RenderSettings:
+    """The settings that a recipe's config gives; what it does not have is as by default.
+
+    Args:
+        config: of training, of showing examples, or of preparing a token cache.
+        mode: what is trained, see `shell.data.mixture.mode_of`.
+
+    >>> from shell.show import ShowConfig
+    >>> render_settings(ShowConfig(split_turns="never"), TrainOnWhat.ALL_TOKENS).split_turns
+    False
+    """
+    trains_cut = getattr(config, "cut_answers", "train") == "train"
+    return RenderSettings(
+        train_on_what=mode,
+        max_length=config.max_length,
+        reduction=getattr(config, "reduction", "mean"),
+        column=config.dataset_column,
+        split_turns=config.split_turns == "auto",
+        length_policy=LengthPolicy(
+            Truncation(config.truncation), trains_cut, getattr(config, "zero_loss", "skip") == "send"
+        ),
+        lenient=config.max_bad_rows > 0,
+    )
 
 
 class Rendered(NamedTuple):
@@ -70,40 +124,21 @@ class BatchResult(NamedTuple):
 
 
 class RowRenderer:
-    """Rows to datums, for one renderer, one tokenizer and one way to train.
+    """Rows to datums, for one chat format, one tokenizer and one way to train.
 
     Args:
-        renderer: the chat format, a renderer of pieces or a template.
+        chat_format: a renderer of pieces or a template.
         tokenizer: must hold its control tokens.
-        mode: which tokens are trained.
-        max_length: the most tokens of an example; None: any number.
-        reduction: "mean" or "none", see `kernel.datum`.
-        column: the rows' key of messages.
-        split_turns: whether a conversation may become several examples, see `kernel.render.batch_renderer`.
-        treatment: of what is too long, and of what trains nothing.
-        lenient: whether a row that cannot be used is set aside, with its reason, rather than raised.
+        settings: which tokens are trained, and what becomes of examples that are too long.
 
     Raises:
         InputError: a control token is missing.
     """
 
-    def __init__(
-        self,
-        renderer: Format,
-        tokenizer: Tokenizer,
-        mode: TrainOnWhat,
-        max_length: int | None,
-        reduction: Reduction = "mean",
-        column: str = "messages",
-        split_turns: bool = True,
-        treatment: LengthPolicy = LengthPolicy(),  # noqa: B008 - immutable
-        lenient: bool = False,
-    ) -> None:
-        tokenizer.check_controls(renderer.name, renderer.controls)
-        self.renderer, self.tokenizer, self.mode = renderer, tokenizer, mode
-        self.max_length, self.reduction, self.column = max_length, reduction, column
-        self.split_turns, self.treatment, self.lenient = split_turns, treatment, lenient
-        self._batch_renderer = batch_renderer_of(renderer, split_turns)
+    def __init__(self, chat_format: Format, tokenizer: Tokenizer, settings: RenderSettings) -> None:
+        tokenizer.check_controls(chat_format.name, chat_format.controls)
+        self.chat_format, self.tokenizer, self.settings = chat_format, tokenizer, settings
+        self._batch_renderer = batch_renderer_of(chat_format, settings.split_turns)
         self._statics = tokenizer.encode_constants([])
 
     def script(self, rows: Sequence[Row | Rejected], places: Sequence[str]) -> tuple[TokenProgram, dict[int, str]]:
@@ -142,7 +177,7 @@ class RowRenderer:
         def wait() -> Rendered:
             examples, good, rejected = tried()
             rendered = Rendered(examples, rejected, {})
-            if self.treatment.truncation is not Truncation.KEEP_ANSWER or self.max_length is None:
+            if self.settings.length_policy.truncation is not Truncation.KEEP_ANSWER or self.settings.max_length is None:
                 return rendered
             return self._shortened(rendered, good, places)
 
@@ -157,8 +192,8 @@ class RowRenderer:
         Raises:
             InputError: an example of fewer than two tokens, or one that is too long where that is an error.
         """
-        kind = self.treatment.truncation
-        settled = apply_length_limit(rendered.examples, self.max_length, self.treatment)
+        kind = self.settings.length_policy.truncation
+        settled = apply_length_limit(rendered.examples, self.settings.max_length, self.settings.length_policy)
         fell = {i: Fell(places[i], Outcome.REJECTED, reason, i) for i, reason in rendered.rejected.items()}
         for row, n_before in rendered.shortened.items():
             n_now = int(np.diff(rendered.examples.offsets)[rendered.examples.rows == row].sum())
@@ -166,10 +201,10 @@ class RowRenderer:
             fell[row] = Fell(places[row], Outcome.TRUNCATED, reason, row)
         for fate in settled.fates:
             if kind is Truncation.ERROR and fate.outcome in (Outcome.TOO_LONG, Outcome.TRUNCATED):
-                wanted = f"examples of at most {self.max_length} tokens (--truncation error)"
+                wanted = f"examples of at most {self.settings.max_length} tokens (--truncation error)"
                 raise expected(wanted, f"{fate.n_tokens} tokens", at=places[fate.row])
             before = rendered.shortened.get(fate.row, fate.n_tokens)
-            reason = _reason(fate.outcome, before, fate.n_kept, self)
+            reason = _reason(fate.outcome, before, fate.n_kept, self.settings)
             fell[fate.row] = Fell(places[fate.row], fate.outcome, reason, fate.row)
         datums = self.cut(settled.examples, places)
         return BatchResult(datums, len(places), tuple(fell[row] for row in sorted(fell)), settled.examples.rows)
@@ -192,8 +227,8 @@ class RowRenderer:
             examples.tokens,
             examples.weights,
             examples.offsets,
-            max_length=self.max_length,
-            reduction=self.reduction,
+            max_length=self.settings.max_length,
+            reduction=self.settings.reduction,
             units=examples.rows,
             media=examples.media,
             places=places,
@@ -214,7 +249,7 @@ class RowRenderer:
             try:
                 return built(), good, rejected
             except InputError:
-                if not self.lenient:
+                if not self.settings.lenient:
                     raise
             alone = {i: begun(partial(begin, {i: row}, places)) for i, row in good.items()}
             for i, wait_for in alone.items():
@@ -229,18 +264,18 @@ class RowRenderer:
 
     def _script_of(self, rows: dict[int, Row], places: Sequence[str]) -> Deferred[TokenProgram]:
         own = [places[i] for i in rows]
-        script = self._batch_renderer.render(self._talks(rows.values(), own), self.mode, own)
+        script = self._batch_renderer.render(self._talks(rows.values(), own), self.settings.train_on_what, own)
         return lambda: script
 
     def _talks(self, rows: Iterable[Row], places: Sequence[str]) -> list[Conversation]:
-        return [read_conversation(row, at, self.column) for row, at in zip(rows, places, strict=True)]
+        return [read_conversation(row, at, self.settings.column) for row, at in zip(rows, places, strict=True)]
 
     def _examples(self, talks: Sequence[Conversation], places: Sequence[str]) -> Deferred[Examples]:
-        script = self._batch_renderer.render(talks, self.mode, places)
+        script = self._batch_renderer.render(talks, self.settings.train_on_what, places)
         if len(self._batch_renderer.constant_texts) + 1 > len(self._statics.offsets):
             self._statics = self.tokenizer.encode_constants(self._batch_renderer.constant_texts)
         statics, texts = self._statics, self.tokenizer.submit(script.texts)
-        lengths = image_lengths(script.images, self.renderer) if isinstance(self.renderer, Renderer) else None
+        lengths = image_lengths(script.images, self.chat_format) if isinstance(self.chat_format, Renderer) else None
         return lambda: assemble(script, statics, texts(), lengths)
 
     def _of(self, rows: dict[int, Row], places: Sequence[str]) -> Deferred[Examples]:
@@ -262,8 +297,8 @@ class RowRenderer:
         """The same with the prompts of rows that are too long made shorter, as far as that helps."""
         examples, lengths = rendered.examples, np.diff(rendered.examples.offsets)
         shorter: dict[int, Examples] = {}
-        for row in np.unique(examples.rows[lengths > self.max_length]).tolist():
-            short = self._shorter(read_conversation(rows[row], places[row], self.column), places[row])
+        for row in np.unique(examples.rows[lengths > self.settings.max_length]).tolist():
+            short = self._shorter(read_conversation(rows[row], places[row], self.settings.column), places[row])
             if short is not None:
                 shorter[row] = short._replace(rows=np.full(len(short.rows), row))
         if not shorter:
@@ -277,7 +312,7 @@ class RowRenderer:
         """The examples of a conversation made as little shorter as lets them fit; None where the answer is too long."""
 
         def fits(shorter: Conversation) -> bool:
-            return int(np.diff(self._examples([shorter], [at])().offsets).max()) <= (self.max_length or 0)
+            return int(np.diff(self._examples([shorter], [at])().offsets).max()) <= (self.settings.max_length or 0)
 
         n_turns = n_older_turns(talk)
         n = shortest_cut(lambda n: fits(without_oldest_turns(talk, n)), n_turns)
@@ -288,17 +323,17 @@ class RowRenderer:
         return None if n is None else self._examples([without_middle(last, n)], [at])()
 
 
-def _reason(outcome: Outcome, n_tokens: int, n_kept: int, maker: RowRenderer) -> str:
-    longest = maker.max_length
+def _reason(outcome: Outcome, n_tokens: int, n_kept: int, settings: RenderSettings) -> str:
+    longest, mode = settings.max_length, settings.train_on_what.value
     match outcome:
         case Outcome.TRUNCATED:
             return f"{n_kept} of {n_tokens} tokens"
-        case Outcome.TOO_LONG if maker.treatment.truncation is Truncation.KEEP_ANSWER:
+        case Outcome.TOO_LONG if settings.length_policy.truncation is Truncation.KEEP_ANSWER:
             return f"{n_tokens} tokens, and without its prompt still more than {longest}"
         case Outcome.TOO_LONG:
             return f"{n_tokens} tokens, more than {longest}"
         case _ if longest is not None and n_tokens > longest:
-            whole = "" if maker.treatment.train_cut_answers else " whole"
-            return f"{maker.mode.value} trains nothing{whole} in the first {longest} of {n_tokens} tokens"
+            whole = "" if settings.length_policy.train_cut_answers else " whole"
+            return f"{mode} trains nothing{whole} in the first {longest} of {n_tokens} tokens"
         case _:
-            return f"{maker.mode.value} trains nothing in its {n_tokens} tokens"
+            return f"{mode} trains nothing in its {n_tokens} tokens"

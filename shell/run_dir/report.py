@@ -36,7 +36,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, parts: OpenRun) -> list
         f"service   {which} ({endpoint.reason})",
         f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {parts.renderer_name}",
         *foreign_line(config.model_name or "", parts.renderer_name),
-        f"data      {data.source.description}; {data.maker.mode.value} are trained",
+        f"data      {data.source.description}; {data.maker.settings.train_on_what.value} are trained",
         *mixture_lines(data.source),
         *split_line(data.row_counts),
         *evaluation_lines(parts),

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import msgspec
@@ -46,10 +47,10 @@ def build_shard(rows: Rows, maker: RowRenderer, plan: ShardPlan, number: int) ->
 
 def lenient(maker: RowRenderer) -> RowRenderer:
     """The same maker, but that rows which cannot be used are set aside."""
-    if maker.lenient:
+    if maker.settings.lenient:
         return maker
     twin = copy(maker)
-    twin.lenient = True
+    twin.settings = replaced(maker.settings, lenient=True)
     return twin
 
 

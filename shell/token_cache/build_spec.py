@@ -9,13 +9,11 @@ from pathlib import Path
 import msgspec
 
 from kernel.errors import expected
-from kernel.length_limit import LengthPolicy, Truncation
-from kernel.render.loss_mask import TrainOnWhat
 from shell.data.mixture import open_data
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
 from shell.data.stream import Stream
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.provenance import key_of, provenance_of
 from shell.text.formats import FormatNames
 from shell.token_cache.cache import ShardPlan
@@ -31,10 +29,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     spec: DatasetSpec
     names: FormatNames
-    train_on_what: str
-    split_turns: bool = True
-    shortened_to: int | None = None
-    """the length to which prompts are shortened; None: they are not"""
+    settings: RenderSettings
+    """as `RenderSettings.of_cache`"""
 
 
 class Work:
@@ -49,16 +45,7 @@ class Work:
     def __init__(self, job: BuildSpec) -> None:
         renderer, tokenizer = job.names.open()
         self.rows = _rows(job)
-        self.maker = RowRenderer(
-            renderer,
-            tokenizer,
-            TrainOnWhat(job.train_on_what),
-            job.shortened_to,
-            column=job.spec.dataset_column,
-            split_turns=job.split_turns,
-            treatment=LengthPolicy(Truncation.RIGHT if job.shortened_to is None else Truncation.KEEP_ANSWER),
-            lenient=True,
-        )
+        self.maker = RowRenderer(renderer, tokenizer, job.settings)
         self.folder, self.decided_by = Path(job.folder), provenance_of(self.rows, self.maker)
         self.plan = ShardPlan(key_of(self.decided_by), len(self.rows))
         if self.plan.key != job.key:

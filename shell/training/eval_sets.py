@@ -130,7 +130,9 @@ def _open(
         raise expected("at least one row to evaluate", got, at=f"{at} {name}={data}")
     datums, more = _made(fresh, maker, label)
     if not datums.weights.any():
-        raise expected(f"a set of which {maker.mode.value} trains something", "none", at=f"{at} {name}={data}")
+        raise expected(
+            f"a set of which {maker.settings.train_on_what.value} trains something", "none", at=f"{at} {name}={data}"
+        )
     return EvalSet(name, datums, (*entries, *more), len(fresh), len(left))
 
 

@@ -14,7 +14,7 @@ from kernel.chat_format.pieces import Header
 from kernel.formats import RENDERERS, find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.render.loss_mask import TrainOnWhat
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.provenance import HOUSE, deciding_modules, format_digest, key_of, renderer_provenance
 from shell.text.formats import open_format
 from shell.text.tokenizer import Tokenizer, open_tokenizer
@@ -24,8 +24,9 @@ QWEN3 = find_renderer("qwen3")
 
 
 def maker_of(**more: object) -> RowRenderer:
-    given = {"renderer": QWEN3, "tokenizer": SAMPLE, "mode": TrainOnWhat.ALL_ASSISTANT_MESSAGES, "max_length": 99}
-    return RowRenderer(**{**given, **more})  # type: ignore[arg-type]
+    renderer, tokenizer = more.pop("renderer", QWEN3), more.pop("tokenizer", SAMPLE)
+    given = {"train_on_what": TrainOnWhat.ALL_ASSISTANT_MESSAGES, "max_length": 99}
+    return RowRenderer(renderer, tokenizer, RenderSettings(**{**given, **more}))  # type: ignore[arg-type]
 
 
 def key(**more: object) -> str:
@@ -43,10 +44,10 @@ def other_tokenizer() -> Tokenizer:
         {"renderer": replace(QWEN3, cue=(Header("<|im_start|>assistant\n\n"),))},
         {"renderer": replace(QWEN3, before=lambda talk: talk)},
         {"tokenizer": other_tokenizer()},
-        {"mode": TrainOnWhat.ALL_TOKENS},
+        {"train_on_what": TrainOnWhat.ALL_TOKENS},
         {"column": "conversations"},
         {"split_turns": False},
-        {"treatment": LengthPolicy(Truncation.KEEP_ANSWER)},
+        {"length_policy": LengthPolicy(Truncation.KEEP_ANSWER)},
     ],
     ids=["renderer", "piece", "function", "tokenizer", "mode", "column", "split", "shortening"],
 )
@@ -56,13 +57,13 @@ def test_what_decides_a_token_changes_the_identity(more: dict[str, object]) -> N
 
 def test_the_length_prompts_are_shortened_to_decides_and_the_length_of_a_cut_does_not() -> None:
     shortens = LengthPolicy(Truncation.KEEP_ANSWER)
-    assert key(treatment=shortens) != key(treatment=shortens, max_length=98)
+    assert key(length_policy=shortens) != key(length_policy=shortens, max_length=98)
     assert key(max_length=98) == key()
 
 
 @pytest.mark.parametrize(
     "more",
-    [{"reduction": "none"}, {"lenient": True}, {"treatment": LengthPolicy(Truncation.DROP, False, True)}],
+    [{"reduction": "none"}, {"lenient": True}, {"length_policy": LengthPolicy(Truncation.DROP, False, True)}],
     ids=["reduction", "lenient", "treatment"],
 )
 def test_what_decides_no_token_does_not(more: dict[str, object]) -> None:

@@ -16,7 +16,7 @@ from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.datums.images import image_lengths, read_image
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.tokenizer import open_tokenizer
 
@@ -90,7 +90,7 @@ def test_kimi_pads_to_merged_patches_and_never_enlarges(size: tuple[int, int], t
 @pytest.mark.parametrize("name", SEEING)
 def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: str) -> None:
     renderer, tokenizer = find_renderer(name), open_tokenizer("sample")
-    maker = RowRenderer(renderer, tokenizer, TrainOnWhat.ALL_TOKENS, None)
+    maker = RowRenderer(renderer, tokenizer, RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS))
     image = uri(picture())
     examples = maker.examples([row(image)], ["a.jsonl:1"])
     (media,) = examples.media
@@ -113,19 +113,21 @@ def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: st
 @pytest.mark.parametrize("mode", [TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.ALL_ASSISTANT_MESSAGES])
 def test_images_do_not_stand_in_the_way_of_what_is_trained(mode: TrainOnWhat) -> None:
     tokenizer = open_tokenizer("sample")
-    maker = RowRenderer(find_renderer(SEEING[0]), tokenizer, mode, None)
+    maker = RowRenderer(find_renderer(SEEING[0]), tokenizer, RenderSettings(train_on_what=mode))
     examples = maker.examples([row(uri(picture()))], ["a.jsonl:1"])
     assert tokenizer.decode(examples.tokens[examples.weights > 0]) == "A cat.<|im_end|>"
 
 
 def test_a_cut_before_an_image_leaves_it_out_whole() -> None:
-    maker = RowRenderer(find_renderer(SEEING[0]), open_tokenizer("sample"), TrainOnWhat.ALL_TOKENS, 100)
+    settings = RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS, max_length=100)
+    maker = RowRenderer(find_renderer(SEEING[0]), open_tokenizer("sample"), settings)
     datums = maker.datums([row(uri(picture()))], ["a.jsonl:1"])
     assert datums.media == ()
     assert datums.n_examples == 1
 
 
 def test_a_text_renderer_refuses_an_image_by_its_place() -> None:
-    maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), TrainOnWhat.ALL_TOKENS, None)
+    settings = RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS)
+    maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), settings)
     with pytest.raises(InputError, match=r"expected text \(qwen3 is a text renderer\), got an image - at a\.jsonl:1"):
         maker.datums([row("cat.png")], ["a.jsonl:1"])

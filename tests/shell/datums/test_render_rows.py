@@ -13,7 +13,7 @@ from kernel.length_limit import LengthPolicy, Truncation
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_outcomes import Outcome
 from shell.data.rows import Rejected
-from shell.datums.render_rows import BatchResult, RowRenderer
+from shell.datums.render_rows import BatchResult, RenderSettings, RowRenderer
 from shell.text.tokenizer import open_tokenizer
 
 TOKENIZER = open_tokenizer("sample")
@@ -23,10 +23,9 @@ ANSWERS = TrainOnWhat.ALL_ASSISTANT_MESSAGES
 PLAIN = LengthPolicy()
 
 
-def maker(
-    max_length: int | None = None, treatment: LengthPolicy = PLAIN, renderer: str = "qwen3_instruct", **more: Any
-):
-    return RowRenderer(RENDERERS[renderer], TOKENIZER, ANSWERS, max_length, treatment=treatment, **more)
+def maker(max_length: int | None = None, policy: LengthPolicy = PLAIN, renderer: str = "qwen3_instruct", **more: Any):
+    settings = RenderSettings(train_on_what=ANSWERS, max_length=max_length, length_policy=policy, **more)
+    return RowRenderer(RENDERERS[renderer], TOKENIZER, settings)
 
 
 def row(*turns: str, system: str = "") -> dict[str, Any]:
@@ -75,7 +74,7 @@ def test_a_row_whose_answer_is_cut_away_says_how_long_it_was():
 
 
 def test_the_references_way_sends_what_trains_nothing():
-    made = make(maker(treatment=LengthPolicy(send_zero_loss=True)), row("anybody?"))
+    made = make(maker(policy=LengthPolicy(send_zero_loss=True)), row("anybody?"))
     assert (made.datums.n_examples, made.fell[0].outcome) == (1, Outcome.ZERO_LOSS)
 
 

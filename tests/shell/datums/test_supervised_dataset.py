@@ -12,10 +12,10 @@ from kernel.errors import InputError
 from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
-from shell.data.sources import DatasetSpec
-from shell.datums.open_dataset import ChatDatasetBuilder, OpenDataset
-from shell.datums.render_rows import RowRenderer
+from shell.datums.open_dataset import OpenDataset, open_dataset
+from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.datums.supervised_dataset import SupervisedDataset
+from shell.settings.config import Config
 from shell.text.tokenizer import open_tokenizer
 
 TOKENIZER = open_tokenizer("sample")
@@ -33,9 +33,8 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
 def built(
     dataset: str, renderer: str = "role_colon", seed: int = 0, test_size: int | None = None, **more: Any
 ) -> OpenDataset:
-    spec = DatasetSpec(dataset=dataset, seed=seed, test_size=test_size)
-    builder = ChatDatasetBuilder(**{"spec": spec, "batch_size": 4, "max_length": None, **more})
-    return builder(find_renderer(renderer), TOKENIZER)
+    given = {"dataset": dataset, "seed": seed, "test_size": test_size, "batch_size": 4, "prepare": "never", **more}
+    return open_dataset(Config(log_path="unused", **given), find_renderer(renderer), TOKENIZER)
 
 
 def answers(datums: Any) -> list[str]:
@@ -120,7 +119,7 @@ def test_fewer_rows_than_a_batch_are_refused_unless_the_tail_is_kept(tmp_path: P
 
 
 def test_an_example_too_short_to_train_is_named() -> None:
-    maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, TrainOnWhat.ALL_TOKENS, None)
+    maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS))
     examples = maker.examples([row(0)], ["a.jsonl:1"])
     cut = examples._replace(tokens=examples.tokens[:1], weights=examples.weights[:1], offsets=np.array([0, 1]))
     with pytest.raises(InputError, match=r"expected at least 2 tokens that end in text, got 1 - at a\.jsonl:1"):
@@ -140,7 +139,8 @@ def test_every_mode_makes_datums_of_the_sample_data(mode: TrainOnWhat) -> None:
 
 
 def test_a_dataset_of_rows_in_memory_reads_like_a_file() -> None:
-    maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, TrainOnWhat.ALL_ASSISTANT_MESSAGES, None)
+    settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES)
+    maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, settings)
     data = SupervisedDataset(Dataset.from_list([row(i) for i in range(4)]), maker, batch_size=2)
     assert len(data) == 2
     assert data.get_batch(0).n_examples == 2

@@ -9,7 +9,7 @@ import numpy as np
 from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.rows import Rows
-from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_rows import Rendered, RenderSettings, RowRenderer
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
 from shell.token_cache.build import build
@@ -35,8 +35,8 @@ def row(i: int, reasons: bool = True) -> dict[str, Any]:
 
 
 def maker_of(renderer: str = "qwen3", max_length: int | None = None, **more: Any) -> RowRenderer:
-    mode = more.pop("mode", TrainOnWhat.ALL_ASSISTANT_MESSAGES)
-    return RowRenderer(find_renderer(renderer), TOKENIZER, mode, max_length, **more)
+    given = {"train_on_what": TrainOnWhat.ALL_ASSISTANT_MESSAGES, "max_length": max_length, **more}
+    return RowRenderer(find_renderer(renderer), TOKENIZER, RenderSettings(**given))
 
 
 def begun(folder: Path, rows: Rows, maker: RowRenderer) -> tuple[Path, ShardPlan, dict[str, Any]]:

@@ -12,7 +12,6 @@ import pytest
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.length_limit import LengthPolicy, Truncation
-from kernel.render.loss_mask import TrainOnWhat
 from shell.data.rows import ListRows
 from shell.datums.render_rows import RowRenderer
 from shell.text.tokenizer import open_tokenizer
@@ -69,8 +68,7 @@ def test_golden_rows_out_of_a_store_that_the_fast_encoder_made_are_those_of_the_
 ) -> None:
     rows = ListRows(list(CASES.values()))
     slow, fast = (
-        RowRenderer(RENDERERS[renderer], tokenizer, TrainOnWhat.ALL_ASSISTANT_MESSAGES, None, lenient=True)
-        for tokenizer in (TOKENIZER, FAST)
+        RowRenderer(RENDERERS[renderer], tokenizer, maker_of(lenient=True).settings) for tokenizer in (TOKENIZER, FAST)
     )
     store, numbers = built(tmp_path, rows, fast), np.arange(len(rows))
     fresh = anew(rows, slow)
@@ -122,7 +120,7 @@ def test_a_row_that_cannot_be_used_is_said_with_its_place_as_if_there_were_no_st
 
 
 def test_shortened_prompts_are_kept_with_what_they_were(tmp_path: Path) -> None:
-    maker = maker_of("role_colon", 40, treatment=LengthPolicy(Truncation.KEEP_ANSWER))
+    maker = maker_of("role_colon", 40, length_policy=LengthPolicy(Truncation.KEEP_ANSWER))
     rows = ListRows([row(i, False) for i in range(1100)])
     store, fresh = built(tmp_path, rows, maker), anew(rows, maker)
     numbers = np.arange(1100)

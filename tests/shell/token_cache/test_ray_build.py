@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import InputError
+from kernel.render.loss_mask import TrainOnWhat
 from shell.data.file_rows import open_rows
 from shell.data.jsonl import JsonlRows
 from shell.data.rows import Rows
@@ -75,7 +76,7 @@ def test_blocks_that_end_out_of_order_make_the_bytes_of_one_process(
         folder=str(folder),
         spec=DatasetSpec(dataset=str(path)),
         names=FormatNames("qwen3", "sample"),
-        train_on_what="all_assistant_messages",
+        settings=maker_of().settings.of_cache,
     )
     ended = list(made(job, reversed(range(plan.n_shards)), 2))
     assert len(ended) == plan.n_shards >= 8
@@ -125,7 +126,7 @@ def test_what_cannot_be_made_is_said_in_a_sentence(path: Path, tmp_path: Path) -
 
     spec = DatasetSpec(dataset=str(path))
     job = BuildSpec(key="0" * 32, folder=str(tmp_path), spec=spec, names=FormatNames("qwen3", "sample"),
-              train_on_what="all_tokens")  # fmt: skip
+              settings=maker_of(train_on_what=TrainOnWhat.ALL_TOKENS).settings.of_cache)  # fmt: skip
     with pytest.raises(InputError, match="that the store was begun with"):
         list(made(job, [0], 1))
 

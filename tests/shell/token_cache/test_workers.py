@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from kernel.errors import InputError
-from kernel.render.loss_mask import TrainOnWhat
 from shell.data.jsonl import JsonlRows
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
-from shell.datums.open_dataset import ChatDatasetBuilder, OpenDataset
+from shell.datums.open_dataset import OpenDataset, open_dataset
+from shell.settings.config import Config
 from shell.text.formats import FormatNames
 from shell.token_cache.build import build
 from shell.token_cache.build_spec import BuildSpec
@@ -48,7 +48,7 @@ def job_of(path: Path, root: Path) -> tuple[BuildSpec, ShardPlan, dict[str, Any]
         folder=str(folder),
         spec=DatasetSpec(dataset=str(path)),
         names=FormatNames("qwen3", "sample"),
-        train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES.value,
+        settings=maker_of().settings.of_cache,
     )
     return job, plan, decided_by
 
@@ -103,11 +103,10 @@ def test_a_worker_that_dies_is_an_error_and_not_a_wait(path: Path, tmp_path: Pat
 
 
 def opened(path: Path, root: Path, how: str, said: list[str] | None = None, **more: Any) -> OpenDataset:
-    spec = DatasetSpec(dataset=str(path), prepared_dir=str(root), test_size=more.pop("test_size", None))
-    builder = ChatDatasetBuilder(
-        **{"spec": spec, "batch_size": 50, "prepare": how, "names": FormatNames("qwen3", "sample"), **more}
-    )
-    return builder(maker_of().renderer, TOKENIZER, (said if said is not None else []).append)
+    names = more.pop("names", FormatNames("qwen3", "sample"))
+    given = {"dataset": str(path), "prepared_dir": str(root), "batch_size": 50, "prepare": how, **more}
+    log = (said if said is not None else []).append
+    return open_dataset(Config(log_path="unused", **given), maker_of().chat_format, TOKENIZER, names, log)
 
 
 def assert_alike(one: OpenDataset, other: OpenDataset) -> None:

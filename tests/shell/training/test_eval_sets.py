@@ -7,8 +7,9 @@ import pytest
 from kernel.errors import InputError
 from kernel.formats import find_renderer
 from kernel.row_outcomes import Outcome
-from shell.data.sources import DatasetSpec
-from shell.datums.open_dataset import ChatDatasetBuilder
+from shell.data.sources import spec_of
+from shell.datums.open_dataset import open_dataset
+from shell.settings.config import Config
 from shell.text.tokenizer import open_tokenizer
 from shell.training.eval_sets import check_names, open_sets, read_names
 
@@ -24,8 +25,9 @@ def write(path, rows):
 
 @pytest.fixture
 def opened(tmp_path):
-    spec = DatasetSpec(dataset=write(tmp_path / "train.jsonl", [row(f"a {i}") for i in range(9)]), test_size=2)
-    data = ChatDatasetBuilder(spec=spec, batch_size=4)(find_renderer("qwen3"), open_tokenizer("sample"))
+    path = write(tmp_path / "train.jsonl", [row(f"a {i}") for i in range(9)])
+    config = Config(log_path="unused", dataset=path, test_size=2, batch_size=4, prepare="never")
+    spec, data = spec_of(config), open_dataset(config, find_renderer("qwen3"), open_tokenizer("sample"))
 
     def opened(**wanted):
         return open_sets(wanted, spec, data.source, data.maker, "--eval-dataset")
