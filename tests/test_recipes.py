@@ -654,7 +654,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_a_second_run_meanwhile_is_refused(t
     next(text for text in started.stdout if text.startswith("step 2/"))
     told = ask("sl_basic", *flags, *resume)
     assert told.code == 2
-    assert told.err.endswith("in use - at --log-path\n")
+    assert told.err.endswith("run is in use by another run\n")
     started.send_signal(signal.SIGINT)
     code, out, err = finish(started)
     assert code == 130

@@ -8,15 +8,15 @@ nothing; a power cut may lose the last moments, never the consistency. That keep
 One connection is shared by the threads under a lock; no statement here takes longer than writing one model.
 """
 
-import fcntl
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
+
+from kernel.errors import InputError
+from shell.run_dir.files import locked
 
 VERSION = 1
 SCHEMA = """
@@ -67,12 +67,13 @@ class Database:
         """
         state_dir.mkdir(parents=True, exist_ok=True)
         self._guard = threading.RLock()
-        self._lock_file = _lock(state_dir, lock_timeout_s)
         try:
-            self._connection = _open(state_dir)
-        except BaseException:
-            os.close(self._lock_file)
-            raise
+            with ExitStack() as lock:
+                lock.enter_context(locked(state_dir / "lock", lock_timeout_s, "service"))
+                self._connection = _open(state_dir)
+                self._lock = lock.pop_all()
+        except InputError as error:
+            raise StateError(str(error)) from None
 
     def __enter__(self) -> "Database":
         return self
@@ -84,7 +85,7 @@ class Database:
         """Fold the log into the file and unlock the directory."""
         with self._guard:
             self._connection.close()
-        os.close(self._lock_file)
+        self._lock.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -127,20 +128,3 @@ def _open(state_dir: Path) -> sqlite3.Connection:
     connection.executescript(SCHEMA)
     connection.execute(f"PRAGMA user_version={VERSION}")
     return connection
-
-
-def _lock(state_dir: Path, timeout_s: float) -> int:
-    """Hold the directory for as long as the returned file is open: the kernel lets go when the process dies."""
-    lock_file = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock_file
-        except BlockingIOError:
-            if monotonic() > deadline:
-                os.close(lock_file)
-                raise StateError(
-                    f"expected a state directory of its own, got {state_dir}, in use by another service"
-                ) from None
-            sleep(0.05)

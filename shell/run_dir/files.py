@@ -1,12 +1,12 @@
-"""Files of a run that survive a crash: lines that are appended, and small files that are replaced whole.
+"""Files that survive a crash: JSON lines that are appended, small files that are replaced whole, and locks.
 
-An appended line is on disk when the call returns, and counts only once its newline is there: what a crash left of a
-half-written last line is never read, and is cut off before the file is written again. A replaced file is the old one
-or the new one at every moment (write aside, fsync, rename). Each costs an fsync, which is nothing beside a step of
-training. A disk that is full or cannot be written stops the run with one sentence.
+An appended line is on disk when the call returns and counts once its newline is there; a half-written last line is
+never read. A replaced file is the old one or the new one at every moment (write aside, fsync, rename).
 """
 
+import errno
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,18 +17,51 @@ import msgspec
 from kernel.errors import InputError, expected
 
 PART = ".part"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class InUseError(InputError):
+    """Another process holds the lock."""
+
+
+class NoLocksError(InputError):
+    """The disk grants no locks to anybody."""
+
+
+@contextmanager
+def locked(path: Path, wait: bool | float = False, user: str = "process") -> Iterator[None]:
+    """Holds the file `path` as a lock on its folder; the system releases it however this process ends.
+
+    Args:
+        wait: for another holder, True without limit, or so many seconds.
+        user: what else may hold it, for the message.
+
+    Raises:
+        InUseError: another process, or another call of this one, holds it.
+        NoLocksError: the disk grants none.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    with writing(path):
+        try:
+            lock.acquire(timeout=-1 if wait is True else float(wait))
+        except Timeout:
+            raise InUseError(f"{path.parent} is in use by another {user}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns the system's refusal to write into one sentence that names the path.
-
-    Raises:
-        InputError: in place of any OSError raised inside.
-    """
+    """Turns an OSError inside into one sentence that names the path."""
     try:
         yield
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise NoLocksError(f"this disk grants no locks: {error.strerror} - at {path}") from error
         raise expected("a disk that can be written", error.strerror or str(error), at=str(path)) from error
 
 
@@ -102,24 +135,27 @@ def keep_lines(path: Path, is_kept: Callable[[bytes], bool]) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Gives a file a new content, all at once.
-
-    Touches: the file, one beside it that ends in `.part`, and the folder.
+    """Replaces the content of a file, all at once.
 
     Raises:
-        InputError: the disk refuses.
+        InputError: it cannot be written; the old content is still there.
     """
-    part = path.with_name(path.name + PART)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
     with writing(path):
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with part.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows, which syncs no folders
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

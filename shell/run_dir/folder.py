@@ -7,8 +7,6 @@ taken back. Deleting never follows a link. While a run is in the folder, no seco
 system's, so a crash cannot leave it stuck.
 """
 
-import fcntl
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from kernel.errors import InputError, expected
-from shell.run_dir.files import PART, writing
+from shell.run_dir.files import PART, locked, writing
 from shell.run_dir.logs import CONFIG, METRICS, is_marked
 
 Behavior = Literal["ask", "resume", "delete", "raise"]
@@ -25,8 +23,6 @@ Verdict = Literal["new", "resume", "delete"]
 
 LOCK = "run.lock"
 FLAG = "--behavior-if-log-dir-exists"
-_NOTHING_YET = {LOCK, CONFIG + PART}
-"""what a run that was cut before its first file leaves behind"""
 
 
 def decide(folder: Path, behavior: Behavior, ask: Callable[[str], str] | None = None) -> Verdict:
@@ -119,12 +115,7 @@ def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
     made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise expected("a folder that no other run is in", f"{folder}, in use", at="--log-path") from error
+    with locked(folder / LOCK, user="run"):
         if verdict == "new" and not _is_empty(folder):
             raise expected("a folder without a run in it", f"{folder}, where one has just run", at="--log-path")
         if verdict == "delete" and (folder.is_symlink() or not is_marked(folder)):
@@ -135,12 +126,16 @@ def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
             if verdict == "new" and not (folder / METRICS).exists():
                 _take_back(folder, made)
             raise
-    finally:
-        os.close(lock)
 
 
 def _is_empty(folder: Path) -> bool:
-    return {entry.name for entry in folder.iterdir()} <= _NOTHING_YET
+    """Whether there is nothing in it, or only what a run leaves that was cut before its first file."""
+    return all(map(_is_leftover, folder.iterdir()))
+
+
+def _is_leftover(path: Path) -> bool:
+    is_part = path.name.startswith(CONFIG) and path.name.endswith(PART)
+    return path.is_file() and not path.is_symlink() and (path.name == LOCK or is_part)
 
 
 def empty(folder: Path) -> None:

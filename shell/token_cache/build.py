@@ -6,11 +6,8 @@ system's, so a crash cannot leave it stuck, and where a file system has none it 
 from an earlier one is looked at to the last byte before it is kept.
 """
 
-import fcntl
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -24,12 +21,11 @@ from kernel.render.assemble import Examples
 from shell.data.rows import Rows
 from shell.datums.render_rows import Rendered, RowRenderer
 from shell.provenance import Provenance
-from shell.run_dir.files import replace, writing
+from shell.run_dir.files import PART, InUseError, NoLocksError, locked, replace, writing
 from shell.token_cache.cache import MANIFEST, ShardPlan, TokenCache, manifest_of, remove, shard_name
 from shell.token_cache.shard import HEADER, is_shard, read_sizes, write_shard
 
 BLOCK = 1024
-PART = ".part"
 LOCK = "build.lock"
 
 
@@ -62,17 +58,7 @@ def put_shard(folder: Path, number: int, content: bytes) -> None:
     Raises:
         InputError: the disk refuses.
     """
-    path = folder / shard_name(number)
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
-    with writing(folder):
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            remove(part)
+    replace(folder / shard_name(number), content)
 
 
 def finish(folder: Path, plan: ShardPlan, decided_by: Provenance) -> None:
@@ -133,24 +119,21 @@ def building(folder: Path, wait: bool = True) -> Iterator[bool | None]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as lock:
         waited = False
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.enter_context(locked(folder / LOCK))
+        except InUseError:
             if not wait:
                 yield None
                 return
             waited = True
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
+            lock.enter_context(locked(folder / LOCK, wait=True))
+        except NoLocksError:
             pass
         for part in folder.glob(f"*{PART}"):
             remove(part)
         yield waited
-    finally:
-        os.close(lock)
 
 
 def unmade(folder: Path, plan: ShardPlan) -> list[int]:

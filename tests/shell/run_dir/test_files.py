@@ -1,11 +1,23 @@
+import errno
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import InputError
-from shell.run_dir.files import append_line, keep_lines, read_lines, replace, whole_lines
+from shell.run_dir.files import (
+    InUseError,
+    NoLocksError,
+    append_line,
+    keep_lines,
+    locked,
+    read_lines,
+    replace,
+    whole_lines,
+)
 
 values = st.lists(st.dictionaries(st.text(max_size=5), st.integers(-99, 99) | st.text(max_size=9), max_size=3))
 
@@ -67,3 +79,45 @@ def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path):
     with pytest.raises(InputError) as error:
         append_line(path, {"step": 1})
     assert str(error.value) == f"expected a disk that can be written, got No space left on device - at {path}"
+
+
+HOLD = "import sys, pathlib, shell.run_dir.files as f; l = f.locked(pathlib.Path(sys.argv[1])); l.__enter__(); print()"
+
+
+def test_a_lock_is_refused_while_another_process_holds_it_and_free_once_that_is_killed(tmp_path):
+    path = tmp_path / "x.lock"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{HOLD}; sys.stdout.flush(); input()", path], stdin=-1, stdout=-1, text=True
+    )
+    other.stdout.readline()
+    with pytest.raises(InUseError, match=f"^{tmp_path} is in use by another run$"), locked(path, user="run"):
+        pass
+    other.kill()
+    other.communicate()
+    with locked(path):
+        pass
+
+
+def test_a_lock_is_waited_for_if_asked(tmp_path):
+    path = tmp_path / "x.lock"
+    program = f"{HOLD}; sys.stdout.flush(); input(); l.__exit__(None, None, None); input()"
+    with subprocess.Popen([sys.executable, "-c", program, path], stdin=-1, stdout=-1, text=True) as other:
+        other.stdout.readline()
+        other.stdin.write("\n")
+        other.stdin.flush()
+        with locked(path, wait=True):
+            pass
+        other.stdin.write("\n")
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_not_taken_for_one_in_use(tmp_path, monkeypatch, code):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(_file, _operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    sentence = f"^this disk grants no locks: {os.strerror(code)} - at "
+    with pytest.raises(NoLocksError, match=sentence), locked(tmp_path / "x"):
+        pass
