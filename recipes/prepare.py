@@ -1,4 +1,4 @@
-"""Turn conversations into tokens once, ahead of training: on all cores of this machine, or on a Ray cluster.
+"""Render conversations to tokens once, before training: on all cores of this machine, or on a Ray cluster.
 
 python recipes/prepare.py --dataset chats.jsonl --model-name Qwen/Qwen3-8B
 python recipes/prepare.py --dataset s3://bucket/chats.parquet --ray auto --prepared-dir /shared/prepared
@@ -11,7 +11,7 @@ from shell.settings.cli import Resolved, main
 
 
 def run(resolved: Resolved[PrepareConfig]) -> int:
-    """Make the store that runs with the same data and renderer train from."""
+    """Build the token cache that runs with the same data and renderer use."""
     from shell.prepare import prepare
     from shell.run_dir.screen import row_progress
 

@@ -7,12 +7,12 @@ python recipes/show.py --dataset chats.jsonl --model-name Qwen/Qwen3-8B --format
 import sys
 
 from shell.settings.cli import Resolved, main
-from shell.show import ShowConfig
+from shell.settings.config import ShowConfig
 
 
 def run(resolved: Resolved[ShowConfig]) -> int:
     """Print the first rows, trained tokens marked, or every datum as JSON."""
-    from shell.show_examples import show
+    from shell.show import show
 
     return show(resolved.config)
 

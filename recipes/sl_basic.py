@@ -1,9 +1,9 @@
 """Supervised fine-tuning on chat data, the basic way.
 
-    python recipes/sl_basic.py --log-path /tmp/run                      # in the box: no key, no network
-    TINKER_API_KEY=... python recipes/sl_basic.py --log-path /tmp/run   # no_robots on a model of Tinker's
+    python recipes/sl_basic.py --log-path /tmp/run                      # local: no key, no network
+    TINKER_API_KEY=... python recipes/sl_basic.py --log-path /tmp/run   # no_robots on a model of Tinker
 
-Every knob is a flag (`--help`), a `key=value` in tinker-cookbook's spelling, or a line of `--config FILE`.
+Every setting is a flag (`--help`, `--help-all`), a `key=value` in tinker-cookbook's spelling, or in `--config FILE`.
 """
 
 import sys
@@ -13,7 +13,7 @@ from shell.settings.config import Config
 
 
 def train(resolved: Resolved[Config]) -> int:
-    """Train, or go on training, in the folder that `--log-path` names."""
+    """Train, or resume, in the folder of `--log-path`."""
     from shell.train import train
 
     return train(resolved)

@@ -10,17 +10,17 @@ from time import perf_counter
 from typing import Annotated, ClassVar
 
 from shell.data.cache_folders import prepared_root
-from shell.settings.config import HowTruncated, Length, Size, Text, Written
-from shell.settings.fields import doc
+from shell.settings.config import DataConfig, HowTruncated, Length, Size, Text
+from shell.settings.flags import doc
 
 
-class PrepareConfig(Written, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Turn conversations into tokens once, so that no run that trains on them tokenises again."""
+class PrepareConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Render conversations to tokens once, for all runs that train on them."""
 
     headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "truncation": "TokenCache"}
     examples: ClassVar[tuple[str, ...]] = (
         "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
-        "--dataset s3://bucket/chats.parquet --model-name Qwen/Qwen3-8B --ray auto --prepared-dir /shared/prepared",
+        "--dataset s3://b/a.parquet --ray auto",
     )
 
     truncation: Annotated[HowTruncated, doc("keep_answer alone cuts before rows are kept", "HOW")] = "right"

@@ -42,7 +42,9 @@ OUTSIDE = (
     "shell/datums/supervised_dataset.py",
     "shell/datums/tinker_datums.py",
     "shell/prepare.py",
-    "shell/show_examples.py", "shell/train.py", "shell/show.py",
+    "shell/train.py", "shell/show.py",
+    "kernel/errors.py", "kernel/loss.py", "kernel/parsing/", "kernel/row_outcomes.py", "kernel/train_plan.py",
+    "kernel/turn_spoofing.py",
 )  # fmt: skip
 """what decides no token: it chooses among rows, sends them, or talks"""
 
@@ -94,14 +96,15 @@ def key_of(identity: Mapping[str, object]) -> str:
     return content_digest([msgspec.json.encode(identity, order="sorted")])
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """A digest of the modules that decide tokens and weights. Touches: the sources of this package."""
-    return content_digest(part for path in deciding_modules() for part in (path.encode(), (HOUSE / path).read_bytes()))
+@lru_cache
+def code_digest(also: tuple[str, ...] = ()) -> str:
+    """A digest of the modules that decide tokens and weights, and of others."""
+    paths = [*deciding_modules(), *also]
+    return content_digest(part for path in paths for part in (path.encode(), (HOUSE / path).read_bytes()))
 
 
 def deciding_modules() -> list[str]:
-    """The paths of those modules: all of the kernel, and of the shell all that is not known to stand outside."""
+    """The paths of those modules: all of kernel and shell but OUTSIDE."""
     paths = [path.relative_to(HOUSE).as_posix() for top in ("kernel", "shell") for path in (HOUSE / top).rglob("*.py")]
     return sorted(path for path in paths if not path.startswith(OUTSIDE))
 

@@ -1,25 +1,204 @@
-"""What `recipes/show.py` can be asked: the settings of a look at examples. `shell.show_examples` takes the look."""
+"""The show command: examples as the model will see them, with what is trained and what becomes of each row.
 
-from typing import Annotated, ClassVar, Literal
+As text, trained tokens are in colour (or between «marks»); as JSON, one object per datum, in the order of the rows.
+"""
 
-from shell.settings.config import Count, CutAnswers, HowTruncated, Length, Reduction, Written
-from shell.settings.fields import doc
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
 
-N_SHOWN = 10
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.text import Text
+
+from kernel.chat_format.elements import SpanKind
+from kernel.chat_format.pieces import Renderer
+from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+from kernel.row_outcomes import Outcome
+from kernel.row_reader import read_conversation
+from kernel.turn_spoofing import spoofs_turn
+from shell.data.mixture import mode_of, open_data
+from shell.data.sources import Source, spec_of
+from shell.data.stream import Stream
+from shell.datums.render_rows import RowRenderer
+from shell.run_dir.screen import Console, training_on
+from shell.settings.config import N_SHOWN, ShowConfig
+from shell.text.formats import format_names
+from shell.text.tokenizer import Tokenizer
+
+BLOCK = 64
+PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
+PICTURES |= dict.fromkeys(range(127, 160), "\ufffd")
+"""replacements of characters that a terminal would execute"""
+TRAINED, UNTRAINED, MARKS = "bold green", "dim", "«»"
 
 
-class ShowConfig(Written, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Show conversations as the model will see them."""
+class ShownDatum(NamedTuple):
+    """One datum, as it will be sent."""
 
-    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "max_length": "Output"}
-    examples: ClassVar[tuple[str, ...]] = (
-        "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
-        "--dataset chats.jsonl --renderer-name llama3 --tokenizer tokenizer.json --format json",
+    row: int
+    """number of its row in the source, from 0"""
+    tokens: NDArray[np.int32]
+    """int32[T], the input tokens"""
+    weights: NDArray[np.float32]
+    """float32[T], of the target tokens"""
+    target_tokens: NDArray[np.int64]
+    """int64[T]"""
+    n_cut: int
+    """tokens cut at the right"""
+    shortened: str
+    """how the prompt of its row was shortened, or empty"""
+    n_siblings: int
+    """other datums of the same row"""
+    n_spoofed: int
+    """messages of the row that spoof a turn"""
+
+
+def show(config: ShowConfig) -> int:
+    """Prints the examples of a config, and on standard error the rows that have none.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        InputError: data, renderer or tokenizer cannot be used.
+
+    >>> show(ShowConfig(dataset="sample", limit=1, format="json"))  # doctest: +SKIP
+    0
+    """
+    names = format_names(config)
+    renderer, tokenizer = names.open()
+    source = open_data(spec_of(config))
+    maker = RowRenderer(
+        renderer,
+        tokenizer,
+        mode_of(source, config.train_on_what),
+        config.max_length,
+        config.reduction,
+        config.dataset_column,
+        config.split_turns == "auto",
+        LengthPolicy(Truncation(config.truncation), config.cut_answers == "train", send_zero_loss=True),
+        lenient=config.max_bad_rows > 0,
     )
+    limit = N_SHOWN if config.limit is None and config.format == "text" else config.limit
+    skipped: list[str] = []
+    datums = (datum for rows in _blocks(source, limit) for datum in read_datums(maker, *rows, skipped))
+    if config.format == "json":
+        print_json(datums)
+    else:
+        print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {training_on(maker.mode.value)}")
+    for reason in skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    return 0
 
-    max_length: Annotated[Length | None, doc("tokens after which an example is cut")] = None
-    truncation: Annotated[HowTruncated, doc("of longer ones", "HOW")] = "right"
-    cut_answers: Annotated[CutAnswers, doc("an answer without its end")] = "train"
-    reduction: Annotated[Reduction, doc("each example weighs 1 (mean), or each token (none)")] = "mean"
-    limit: Annotated[Count | None, doc(f"rows to show; by default {N_SHOWN}, or all as json")] = None
-    format: Annotated[Literal["text", "json"], doc("for people, or for programs: one object a datum")] = "text"
+
+def read_datums(
+    maker: RowRenderer, first: int, rows: list[Any], places: list[str], skipped: list[str]
+) -> list[ShownDatum]:
+    """The datums of consecutive rows from number `first`; `skipped` gets the reasons of rows that have none."""
+    rendered = maker.render(rows, places)
+    made = maker.finish(rendered, places)
+    full = np.diff(apply_length_limit(rendered.examples, maker.max_length, maker.treatment).examples.offsets)
+    skipped += [
+        one.reason if one.outcome is Outcome.REJECTED else f"{one.place}: {one.reason}"
+        for one in made.fell
+        if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
+    ]
+    siblings = np.bincount(made.rows, minlength=len(rows))
+    plain = maker.renderer if isinstance(maker.renderer, Renderer) else None
+    n_spoofed = [0] * len(rows)
+    for i in sorted(set(made.rows.tolist())):
+        conversation = read_conversation(rows[i], places[i], maker.column)
+        n_spoofed[i] = sum(spoofs_turn(plain, message) for message in conversation) if plain else 0
+    reasons = {one.row: one.reason for one in made.fell if one.row in rendered.shortened}
+    shown = []
+    for b, row in enumerate(made.rows.tolist()):
+        tokens, targets, weights = made.datums.example(b)
+        shown.append(
+            ShownDatum(
+                row=first + row,
+                tokens=tokens,
+                weights=weights,
+                target_tokens=targets,
+                n_cut=int(full[b]) - len(tokens) - 1,
+                shortened=reasons.get(row, ""),
+                n_siblings=int(siblings[row]) - 1,
+                n_spoofed=n_spoofed[row],
+            )
+        )
+    return shown
+
+
+def print_json(datums: Iterator[ShownDatum]) -> None:
+    """Prints one object per line: row, tokens, weights, target_tokens."""
+    for datum in datums:
+        line = {
+            "row": datum.row,
+            "tokens": datum.tokens.tolist(),
+            "weights": datum.weights.tolist(),
+            "target_tokens": datum.target_tokens.tolist(),
+        }
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+
+
+def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str) -> None:
+    """Prints the examples, trained tokens marked, and totals."""
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
+    marks = "" if console.color_system and not console.no_color else MARKS
+    console.print(f"{title}; trained tokens are {f'marked {marks}' if marks else 'green'}", markup=False)
+    n_datums = n_tokens = n_trained = n_cut = n_spoofed = 0
+    split: set[int] = set()
+    shortened: set[int] = set()
+    rows: set[int] = set()
+    for datum in datums:
+        n_loss = int((datum.weights > 0).sum())
+        cut = f", {datum.n_cut:,} cut off" if datum.n_cut else ""
+        cut += f"; its prompt was shortened, to {datum.shortened}" if datum.shortened else ""
+        cut += "" if n_loss else "; skipped in a run, unless --zero-loss send"
+        console.print(f"\nrow {datum.row}: {len(datum.tokens):,} tokens, {n_loss:,} trained{cut}", style="cyan")
+        console.print(coloured(datum, tokenizer, marks))
+        n_spoofed += datum.n_spoofed if datum.row not in rows else 0
+        rows.add(datum.row)
+        split |= {datum.row} if datum.n_siblings else set()
+        shortened |= {datum.row} if datum.shortened else set()
+        n_datums, n_tokens, n_trained = n_datums + 1, n_tokens + len(datum.tokens), n_trained + n_loss
+        n_cut += bool(datum.n_cut)
+    lines = [f"{len(rows):,} rows, {n_datums:,} examples, {n_tokens:,} tokens, {n_trained:,} of them trained"]
+    lines += [f"{len(split):,} conversations were split, one example per turn"] if split else []
+    lines += [f"{n_cut:,} examples were cut"] if n_cut else []
+    lines += [f"{len(shortened):,} prompts were shortened"] if shortened else []
+    lines += [f"{n_spoofed:,} messages spoof a turn: the format is plain text"] if n_spoofed else []
+    console.print("\n" + "\n".join(lines), markup=False)
+
+
+def coloured(datum: ShownDatum, tokenizer: Tokenizer, marks: str = "") -> Text:
+    """A datum's text, trained tokens in colour and between marks; the first token is never trained."""
+    ids = [int(datum.tokens[0]), *datum.target_tokens.tolist()]
+    trained = [False, *(datum.weights > 0).tolist()]
+    text = Text()
+    for on, run in groupby(range(len(ids)), key=trained.__getitem__):
+        style = TRAINED if on else UNTRAINED
+        text.append(marks[:1] if on else "")
+        for segment in tokenizer.segments([ids[i] for i in run]):
+            underline = " underline" if segment.kind is SpanKind.CONTROL else ""
+            text.append(segment.text.translate(PICTURES), style + underline)
+        text.append(marks[1:] if on else "")
+    return text
+
+
+def _blocks(source: Source, limit: int | None) -> Iterator[tuple[int, list[Any], list[str]]]:
+    """The first `limit` rows of a source in its order, in blocks: number of the first, rows, locations."""
+    if isinstance(source.train, Stream):
+        train = source.train
+        n = len(train) if limit is None else min(limit, len(train))
+        for start in range(0, n, BLOCK):
+            numbers = range(start, min(start + BLOCK, n))
+            yield start, train.read(start, len(numbers)), [train.place(i) for i in numbers]
+        return
+    rows = source.train.rows
+    n = len(rows) if limit is None else min(limit, len(rows))
+    for start in range(0, n, BLOCK):
+        places = np.arange(start, min(start + BLOCK, n))
+        yield start, rows.take(places), [rows.place(i) for i in places.tolist()]

@@ -31,8 +31,7 @@ from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.local_service import process
 from shell.service import preflight
 from shell.settings.cli import main
-from shell.settings.config import Config
-from shell.show import ShowConfig
+from shell.settings.config import Config, ShowConfig
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -658,7 +657,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_a_second_run_meanwhile_is_refused(t
     started.send_signal(signal.SIGINT)
     code, out, err = finish(started)
     assert code == 130
-    assert err == "\nstopping when the steps in flight are done, with a checkpoint; once more to leave now\n"
+    assert err == "\nstopping after the steps in flight, with a checkpoint; once more to stop now\n"
     n_done = len(read(tmp_path / "run" / "metrics.jsonl"))
     assert 2 <= n_done < 120
     assert f"stopped   after {n_done} of 120 steps. The last checkpoint is {n_done:06}; go on with: " in out

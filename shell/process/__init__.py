@@ -1,1 +1,1 @@
-"""The process itself: its signals, its garbage, its compiled loops."""
+"""This process: signals, garbage collection, compiled loops, processors."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a wish that the loop can look up: once to stop in good order, twice to leave now."""
+"""Signals that stop a run: the first in good order, which the loop checks, the second at once."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HANG_UP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
-_NOTICE = b"\nstopping when the steps in flight are done, with a checkpoint; once more to leave now\n"
+_NOTICE = b"\nstopping after the steps in flight, with a checkpoint; once more to stop now\n"
 
 
 class Stop:
-    """Whether the run was asked to stop; true once it was."""
+    """Whether a signal has come; true once one has."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -23,11 +23,11 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + (self.signal or 0)
 
-    def ask(self, number: int, _frame: FrameType | None = None) -> None:
-        """Notes the first signal, and leaves at the second."""
+    def receive(self, number: int, _frame: FrameType | None = None) -> None:
+        """Stores the first signal, and raises at the second."""
         if self:
             raise KeyboardInterrupt
         self.signal = number
@@ -37,18 +37,16 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Collects SIGINT, SIGTERM and, where it is not ignored as under `nohup`, SIGHUP while it is open.
+    """Handles SIGINT, SIGTERM and, where it is not ignored as under `nohup`, SIGHUP while it is open.
 
-    Off the main thread, where Python hears no signals, it only waits.
-
-    Touches: the process's signal handlers; standard error, at the first signal.
+    Outside the main thread, where Python handles no signals, it does nothing.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    heard = (*SIGNALS, *(number for number in HANG_UP if signal.getsignal(number) is not signal.SIG_IGN))
-    before = {number: signal.signal(number, stop.ask) for number in heard}
+    numbers = (*SIGNALS, *(number for number in HANG_UP if signal.getsignal(number) is not signal.SIG_IGN))
+    before = {number: signal.signal(number, stop.receive) for number in numbers}
     try:
         yield stop
     finally:

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and what it says on the screen."""
+"""The folder of a run: its files, and what is on the screen."""

@@ -7,7 +7,7 @@ never read. A replaced file is the old one or the new one at every moment (write
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,18 +66,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def append_line(path: Path, value: object) -> None:
-    """Adds one JSON line to a file, and returns when it is on disk. Touches and raises as `append_lines`."""
+    """Appends one JSON line, and returns when it is on disk."""
     append_lines(path, [value])
 
 
 def append_lines(path: Path, values: Iterable[object]) -> None:
-    """Adds JSON lines to a file, and returns when they are on disk.
-
-    Touches: the file, and its folder if the file is new.
-
-    Raises:
-        InputError: the disk refuses.
-    """
+    """Appends JSON lines, and returns when they are on disk."""
     with writing(path):
         is_new = not path.exists()
         with path.open("ab") as file:
@@ -89,10 +83,7 @@ def append_lines(path: Path, values: Iterable[object]) -> None:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file that were written to their end, each with its newline; none if there is no such file.
-
-    Touches: the file.
-    """
+    """The lines of a file that end in a newline, with it; none if there is no such file."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -101,16 +92,7 @@ def whole_lines(path: Path) -> list[bytes]:
 
 
 def read_lines(path: Path, type: Any = dict[str, Any]) -> list[Any]:
-    """The values of a file of JSON lines, without a half-written last one.
-
-    Args:
-        type: what each line must be.
-
-    Touches: the file.
-
-    Raises:
-        InputError: a whole line is not such a value; the sentence names file and line.
-    """
+    """The values of a file of JSON lines, each of a type, without a half-written last one; errors name the line."""
     decoder = msgspec.json.Decoder(type)
     values = []
     for number, line in enumerate(whole_lines(path), start=1):
@@ -121,17 +103,11 @@ def read_lines(path: Path, type: Any = dict[str, Any]) -> list[Any]:
     return values
 
 
-def keep_lines(path: Path, is_kept: Callable[[bytes], bool]) -> None:
-    """Leaves in a file the whole lines that are to be kept, to the byte, and nothing else.
-
-    Touches: the file, if anything in it goes.
-
-    Raises:
-        InputError: the disk refuses.
-    """
-    kept = b"".join(line for line in whole_lines(path) if is_kept(line))
-    if path.exists() and path.stat().st_size != len(kept):
-        replace(path, kept)
+def rewrite_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Replaces a file by some of its lines, if that changes it."""
+    content = b"".join(lines)
+    if path.exists() and path.stat().st_size != len(content):
+        replace(path, content)
 
 
 def replace(path: Path, content: bytes) -> None:

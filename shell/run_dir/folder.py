@@ -1,10 +1,7 @@
-"""The folder of a run: whether it may be used, as what, and by whom.
+"""Folder of a run: whether it may be used, as what, and by whom.
 
-First it is decided, by looking alone (`decide`); only when everything else about a run has been found good is the
-folder made or entered (`enter`), and what stood there removed (`empty`). A folder that is there already is never
-touched unless a run of ours made it and the user said what is to become of it; one made for a run that never began is
-taken back. Deleting never follows a link. While a run is in the folder, no second one gets in; the lock is the
-system's, so a crash cannot leave it stuck.
+`decide` only looks. When everything else about a run is known to be good, `enter` makes or locks the folder, and
+`empty` removes an old run. A folder is changed only if a run of ours made it; deleting follows no link.
 """
 
 import shutil
@@ -15,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from kernel.errors import InputError, expected
-from shell.run_dir.files import PART, locked, writing
+from shell.run_dir.files import PART, NoLocksError, locked, writing
 from shell.run_dir.logs import CONFIG, METRICS, is_marked
 
 Behavior = Literal["ask", "resume", "delete", "raise"]
@@ -26,17 +23,11 @@ FLAG = "--behavior-if-log-dir-exists"
 
 
 def decide(folder: Path, behavior: Behavior, ask: Callable[[str], str] | None = None) -> Verdict:
-    """What is to become of a run's folder.
+    """What to do with a run's folder; raises if it cannot be used.
 
     Args:
-        folder: where the run is to keep its files.
-        behavior: what the user wants if a run is there already.
-        ask: puts a question and returns the line typed; None where there is no terminal to ask at.
-
-    Touches: the folder, reading only; the terminal, through `ask`.
-
-    Raises:
-        InputError: it cannot be used, or the user does not want it used.
+        behavior: what the user wants if it holds a run.
+        ask: asks a question and returns the line typed; None where there is no terminal.
     """
     if not folder.exists():
         return "new"
@@ -48,7 +39,7 @@ def decide(folder: Path, behavior: Behavior, ask: Callable[[str], str] | None = 
         raise expected("a new or empty folder, or one that a run of ours made", f"{folder}", at="--log-path")
     verdict = _asked(folder, ask) if behavior == "ask" else behavior
     if verdict == "raise":
-        raise expected("a folder without a run in it", f"{folder}", at=f"--log-path ({FLAG} raise)")
+        raise InputError(f"{folder} already holds a run ({FLAG} raise)")
     if verdict == "delete" and folder.is_symlink():
         raise expected("a folder of its own to delete", f"{folder}, a link to {folder.resolve()}", at="--log-path")
     return verdict
@@ -57,12 +48,11 @@ def decide(folder: Path, behavior: Behavior, ask: Callable[[str], str] | None = 
 def _asked(folder: Path, ask: Callable[[str], str] | None) -> Literal["resume", "delete"]:
     if ask is None:
         raise InputError(
-            f"{folder} holds a run already and there is no terminal to ask at: "
-            f"say {FLAG} resume, delete or raise, or choose another --log-path"
+            f"{folder} already holds a run and there is no terminal to ask at: use {FLAG} resume, delete or raise"
         )
     while True:
         try:
-            answer = ask(f"{folder} holds a run already. [r]esume it, [d]elete it or [q]uit? ").strip().lower()
+            answer = ask(f"{folder} already holds a run. [r]esume it, [d]elete it or [q]uit? ").strip().lower()
         except EOFError:
             answer = "q"
         if answer in ("r", "resume"):
@@ -74,27 +64,14 @@ def _asked(folder: Path, ask: Callable[[str], str] | None) -> Literal["resume", 
 
 
 def terminal_question() -> Callable[[str], str] | None:
-    """Something that can ask the user, if there is a terminal at both ends.
-
-    Touches: standard input and output.
-    """
+    """A way to ask the user, if both ends are a terminal."""
     return input if all(end is not None and end.isatty() for end in (sys.stdin, sys.stdout)) else None
 
 
 def check_room(folder: Path, n_megabytes: int) -> None:
-    """Makes sure that a disk has some room left.
-
-    Args:
-        folder: a place on it, which need not be there yet.
-        n_megabytes: the least that must be free.
-
-    Touches: the disk's own account of itself.
-
-    Raises:
-        InputError: it has less. What is no disk at all (/proc) has no room to speak of, and passes.
-    """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    n_all, _, n_free_bytes = shutil.disk_usage(there)
+    """Raises unless the disk of a folder (which need not exist yet) has this much free; /proc and the like pass."""
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    n_all, _, n_free_bytes = shutil.disk_usage(parent)
     n_free = n_free_bytes / 1e6
     if n_all and n_free < n_megabytes:
         raise expected(f"{n_megabytes} MB free on the disk of {folder}", f"{n_free:.1f} MB", at="--log-path")
@@ -102,30 +79,30 @@ def check_room(folder: Path, n_megabytes: int) -> None:
 
 @contextmanager
 def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
-    """Makes or re-enters the folder, and holds it against every other run.
+    """Makes the folder if it is new, and locks it against other runs.
 
-    A new run that is refused or interrupted before its first step was finished leaves nothing behind, so that the same
-    command, put right, meets no folder of a run.
-
-    Touches: the folder and its lock.
-
-    Raises:
-        InputError: it cannot be written, or another run is in it, or was since it was decided what it is.
+    A new run that is refused or interrupted before its first step leaves nothing, so the same command, corrected,
+    finds no run. Raises if the folder cannot be written, another run is in it, or it has changed since `decide`.
     """
-    made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    new_folders = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / LOCK, user="run"):
-        if verdict == "new" and not _is_empty(folder):
-            raise expected("a folder without a run in it", f"{folder}, where one has just run", at="--log-path")
-        if verdict == "delete" and (folder.is_symlink() or not is_marked(folder)):
-            raise expected("the run that was to be deleted", f"{folder}, which is another since", at="--log-path")
-        try:
-            yield
-        except (InputError, OSError, KeyboardInterrupt):
-            if verdict == "new" and not (folder / METRICS).exists():
-                _take_back(folder, made)
-            raise
+    try:
+        with locked(folder / LOCK, user="run"):
+            if verdict == "new" and not _is_empty(folder):
+                raise InputError(f"a run has begun in {folder} since this one looked - at --log-path")
+            if verdict == "delete" and (folder.is_symlink() or not is_marked(folder)):
+                raise InputError(f"{folder} is no longer the run that was to be deleted - at --log-path")
+            try:
+                yield
+            except (InputError, OSError, KeyboardInterrupt):
+                if verdict == "new" and not (folder / METRICS).exists():
+                    _remove_new(folder, new_folders)
+                raise
+    except NoLocksError:
+        if verdict == "new":
+            _remove_new(folder, new_folders)
+        raise
 
 
 def _is_empty(folder: Path) -> bool:
@@ -139,32 +116,20 @@ def _is_leftover(path: Path) -> bool:
 
 
 def empty(folder: Path) -> None:
-    """Removes all that is in a folder that was entered but the lock, the mark last.
-
-    So a deletion that is cut short can be taken up again.
-
-    Touches: the folder and all that is in it.
-
-    Raises:
-        InputError: the disk refuses.
-    """
+    """Removes all from a folder but the lock, its mark last, so that a deletion that is cut can be repeated."""
     with writing(folder):
-        _empty(folder)
+        entries = [entry for entry in folder.iterdir() if entry.name not in (LOCK, CONFIG)]
+        for entry in [*entries, folder / CONFIG]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
 
 
-def _empty(folder: Path) -> None:
-    entries = [entry for entry in folder.iterdir() if entry.name not in (LOCK, CONFIG)]
-    for entry in [*entries, folder / CONFIG]:
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink(missing_ok=True)
-
-
-def _take_back(folder: Path, made: Sequence[Path]) -> None:
-    """Removes what a run put into a folder that was empty, and the folders that were made for it, innermost first."""
-    with suppress(OSError):
-        _empty(folder)
-        (folder / LOCK).unlink()
-        for path in made:
+def _remove_new(folder: Path, new_folders: Sequence[Path]) -> None:
+    """Removes what a run put into a folder that was empty, and the folders made for it, innermost first."""
+    with suppress(OSError, InputError):
+        empty(folder)
+        (folder / LOCK).unlink(missing_ok=True)
+        for path in new_folders:
             path.rmdir()

@@ -1,7 +1,6 @@
-"""What a run shows: lines, and between them how far it is, how well it does and how long it will take.
+"""Lines of a run on the screen and in `logs.log`, and its progress, loss and time left.
 
-On a terminal the steps move one bar; elsewhere (a file, a pipe) each step is a plain line. Every line also goes to
-`logs.log`, so the account there is the same whoever watched.
+On a terminal the steps move one bar; elsewhere (a file, a pipe) each step is a plain line.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,21 +17,21 @@ Row = Mapping[str, Any]
 
 
 class Console(rich.console.Console):
-    """A console that tells of a closed pipe as `print` does; rich's own would end the process."""
+    """A console that raises for a closed pipe as `print` does; rich's own ends the process."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 class Pace(NamedTuple):
-    """What has been done since this process began to train."""
+    """Work done since this process began to train."""
 
     n_steps: int = 0
     n_tokens: int = 0
     seconds: float = 0.0
 
     def after(self, row: Row) -> "Pace":
-        """The pace with one more step done."""
+        """The pace after one more step."""
         return Pace(self.n_steps + 1, self.n_tokens + row["num_tokens"], self.seconds + row["time/step"])
 
 
@@ -45,25 +44,34 @@ def step_line(row: Row, n_steps: int, pace: Pace) -> str:
     """
     parts = [f"step {row['step'] + 1}/{n_steps}"]
     parts += [f"loss {row['train_mean_nll']:.4f}"] if "train_mean_nll" in row else ["nothing to train"]
-    parts += [f"{spoken(key)} {row[key]:.4f}" for key in row if key.endswith("/nll")]
+    parts += [f"{set_name(key)} {row[key]:.4f}" for key in row if key.endswith("/nll")]
     if pace.seconds > 0:
         left = (n_steps - row["step"] - 1) * pace.seconds / pace.n_steps
         parts += [f"{pace.n_tokens / pace.seconds:,.0f} tok/s", f"{duration(left)} left"]
     return "  ".join(parts)
 
 
-def spoken(key: str) -> str:
-    """What people call the set of a metric.
+def set_name(key: str) -> str:
+    """The name of an evaluation set for people.
 
-    >>> spoken("test/nll"), spoken("code/nll")
+    >>> set_name("test/nll"), set_name("code/nll")
     ('held-out', 'code')
     """
     name = key.removesuffix("/nll")
     return "held-out" if name == "test" else name
 
 
+def training_on(mode: str) -> str:
+    """A mode of TrainOnWhat for people.
+
+    >>> training_on("all_assistant_messages"), training_on("customized")
+    ('training on all assistant messages', 'training on messages marked trainable')
+    """
+    return f"training on {'messages marked trainable' if mode == 'customized' else mode.replace('_', ' ')}"
+
+
 def duration(seconds: float) -> str:
-    """Seconds as people write them.
+    """Seconds as h:mm:ss.
 
     >>> duration(74), duration(3700)
     ('1:14', '1:01:40')
@@ -74,32 +82,23 @@ def duration(seconds: float) -> str:
 
 
 def row_progress(console: rich.console.Console | None = None) -> Callable[[int, int], None]:
-    """Something that tells how many rows of how many are prepared: in place on a terminal, else at every tenth.
-
-    Touches: standard output.
-    """
+    """A callback that shows how many rows are prepared: in place on a terminal, else at every tenth."""
     console = console or Console(highlight=False, emoji=False)
-    told = -1
+    last_tenth = -1
 
-    def tell(n_done: int, n_rows: int) -> None:
-        nonlocal told
+    def show(n_done: int, n_rows: int) -> None:
+        nonlocal last_tenth
         tenth = 10 * n_done // n_rows
         end = "\r" if console.is_terminal and n_done < n_rows else "\n"
-        if console.is_terminal or tenth > told:
+        if console.is_terminal or tenth > last_tenth:
             console.print(f"preparing {n_done:,} of {n_rows:,} rows", end=end, markup=False, soft_wrap=True)
-        told = tenth
+        last_tenth = tenth
 
-    return tell
+    return show
 
 
 class Screen:
-    """One run's lines on a console and in its `logs.log`.
-
-    Args:
-        folder: the run's.
-        console: where its lines are shown.
-        logs: whether they are logged from the start; if not, they are kept until `begin_log`.
-    """
+    """One run's lines on a console and in its `logs.log` (or, without `logs`, only from `begin_log` on)."""
 
     def __init__(self, folder: Path, console: rich.console.Console | None = None, logs: bool = True) -> None:
         self.folder = folder
@@ -108,49 +107,37 @@ class Screen:
         self.pace = Pace()
         self._bar: tuple[Progress, TaskID] | None = None
 
-    def say(self, text: str) -> None:
-        """Shows a line.
-
-        Touches: standard output, and `logs.log` in the folder.
-
-        Raises:
-            InputError: the disk refuses.
-        """
+    def log(self, text: str) -> None:
+        """Shows a line, and writes it to `logs.log`."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        self._log(text)
+        self._write(text)
 
     def begin_log(self) -> None:
-        """Logs what was said so far, if it is not logged yet, and from now on every line. Touches: as `say`."""
+        """Writes the lines so far to `logs.log`, and from now on every line."""
         unlogged, self._unlogged = self._unlogged or [], None
         for text in unlogged:
-            self._log(text)
+            self._write(text)
 
-    def _log(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         if self._unlogged is None:
             log_line(self.folder, text)
         else:
             self._unlogged.append(text)
 
     def step(self, row: Row, n_steps: int) -> None:
-        """Shows a step: moves the bar where there is one, says a line elsewhere.
-
-        Touches: as `say`.
-        """
+        """Shows a step: moves the bar where there is one, else logs a line."""
         self.pace = self.pace.after(row)
         line = step_line(row, n_steps, self.pace)
         if self._bar is None:
-            self.say(line)
+            self.log(line)
             return
         bar, task = self._bar
         bar.update(task, completed=row["step"] + 1, description=line)
-        self._log(line)
+        self._write(line)
 
     @contextmanager
     def progress(self, n_done: int, n_steps: int) -> Iterator[None]:
-        """Keeps a bar on the screen while it is open, if the screen is a terminal.
-
-        Touches: standard output.
-        """
+        """Shows a bar while it is open, if the screen is a terminal."""
         if not self.console.is_terminal:
             yield
             return

@@ -18,13 +18,13 @@ from tinker.types import RequestErrorCategory
 
 from kernel.errors import expected
 from shell.local_service.import_checkpoint import adopt_checkpoint, check_adoptable
+from shell.run_dir.checkpoints import Checkpoint, last_checkpoint
 from shell.service.client import ServiceFault, ServiceHealth, answer
 from shell.service.liveness import SILENCE_LIMIT, Liveness, listening
 from shell.service.local_process import LocalProcess
 from shell.service.sdk import TinkerClient, error_text, settle
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice, is_loopback
-from shell.training.checkpoints import Checkpoint, last_checkpoint
 
 SERVICE_FOLDER = "service"
 MACHINE_CREDENTIALS = ("TINKER_CREDENTIAL_CMD", "CLOUDFLARE_ACCESS_CLIENT_ID", "CLOUDFLARE_ACCESS_CLIENT_SECRET")

@@ -1,1 +1,1 @@
-"""Settings: what can be asked, from flags, files, presets and the environment to one struct."""
+"""Settings: flags, files, presets and the environment, resolved to one struct."""

@@ -1,9 +1,8 @@
-"""From what was typed to the settings of a run: flags, a file, presets and defaults, and where each value came from.
+"""Settings of a run from what was typed: flags, a file, presets and defaults, and where each value came from.
 
     default < preset < file < flag
 
-`resolve` does this for any flat struct, so that a small recipe has the same flags, errors and help as the big one.
-`main` runs a recipe with it and turns what can go wrong into one sentence and an exit code.
+It works for any flat struct. `main` runs a recipe and turns errors into one sentence and an exit code.
 """
 
 import os
@@ -19,8 +18,7 @@ from msgspec import NODEFAULT, Struct
 
 from kernel.errors import InputError, expected
 from shell.settings.config import PRESETS, Config, check_dataset, presets_of
-from shell.settings.fields import Field, conform, fields_of, shown, unknown_field
-from shell.settings.flags import metavar, read_flags
+from shell.settings.flags import Field, conform, fields_of, read_flags, shown, unknown_field
 from shell.settings.service_choice import ServiceChoice, choose_service, read_environment
 
 C = TypeVar("C", bound=Struct)
@@ -36,7 +34,7 @@ class Setting(NamedTuple):
 
 
 class Resolved(NamedTuple, Generic[C]):
-    """Settings, the source of each, and for a run the service they lead to."""
+    """Settings, the source of each, and for a run its service."""
 
     config: C
     sources: dict[str, str]
@@ -48,16 +46,15 @@ def main(
     argv: Sequence[str] | None = None,
     config_type: type[C] = Config,  # type: ignore[assignment]
 ) -> int:
-    """Runs a recipe on what was typed (None: the process's own arguments) and says what went wrong in one sentence.
+    """Runs a recipe on what was typed (None: the process's own arguments), and prints an error as one sentence.
 
-    Returns the exit code: 0, or what `run` returned; 2 for input that cannot be used and files that cannot be read or
-    written, 130 after Ctrl-C, and for an exception with an `exit_code` (a fault of the service) that code.
-
-    Touches: standard output and error, and what `resolve` and `run` touch.
+    Returns:
+        0, or what `run` returned; 2 for input that cannot be used and files that cannot be read or written, 130 after
+        Ctrl-C, 141 for a closed pipe; for an exception with an `exit_code` (a fault of the service) that code.
     """
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, TextIOWrapper)]  # not what is closed
     for stream in streams:
-        stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to stop
+        stream.reconfigure(errors="backslashreplace")  # for terminals that lack a letter
     try:
         try:
             return run(resolve(sys.argv[1:] if argv is None else argv, config_type)) or 0
@@ -68,7 +65,7 @@ def main(
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `| head` has seen enough; nothing is left for the interpreter to flush
+    except BrokenPipeError:  # as in `| head`; nothing is left to flush then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as error:
@@ -84,49 +81,49 @@ def resolve(
     argv: Sequence[str],
     config_type: type[C] = Config,  # type: ignore[assignment]
 ) -> Resolved[C]:
-    """The settings that were typed, in a file, or follow from these.
+    """The settings that were typed, are in a file, or follow from these.
 
     Args:
-        argv: `--batch-size 64`, `--batch-size=64`, or in the cookbook's spelling `batch_size=64`,
-            `dataset_builder.common_config.batch_size=64`; `--streaming`, `--no-streaming`; `--config FILE`; `--help`.
-        config_type: a flat struct whose fields are annotated as in `shell.settings.config`. Presets and a service
-            belong to `Config` and what derives from it.
+        argv: `--batch-size 64`, `batch_size=64`, `--no-streaming`, `--config FILE`, `--help`, ...
+        config_type: a flat struct, its fields annotated as in `shell.settings.config`. Presets and a service belong to
+            `Config` and its subclasses.
 
     Raises:
         InputError: an unknown name, a value outside its limits, a file that cannot be read, no usable key.
         SystemExit: with code 0, after the help was printed.
 
-    Touches: the file that `--config` names, the environment and credentials (`read_environment`), standard output for
-    help.
+    >>> resolve(["--log-path", "run", "--service", "embedded", "batch_size=8"]).sources["batch_size"]
+    'flag --batch-size'
     """
     fields = fields_of(config_type)
     texts, path = read_flags(argv, config_type)
-    given = _read_file(path, fields) | {
+    typed = _read_file(path, fields) | {
         name: Setting(conform(fields[name], text, fields[name].flag), f"flag {fields[name].flag}")
         for name, text in texts.items()
     }
     for name, field in fields.items():
-        if field.default is NODEFAULT and name not in given:
-            raise expected(f"{field.flag} {metavar(field)}", "nothing")
-    said = {name: word for name, word in given.items() if word.value is not None}
-    if "dataset" in said:
-        check_dataset(said["dataset"].value, at=said["dataset"].source.removeprefix("flag ").removeprefix("file "))
-    endpoint, presets = _settle(said) if issubclass(config_type, Config) else (None, {})
+        if field.default is NODEFAULT and name not in typed:
+            raise expected(f"{field.flag} {field.metavar}", "nothing")
+    chosen = {name: setting for name, setting in typed.items() if setting.value is not None}
+    if "dataset" in chosen:
+        check_dataset(chosen["dataset"].value, at=chosen["dataset"].source.removeprefix("flag ").removeprefix("file "))
+    endpoint, presets = _choose(chosen) if issubclass(config_type, Config) else (None, {})
     defaults = {name: Setting(field.default, "default") for name, field in fields.items()}
-    settled = defaults | given | presets | said  # what is given as "none" is left to a preset
-    config = config_type(**{name: value for name, (value, _) in settled.items()})
-    return Resolved(config, {name: source for name, (_, source) in settled.items()}, endpoint)
+    settings = defaults | typed | presets | chosen  # a preset replaces what was typed as "none"
+    config = config_type(**{name: value for name, (value, _) in settings.items()})
+    return Resolved(config, {name: source for name, (_, source) in settings.items()}, endpoint)
 
 
 def describe(resolved: Resolved[C]) -> dict[str, dict[str, Any]]:
-    """What `config.json` records: every value but the key, and where each came from. `--config` reads it back."""
+    """What `config.json` records, and `--config` reads back: every value but the key, and where each came from."""
     fields = fields_of(type(resolved.config)).items()
     config = {name: getattr(resolved.config, name) for name, field in fields if not field.secret}
     return {"config": config, "sources": resolved.sources}
 
 
-def _settle(said: Mapping[str, Setting]) -> tuple[ServiceChoice, dict[str, Setting]]:
-    values = {name: word.value for name, word in said.items()}
+def _choose(chosen: Mapping[str, Setting]) -> tuple[ServiceChoice, dict[str, Setting]]:
+    """The service, and the presets that it and the dataset bring."""
+    values = {name: setting.value for name, setting in chosen.items()}
     service, model_name, api_key = values.get("service", "auto"), values.get("model_name"), values.get("api_key")
     endpoint = choose_service(service, model_name, api_key, read_environment())
     presets: dict[str, Setting] = {}
@@ -143,15 +140,15 @@ def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setti
         table = table["config"]  # the config.json of a run
     if not isinstance(table, dict):
         raise expected("a table of settings", shown(table), at=path)
-    given = {}
+    typed = {}
     for name, raw in table.items():
         at = f"{path} $.{name}"
         if isinstance(raw, dict):
             raise expected("settings without sections", "a table", at)
         if name not in fields:
             raise unknown_field("setting", str(name), fields, at)
-        given[name] = Setting(conform(fields[name], raw, at), f"file {path}")
-    return given
+        typed[name] = Setting(conform(fields[name], raw, at), f"file {path}")
+    return typed
 
 
 def _parse_file(path: Path) -> object:

@@ -1,9 +1,7 @@
-"""The settings of a run: one flat struct, every field with its limits and its line of `--help` beside it.
+"""The settings of a run: one flat struct, each field with its limits and its line of `--help`.
 
-Flat, because a name is then a flag, a key of a file and a column of `config.json` at once; the reference nests its
-builders and cannot reach the batch size from the command line. An annotation is the only place where a limit is
-written: msgspec checks it, `--help` prints it, and `conform` turns what breaks it into one sentence. Values that follow
-from a choice (a service, a dataset) are data in `PRESETS`, below what a file or a flag says.
+A name is a flag, a key of a file and a key of `config.json` at once. Values that follow from a service or a dataset
+are in `PRESETS`; a file or a flag overrides them.
 """
 
 import os
@@ -15,7 +13,7 @@ from msgspec import Meta, Struct
 
 from kernel.errors import expected, unknown
 from shell.data.mixture_spec import read_shares
-from shell.settings.fields import conform, doc, fields_of
+from shell.settings.flags import conform, doc, fields_of
 from shell.settings.service_choice import ServiceChoice
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -40,6 +38,7 @@ CutAnswers = Literal["train", "skip"]
 DatasetFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"]
 MixStopping = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]
 
+N_SHOWN = 10
 PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path", "prepared_dir")
 DATASETS = ("no_robots", "tulu3", "sample")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -51,26 +50,51 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Written(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Conversations, and what they are written with: what every recipe asks that looks at rows and trains nothing."""
+class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rows and the format they are rendered in: the settings of recipes that look at data and train nothing."""
 
     dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE, URL or hf:REPO", "DATA")] = "sample"
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
-    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
-    max_bad_rows: Annotated[Count, doc("rows of a source that may be unreadable")] = 0
-    train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
-    split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
+    dataset_format: Annotated[DatasetFormat, doc("format of the rows; auto: seen in each row", "FORMAT")] = "auto"
+    max_bad_rows: Annotated[Count, doc("unreadable rows of a source that are skipped")] = 0
+    train_on_what: Annotated[TrainOnWhat | None, doc("default: the dataset's own; or", "WHAT")] = None
+    split_turns: Annotated[Literal["auto", "never"], doc("auto: one example per turn where needed")] = "auto"
     model_name: Annotated[Text, doc("model whose renderer and tokenizer to use", "NAME")] = "tinsmith/tiny"
-    renderer_name: Annotated[Text | None, doc("how a conversation is written", "NAME")] = None
-    template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
+    renderer_name: Annotated[Text | None, doc("chat format; by default the model's", "NAME")] = None
+    template_variables: Annotated[Text | None, doc("variables for hf_template, as JSON", "JSON")] = None
     tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
+
+
+class ShowConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Show conversations as the model will see them."""
+
+    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "max_length": "Output"}
+    examples: ClassVar[tuple[str, ...]] = (
+        "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
+        "--dataset chats.jsonl --tokenizer t.json --format json",
+    )
+
+    max_length: Annotated[Length | None, doc("max tokens per example")] = None
+    truncation: Annotated[HowTruncated, doc("what to do with longer examples", "HOW")] = "right"
+    cut_answers: Annotated[CutAnswers, doc("whether to train answers that were cut")] = "train"
+    reduction: Annotated[Reduction, doc("weight 1 per example (mean) or per token (none)")] = "mean"
+    limit: Annotated[Count | None, doc(f"rows to show; by default {N_SHOWN}, or all as json")] = None
+    format: Annotated[Literal["text", "json"], doc("text for people, or json: one object per datum")] = "text"
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fine-tune a model on conversations."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    common: ClassVar[tuple[str, ...]] = (
+        "log_path", "behavior_if_log_dir_exists", "service", "seed", "max_steps",
+        "dataset", "test_size", "batch_size", "max_length", "train_on_what",
+        "model_name", "tokenizer", "renderer_name", "load_checkpoint_path", "lora_rank",
+        "learning_rate", "lr_schedule", "num_epochs", "eval_every", "save_every",
+    )  # fmt: skip
+    """the flags of `--help`; `--help-all` shows all"""
     headings: ClassVar[dict[str, str]] = {
         "log_path": "Run",
         "dataset": "Data",
@@ -79,97 +103,93 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "eval_every": "Evaluation and saving",
     }
     examples: ClassVar[tuple[str, ...]] = (
-        "--log-path /tmp/run",
-        "--log-path /tmp/run --dataset chats.jsonl --batch-size 32",
-        "--log-path /tmp/run --dataset a.jsonl=0.7,b.jsonl=0.3",
-        "--log-path /tmp/run --dataset a.jsonl=5000rows,b.jsonl",
-        "--log-path /tmp/run --config run.toml learning_rate=1e-4",
+        "--log-path run",
+        "--log-path run --dataset chats.jsonl --seed 1",
+        "--log-path run --dataset a.jsonl=0.7,b.jsonl=0.3",
+        "--log-path run --dataset a.jsonl=5000rows,b.jsonl",
+        "--log-path run --config run.toml learning_rate=1e-4",
     )
 
     log_path: Annotated[Text, doc("folder of the run: metrics, checkpoints, logs", "FOLDER")]
     behavior_if_log_dir_exists: Annotated[
-        Literal["ask", "resume", "delete", "raise"], doc("if a run is there", "HOW")
+        Literal["ask", "resume", "delete", "raise"], doc("if the folder holds a run", "HOW")
     ] = "ask"
-    accept_changes: Annotated[
-        Text | None, doc("resume though these differ, a new length: schedule", "all|NAME,...")
-    ] = None
-    service: Annotated[Text, doc("auto, tinker, embedded, or the URL of one like Tinker", "WHICH")] = "auto"
-    api_key: Annotated[Text | None, doc("key of the service; TINKER_API_KEY hides it better", "KEY", secret=True)] = (
-        None
-    )
-    recipe_name: Annotated[Text, doc("what the service calls the run", "NAME")] = "sl_basic"
-    seed: Annotated[Count, doc("seed of the row order and of the adapter")] = 0
-    max_steps: Annotated[Size | None, doc("stop after N steps, where the schedule ends too")] = None
-    submit_ahead: Annotated[Count, doc("steps queued beyond the one awaited")] = 1
-    silence_limit: Annotated[Size, doc("seconds without any answer before the run stops")] = 600
+    accept_changes: Annotated[Text | None, doc("resume although these settings have changed", "all|NAME,...")] = None
+    service: Annotated[Text, doc("auto, tinker, embedded (local), or a URL", "WHICH")] = "auto"
+    api_key: Annotated[Text | None, doc("key of the service; better in TINKER_API_KEY", "KEY", secret=True)] = None
+    recipe_name: Annotated[Text, doc("name of the run at the service", "NAME")] = "sl_basic"
+    seed: Annotated[Count, doc("seed of the row order and the adapter")] = 0
+    max_steps: Annotated[Size | None, doc("stop after N steps; the schedule ends there too")] = None
+    submit_ahead: Annotated[Count, doc("steps queued ahead of the one awaited")] = 1
+    silence_limit: Annotated[Size, doc("seconds without an answer after which the run stops")] = 600
 
     dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE, hf:REPO, or A=0.7,B=0.3", "DATA")] = None
-    mix_stopping: Annotated[MixStopping | None, doc("when a mixture ends, by default the first", "HOW")] = None
+    mix_stopping: Annotated[MixStopping | None, doc("when a mixture ends; by default the first", "HOW")] = None
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset to train on", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
-    dataset_format: Annotated[DatasetFormat, doc("shape of the rows; auto: each says", "SHAPE")] = "auto"
+    dataset_format: Annotated[DatasetFormat, doc("format of the rows; auto: seen in each row", "FORMAT")] = "auto"
     streaming: Annotated[bool, doc("read an hf: dataset as it arrives, never whole")] = False
-    shuffle_buffer: Annotated[Size, doc("rows a stream is shuffled within")] = 10_000
-    streaming_length: Annotated[Size | None, doc("rows of an epoch, where the data is streamed")] = None
+    shuffle_buffer: Annotated[Size, doc("rows in the shuffle buffer of a stream")] = 10_000
+    streaming_length: Annotated[Size | None, doc("rows per epoch of a stream")] = None
     test_size: Annotated[Count | None, doc("rows held out; by default the dataset's own")] = None
     batch_size: Annotated[Size, doc("rows per step")] = 128
-    max_length: Annotated[Length, doc("tokens after which an example is cut")] = 32768
-    truncation: Annotated[HowTruncated, doc("of longer ones", "HOW")] = "right"
-    cut_answers: Annotated[CutAnswers, doc("an answer without its end")] = "train"
+    max_length: Annotated[Length, doc("max tokens per example")] = 32768
+    truncation: Annotated[HowTruncated, doc("what to do with longer examples", "HOW")] = "right"
+    cut_answers: Annotated[CutAnswers, doc("whether to train answers that were cut")] = "train"
     zero_loss: Annotated[Literal["skip", "send"], doc("rows in which nothing is trained")] = "skip"
-    max_bad_rows: Annotated[Count, doc("rows that may be unusable; they are listed in the ledger")] = 0
-    train_on_what: Annotated[TrainOnWhat | None, doc("by default the dataset's own; or", "WHAT")] = None
-    split_turns: Annotated[Literal["auto", "never"], doc("an example a turn, where needed")] = "auto"
-    reduction: Annotated[Reduction, doc("each example weighs 1 (mean), or each token (none)")] = "mean"
-    tail: Annotated[Literal["drop", "keep"], doc("an epoch's last, short batch")] = "drop"
+    max_bad_rows: Annotated[Count, doc("unreadable rows to skip before the run fails")] = 0
+    train_on_what: Annotated[TrainOnWhat | None, doc("default: the dataset's own; or", "WHAT")] = None
+    split_turns: Annotated[Literal["auto", "never"], doc("auto: one example per turn where needed")] = "auto"
+    reduction: Annotated[Reduction, doc("weight 1 per example (mean) or per token (none)")] = "mean"
+    tail: Annotated[Literal["drop", "keep"], doc("the last, short batch of an epoch")] = "drop"
     prepare: Annotated[
-        Literal["always", "auto", "never"], doc("keep rows as tokens: all before training, or beside it", "WHEN")
+        Literal["always", "auto", "never"], doc("cache tokens: before training or beside it (auto)", "WHEN")
     ] = "auto"
-    prepared_dir: Annotated[Text | None, doc("where they are kept; by default ~/.cache/tinsmith", "FOLDER")] = None
-    order: Annotated[Literal["hf", "cipher"], doc("of rows: as datasets shuffles, or in O(1) memory")] = "hf"
+    prepared_dir: Annotated[Text | None, doc("folder of the token cache [~/.cache/tinsmith]", "FOLDER")] = None
+    order: Annotated[Literal["hf", "cipher"], doc("row shuffle: as datasets does, or in O(1) memory")] = "hf"
 
     model_name: Annotated[Text | None, doc("model to train; by default the service's own", "NAME")] = None
     tokenizer: Annotated[Text | None, doc("name or tokenizer.json; by default the model's", "NAME")] = None
-    encoder: Annotated[Literal["auto", "fast", "tokenizers"], doc("what makes ids of text, all the same")] = "auto"
-    renderer_name: Annotated[Text | None, doc("how a conversation is written; by default the model's", "NAME")] = None
-    template_variables: Annotated[Text | None, doc("what hf_template reads besides, as JSON", "JSON")] = None
-    load_checkpoint_path: Annotated[Text | None, doc("begin with the weights of a tinker:// path or a run", "PATH")] = (
+    encoder: Annotated[Literal["auto", "fast", "tokenizers"], doc("tokenizer backend; both give the same ids")] = "auto"
+    renderer_name: Annotated[Text | None, doc("chat format; by default the model's", "NAME")] = None
+    template_variables: Annotated[Text | None, doc("variables for hf_template, as JSON", "JSON")] = None
+    load_checkpoint_path: Annotated[Text | None, doc("start from the weights of a tinker:// path or a run", "PATH")] = (
         None
     )
-    lora_rank: Annotated[Size, doc("rank of the adapter")] = 32
+    lora_rank: Annotated[Size, doc("LoRA rank")] = 32
     train_mlp: Annotated[bool, doc("adapt the MLP layers")] = True
     train_attn: Annotated[bool, doc("adapt the attention layers")] = True
     train_unembed: Annotated[bool, doc("adapt the unembedding")] = True
 
-    learning_rate: Annotated[Rate | Literal["auto"], doc("highest rate; auto: as advised for the model")] = 2e-4
-    lr_schedule: Annotated[Literal["linear", "cosine", "constant"], doc("how the rate falls", "HOW")] = "linear"
-    warmup_steps: Annotated[Count, doc("steps in which the rate rises to its highest")] = 0
-    min_learning_rate: Annotated[Amount, doc("lowest rate")] = 0.0
-    num_epochs: Annotated[Size, doc("times the data is seen")] = 1
-    adam_beta1: Annotated[Beta, doc("decay of the mean of gradients")] = 0.9
-    adam_beta2: Annotated[Beta, doc("decay of the mean of their squares")] = 0.95
-    adam_eps: Annotated[Rate, doc("added to the denominator")] = 1e-8
-    weight_decay: Annotated[Amount, doc("decay of weights, apart from the gradient")] = 0.0
-    grad_clip_norm: Annotated[Amount, doc("longest gradient; 0: any length")] = 0.0
+    learning_rate: Annotated[Rate | Literal["auto"], doc("peak rate; auto: as advised for the model")] = 2e-4
+    lr_schedule: Annotated[Literal["linear", "cosine", "constant"], doc("decay after warmup", "HOW")] = "linear"
+    warmup_steps: Annotated[Count, doc("steps of linear warmup")] = 0
+    min_learning_rate: Annotated[Amount, doc("floor of the decay")] = 0.0
+    num_epochs: Annotated[Size, doc("passes over the data")] = 1
+    adam_beta1: Annotated[Beta, doc("decay of Adam's first moment")] = 0.9
+    adam_beta2: Annotated[Beta, doc("decay of Adam's second moment")] = 0.95
+    adam_eps: Annotated[Rate, doc("epsilon in Adam's denominator")] = 1e-8
+    weight_decay: Annotated[Amount, doc("decoupled weight decay")] = 0.0
+    grad_clip_norm: Annotated[Amount, doc("max gradient norm; 0 disables clipping")] = 0.0
 
-    eval_every: Annotated[Count, doc("steps between evaluations, the end one more; 0: none")] = 8
+    eval_every: Annotated[Count, doc("steps between evaluations; 0: none")] = 8
     eval_dataset: Annotated[Text | None, doc("more sets to evaluate: NAME=DATA,NAME=DATA", "SETS")] = None
-    infrequent_eval_every: Annotated[Count, doc("steps between rarer evaluations, the end one more")] = 100
+    infrequent_eval_every: Annotated[Count, doc("steps between infrequent evaluations")] = 100
     infrequent_eval_dataset: Annotated[Text | None, doc("sets to evaluate then: NAME=DATA,NAME=DATA", "SETS")] = None
     sample_prompts: Annotated[Text | None, doc("FILE.jsonl, a text file of lines, or one prompt", "PROMPTS")] = None
     sample_every: Annotated[Count | None, doc("steps between samples; by default each evaluation")] = None
-    sample_max_tokens: Annotated[Size, doc("longest sample")] = 64
-    sample_temperature: Annotated[Amount, doc("of samples; 0: the likeliest")] = 0.0
-    save_every: Annotated[Count, doc("steps between checkpoints; 0: only the last")] = 20
-    save_every_tokens: Annotated[Count, doc("trained tokens between checkpoints; 0: as the others say")] = 0
-    save_every_seconds: Annotated[Count, doc("seconds between checkpoints; 0: as the others say")] = 0
-    rolling_save_every: Annotated[Count, doc("steps between short-lived saves to resume from; 0: none")] = 0
-    rolling_ttl_seconds: Annotated[Size, doc("life of those, should deleting them fail")] = 7200
-    ttl_seconds: Annotated[Size | None, doc("life of checkpoints but the last; none: for good")] = 604800
+    sample_max_tokens: Annotated[Size, doc("max tokens per sample")] = 64
+    sample_temperature: Annotated[Amount, doc("sampling temperature; 0: greedy")] = 0.0
+    save_every: Annotated[Count, doc("steps between checkpoints; 0: only at the end")] = 20
+    save_every_tokens: Annotated[Count, doc("trained tokens between checkpoints; 0: off")] = 0
+    save_every_seconds: Annotated[Count, doc("seconds between checkpoints; 0: off")] = 0
+    rolling_save_every: Annotated[Count, doc("steps between rolling checkpoints; 0: none")] = 0
+    rolling_ttl_seconds: Annotated[Size, doc("seconds a rolling checkpoint lives, if not deleted")] = 7200
+    ttl_seconds: Annotated[Size | None, doc("seconds a checkpoint lives, but the last; none: forever")] = 604800
 
     def __post_init__(self) -> None:
-        """Checks every field also where the struct is built in code, and expands `~` in paths."""
+        """Checks every field, as the struct may be built in code, and expands `~` in paths."""
         for field in fields_of(type(self)).values():
             value = conform(field, getattr(self, field.name), at=f"$.{field.name}")
             if field.name in PATHS and value is not None:
@@ -192,27 +212,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def presets_of(endpoint: ServiceChoice, dataset: str | None) -> list[str]:
-    """Which presets hold for a service and a dataset (None: the service's own), the weaker first.
-
-    >>> from shell.settings.service_choice import choose_service
-    >>> presets_of(choose_service("embedded"), None)
-    ['embedded', 'sample']
-    """
+    """Which presets apply to a service and a dataset (None: the service's own), the weaker first."""
     service = "embedded" if endpoint.kind == "embedded" else "tinker"
     dataset = dataset or PRESETS[service]["dataset"]
     return [service, dataset] if dataset in DATASETS else [service]
 
 
 def check_dataset(dataset: str, at: str = "--dataset") -> None:
-    """Refuses shares that cannot be read, and a bare word that names no dataset and no file, with the nearest name.
-
-    All else is for the reader of data.
-
-    Touches: the file system, to see whether there is a file of that name.
-
-    Raises:
-        InputError: the word is unknown, or a share is none.
-    """
+    """Raises where shares cannot be read, or a bare word names neither a dataset nor a file, with the nearest name."""
     for share in read_shares(dataset):
         name = share.dataset
         is_word = not any(mark in name for mark in "./\\:~")

@@ -1,10 +1,8 @@
-"""Which Tinker service a run talks to, and with which key: one decision, made from plain values.
+"""Choice of the Tinker service for a run, and of the key: made from plain values.
 
-`read_environment` looks at the machine once (two environment variables, the credential command, the credentials file:
-the
-places and the order are those of `tinker.lib._auth_token_provider` in SDK 0.38); `choose_service` then decides without
-looking anywhere. The rule it keeps: credentials found on the machine belong to one address, `TINKER_BASE_URL` or else
-Tinker itself, and go nowhere else. Importing the SDK to ask it would cost half a second of every `--help`.
+`read_environment` looks where SDK 0.38 looks for credentials (importing the SDK would take half a second); then
+`choose_service` decides without looking anywhere. Credentials found on the machine are for one address,
+`TINKER_BASE_URL` or Tinker's own, and are sent nowhere else.
 """
 
 import ipaddress
@@ -21,14 +19,14 @@ import msgspec
 from kernel.errors import InputError, expected, unknown
 
 TINKER_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"  # the SDK's own default
-EMBEDDED_MODELS = "tinsmith/"  # names under this prefix live in the embedded service and nowhere else
-LOCAL_KEY = "tml-local"  # the SDK insists on a key; a loopback service gets this one, which opens nothing
+EMBEDDED_MODELS = "tinsmith/"  # models under this prefix exist only in the local service
+LOCAL_KEY = "tml-local"  # the SDK requires a key; a loopback service gets this one
 SERVICES = ("auto", "tinker", "embedded")
 HOW_TO_GIVE_A_KEY = "set TINKER_API_KEY, give --api-key, or train on this machine with --service embedded"
 
 
 class Key(NamedTuple):
-    """A credential and where it was found; `flaw` says why it cannot be used, and is raised only if it is needed."""
+    """A credential and where it was found; `flaw` is why it cannot be used, raised only if it is needed."""
 
     text: str | None  # None: the SDK gets it by running the credential command
     source: str
@@ -39,7 +37,7 @@ class Key(NamedTuple):
 
 
 class ServiceEnvironment(NamedTuple):
-    """What the machine offers when nothing is said: a key, and the address it belongs to (None: Tinker's own)."""
+    """The machine's own credentials: a key, and the address it is for (None: Tinker's own)."""
 
     key: Key | None = None
     base_url: str | None = None
@@ -47,78 +45,68 @@ class ServiceEnvironment(NamedTuple):
 
 @dataclass(frozen=True)
 class ServiceChoice:
-    """Where to connect. Its repr does not show the key.
-
-    Attributes:
-        kind: "embedded" (to be started; it has no address yet), "tinker", or "url" for an address given outright.
-        url: the address without a trailing slash, None for the embedded service.
-        api_key: the key to hand to the SDK; None: let the SDK run TINKER_CREDENTIAL_CMD (only where `at_home`).
-        at_home: the machine's own credentials belong here. Where it is False, keep the SDK from reading them
-            (a server may ask it to run TINKER_CREDENTIAL_CMD and send what it prints).
-        reason: why this one, to be shown in the first lines of a run.
-    """
+    """Where to connect; its repr does not show the key."""
 
     kind: Literal["embedded", "tinker", "url"]
     url: str | None
+    """the address without a trailing slash; None for the local service, which is not started yet"""
     api_key: str | None = field(repr=False)
+    """None: the SDK runs TINKER_CREDENTIAL_CMD (only where `at_home`)"""
     at_home: bool
+    """whether the machine's own credentials are for this service; if not, the SDK must not read them"""
     reason: str
+    """shown in the first line of a run"""
 
 
 def choose_service(
     service: str = "auto",
     model_name: str | None = None,
     api_key: str | None = None,
-    ambient: ServiceEnvironment | None = None,
+    environment: ServiceEnvironment | None = None,
 ) -> ServiceChoice:
-    """The service a run talks to; a pure function of what was said and what the machine offers.
+    """The service a run talks to.
 
     Args:
         service: "auto", "tinker", "embedded" or an http(s) address.
-        model_name: the model that was asked for; None when none was named.
-        api_key: the key that was given outright.
-        ambient: what `read_environment` found.
+        api_key: the key that was typed.
+        environment: what `read_environment` found.
 
     Raises:
-        InputError: no such service, an address that is none, or no usable key where one is needed.
+        InputError: no such service, a bad address, or no usable key where one is needed.
 
-    >>> choose_service().kind
-    'embedded'
+    >>> choose_service().reason
+    'no TINKER_API_KEY'
     >>> choose_service(api_key="tml-1").url == TINKER_URL
     True
     >>> choose_service("http://localhost:8000/").reason
     '--service http://localhost:8000, with no key'
     """
-    ambient = ambient or ServiceEnvironment()
-    key = Key(api_key, "--api-key") if api_key else ambient.key
+    environment = environment or ServiceEnvironment()
+    key = Key(api_key, "--api-key") if api_key else environment.key
     if service == "auto":
         if model_name is not None and model_name.startswith(EMBEDDED_MODELS):
-            return _embedded(f"the model {model_name} lives there")
-        if key is None and ambient.base_url is None:
+            return _embedded(f"{model_name} is a local model")
+        if key is None and environment.base_url is None:
             if model_name is None:
-                return _embedded("no Tinker key was found, and no service or model was named")
+                return _embedded("no TINKER_API_KEY")
             raise InputError(f"expected a key for {model_name} on Tinker, got none: {HOW_TO_GIVE_A_KEY}")
     if service == "embedded":
         return _embedded("--service embedded")
 
-    home = read_url(ambient.base_url or TINKER_URL, at="TINKER_BASE_URL")
+    home = read_url(environment.base_url or TINKER_URL, at="TINKER_BASE_URL")
     if service in SERVICES:
-        why = "TINKER_BASE_URL" if ambient.base_url else "Tinker"
+        why = "TINKER_BASE_URL" if environment.base_url else "Tinker"
         return _reach("tinker", home, key, at_home=True, reason=why)
     if not re.search(r"[:/.]", service):
         raise unknown("service", service, [*SERVICES, "http://HOST:PORT"], at="--service")
     url = read_url(service, at="--service")
-    at_home = _place(url) == _place(home)
+    at_home = _address(url) == _address(home)
     own_key = key if api_key or at_home else None
     return _reach("url", url, own_key, at_home=at_home, reason=f"--service {url}")
 
 
 def read_environment(environ: Mapping[str, str] = os.environ, credentials: Path | None = None) -> ServiceEnvironment:
-    """The key and the address that this machine offers, found where the SDK would find them.
-
-    Touches: the environment (TINKER_API_KEY, TINKER_BASE_URL, TINKER_CREDENTIAL_CMD, which is not run), and the file
-    ~/.tinker/credentials.json.
-    """
+    """The key and the address of this machine: from the environment, and `~/.tinker/credentials.json`."""
     key = None
     if text := environ.get("TINKER_API_KEY"):
         key = Key(text.strip(), "TINKER_API_KEY")
@@ -129,10 +117,7 @@ def read_environment(environ: Mapping[str, str] = os.environ, credentials: Path 
 
 
 def read_url(text: str, at: str) -> str:
-    """An http(s) address without its trailing slash.
-
-    Raises:
-        InputError: it is none, or carries more than a host, a port and a path. A password in it is not repeated.
+    """An http(s) address without its trailing slash; raises for anything else, and never repeats a password.
 
     >>> read_url("http://127.0.0.1:8000/", at="--service")
     'http://127.0.0.1:8000'
@@ -153,7 +138,7 @@ def read_url(text: str, at: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is this machine's own, so that no key is needed and no proxy is asked.
+    """Whether an address is this machine's own: it needs no key and no proxy.
 
     >>> is_loopback("http://[::1]:8000"), is_loopback("https://localhost.example")
     (True, False)
@@ -206,6 +191,6 @@ def _stored_key(path: Path | None) -> Key | None:
     return Key(record.key, str(path)) if record else None
 
 
-def _place(url: str) -> tuple[str, str | None, int, str]:
+def _address(url: str) -> tuple[str, str | None, int, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path

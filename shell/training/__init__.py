@@ -1,1 +1,1 @@
-"""The loop and its parts: what is trained, evaluated, sampled and saved, and what a run can go on from."""
+"""Training of one run: its loop, checkpoints, evaluations, samples and resumption."""

@@ -1,103 +1,130 @@
-"""Checkpoints on their way: asked for, not yet recorded.
+"""Checkpoints requested and not yet recorded, and the deletion of superseded ones.
 
-A save stands in the service's queue behind its own update, and nothing waits for it. It is recorded, oldest first, once
-it has resolved and all the steps below it are finished; so a save that was queued behind a failure never is. Only then
-may the rolling one recorded before it go: at every moment the last record names a checkpoint that is there.
+A save is queued at the service after its own update, and nothing waits for it. It is recorded, oldest first, once it
+has resolved and all steps below it are finished. Only then is the rolling one before it deleted: at every moment the
+last record names a checkpoint that exists.
 """
 
+import threading
 from collections import deque
-from concurrent.futures import Future
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from queue import SimpleQueue
+
+import tinker
 
 from kernel.train_plan import CheckpointRef, Request, checkpoint_name, may_record, superseded
-from shell.training.checkpoints import Checkpoint, read_checkpoints, record_checkpoint
+from shell.run_dir.checkpoints import Checkpoint, read_checkpoints, record_checkpoint
+from shell.service.connection import Connection
+from shell.service.sdk import settle
 from shell.training.run_state import Progress, TrainingRun
 
+DELETION_SECONDS = 5.0
 
-class PendingCheckpoint(NamedTuple):
-    """A checkpoint that was asked for and is not recorded yet."""
 
-    mark: CheckpointRef
+@dataclass
+class PendingCheckpoint:
+    """A checkpoint that was requested."""
+
+    ref: CheckpointRef
     progress: Progress
+    """of the run, once the steps below it are finished"""
     state: Future[str]
     sampler: Future[str] | None = None
 
     @property
-    def resolved(self) -> bool:
+    def is_resolved(self) -> bool:
         return self.state.done() and (self.sampler is None or self.sampler.done())
 
 
-def queue_checkpoint(job: TrainingRun, mark: CheckpointRef, progress: Progress) -> PendingCheckpoint:
-    """Queues the save of weights and optimizer for a checkpoint.
+class CheckpointQueue:
+    """The pending checkpoints of a run and the recorded ones, each oldest first."""
 
-    Args:
-        job: the run.
-        mark: the checkpoint's place.
-        progress: of the run, once the steps below it are finished.
+    def __init__(self, run: TrainingRun) -> None:
+        self.run = run
+        self.pending: deque[PendingCheckpoint] = deque()
+        self.recorded = read_checkpoints(run.folder)
 
-    Touches: the network, through the client.
+    def save(self, ref: CheckpointRef, progress: Progress) -> PendingCheckpoint:
+        """Requests the save of weights and optimizer."""
+        state = self.run.client.save_state(checkpoint_name(ref), self._ttl_seconds(ref))
+        self.pending.append(PendingCheckpoint(ref, progress, state))
+        return self.pending[-1]
+
+    def export(self, one: PendingCheckpoint) -> None:
+        """Requests the export for sampling of the same checkpoint."""
+        one.sampler = self.run.client.save_sampler(checkpoint_name(one.ref), self._ttl_seconds(one.ref))
+
+    def _ttl_seconds(self, ref: CheckpointRef) -> int | None:
+        if ref.final:
+            return None
+        return self.run.rolling_ttl_seconds if ref.rolling else self.run.ttl_seconds
+
+    def record(self, progress: Progress, wait: bool = False) -> None:
+        """Records those that may be recorded; with `wait`, also waits for those not resolved. Raises as they failed."""
+        pending = self.pending
+        while pending and may_record(pending[0].ref, progress.n_finished) and (wait or pending[0].is_resolved):
+            self.recorded.append(self._checkpoint(pending.popleft()))
+            record_checkpoint(self.run.folder, self.recorded[-1])
+            needless = superseded([checkpoint.mark for checkpoint in self.recorded])
+            if needless is not None:
+                self.run.delete_checkpoint(self.recorded[needless].state_path)
+
+    def _checkpoint(self, one: PendingCheckpoint) -> Checkpoint:
+        run, name = self.run, checkpoint_name(one.ref)
+        state_path = run.wait_for(one.state, f"the {Request.SAVE_STATE.value} of checkpoint {name}")
+        sampler_path = None
+        if one.sampler is not None:
+            sampler_path = run.wait_for(one.sampler, f"the {Request.SAVE_SAMPLER.value} of checkpoint {name}")
+        epoch, batch = divmod(one.ref.cursor, len(run.dataset))
+        return Checkpoint(
+            name=name,
+            cursor=one.ref.cursor,
+            epoch=epoch,
+            batch=batch,
+            n_steps=run.plan.n_steps,
+            state_path=state_path,
+            sampler_path=sampler_path,
+            final=one.ref.final,
+            rolling=one.ref.rolling,
+            n_sequences=one.progress.n_sequences,
+            n_tokens=one.progress.n_tokens,
+            fingerprint=dict(run.fingerprint),
+        )
+
+
+@contextmanager
+def deleting(connection: Connection, limit_seconds: float = DELETION_SECONDS) -> Iterator[Callable[[str], None]]:
+    """A callback that deletes the checkpoint of a path at a service; at the end, pending ones get `limit_seconds`.
+
+    A deletion is never waited for during training and its failure is ignored: the checkpoint then lives for its
+    `ttl_seconds`. All go through one thread and one client of the SDK, since opening one waits for the service.
     """
-    return PendingCheckpoint(mark, progress, job.client.save_state(checkpoint_name(mark), _ttl_seconds(job, mark)))
+    requested: list[Future[None]] = []
+    queue: SimpleQueue[tuple[Future[None], str] | None] = SimpleQueue()
 
+    @cache
+    def client() -> tinker.RestClient:
+        return tinker.RestClient(base_url=connection.url, api_key=connection.secret)
 
-def with_sampler(job: TrainingRun, save: PendingCheckpoint) -> PendingCheckpoint:
-    """Queues the export for sampling behind a save, for the same checkpoint.
+    def delete(path: str) -> None:
+        client().delete_checkpoint_from_tinker_path(path).result()
 
-    Touches: the network, through the client.
-    """
-    name, ttl_seconds = checkpoint_name(save.mark), _ttl_seconds(job, save.mark)
-    return save._replace(sampler=job.client.save_sampler(name, ttl_seconds))
+    def work() -> None:
+        while item := queue.get():
+            settle(item[0], partial(delete, item[1]))
 
+    def request(path: str) -> None:
+        if not requested:
+            threading.Thread(target=work, daemon=True).start()
+        requested.append(Future())
+        queue.put((requested[-1], path))
 
-def _ttl_seconds(job: TrainingRun, mark: CheckpointRef) -> int | None:
-    if mark.final:
-        return None
-    return job.rolling_ttl_seconds if mark.rolling else job.ttl_seconds
-
-
-def record_checkpoints(
-    job: TrainingRun, saves: deque[PendingCheckpoint], progress: Progress, wait: bool = False
-) -> None:
-    """Records the saves that may be recorded, and takes them out of the queue.
-
-    Args:
-        job: the run.
-        saves: oldest first.
-        progress: what is finished.
-        wait: for those that have not resolved, too.
-
-    Touches: `checkpoints.jsonl`; the checkpoints that it supersedes, through the job.
-
-    Raises:
-        ServiceFault: a save failed.
-        InputError: the disk refuses.
-    """
-    while saves and may_record(saves[0].mark, progress.n_finished) and (wait or saves[0].resolved):
-        record_checkpoint(job.folder, _checkpoint(job, saves.popleft()))
-        checkpoints = read_checkpoints(job.folder)
-        needless = superseded([checkpoint.mark for checkpoint in checkpoints])
-        if needless is not None:
-            job.forget(checkpoints[needless].state_path)
-
-
-def _checkpoint(job: TrainingRun, save: PendingCheckpoint) -> Checkpoint:
-    name = checkpoint_name(save.mark)
-    state_path = job.answer(save.state, f"the {Request.SAVE_STATE.value} of checkpoint {name}")
-    sampler_path = None
-    if save.sampler is not None:
-        sampler_path = job.answer(save.sampler, f"the {Request.SAVE_SAMPLER.value} of checkpoint {name}")
-    epoch, batch = divmod(save.mark.cursor, len(job.dataset))
-    return Checkpoint(
-        name=name,
-        cursor=save.mark.cursor,
-        epoch=epoch,
-        batch=batch,
-        n_steps=job.plan.n_steps,
-        state_path=state_path,
-        sampler_path=sampler_path,
-        final=save.mark.final,
-        rolling=save.mark.rolling,
-        n_sequences=save.progress.n_sequences,
-        n_tokens=save.progress.n_tokens,
-        fingerprint=dict(job.fingerprint),
-    )
+    try:
+        yield request
+        wait(requested, limit_seconds)
+    finally:
+        queue.put(None)

@@ -1,46 +1,173 @@
-"""Held-out loss: exact, over whole sets, with the weights as they are at one place of the run.
+"""Evaluation sets: read from `--eval-dataset`, opened, queued and scored.
 
-An evaluation is a forward pass through the training client, queued like any other request. So it sees the weights
-before the update behind it, nothing waits for it, and no weights are exported for it.
+    held.jsonl                           a set by the name of its file
+    code=code.jsonl,chat=no_robots       sets by names of their own
+    hf:REPO, hf:REPO:SPLIT               the split `test` of a repository, or another
+
+A set is evaluated whole (of `no_robots` and `sample` their test rows), without the rows that are also trained. An
+evaluation is a forward pass queued like any other request, so it sees the weights before the next update.
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.datum import Datums
+from kernel.errors import expected
 from kernel.loss import mean_nll, sum_loss, tokens_of
+from kernel.row_outcomes import Entry, Outcome
+from shell.data.dataset import Dataset
+from shell.data.mixture import own_rows
+from shell.data.mixture_spec import Share, exists, names
+from shell.data.rows import digests
+from shell.data.sources import DatasetSpec, Source, open_source
+from shell.datums.render_rows import RowRenderer
 from shell.service.client import Client, Logprobs
 
-Int64 = NDArray[np.int64]
 HOLDOUT = "test"
-"""the name of the set that is held out of what is trained"""
+"""the name of the set that is held out of the training data"""
+TAKEN = ("test", "time", "source")
+"""names that metrics already use"""
+_NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 HeldOut = Mapping[str, Datums]
-"""evaluation sets by name; each is evaluated whole"""
+"""evaluation sets by name"""
+
+
+class EvalSet(NamedTuple):
+    """A set to evaluate, whole.
+
+    >>> entry = Entry(Outcome.HELD_OUT, "c.jsonl:3", "too_long: 90 tokens, more than 64")
+    >>> print(EvalSet("code", None, (entry,), 30, 1))
+    code: 30 rows (without 1 that training also has), of which 1 are not evaluated whole (see the ledger)
+    """
+
+    name: str
+    datums: Datums
+    entries: tuple[Entry, ...]
+    """the outcomes of its rows"""
+    n_rows: int
+    n_duplicates: int
+    """rows left out, as they are also trained"""
+
+    def __str__(self) -> str:
+        also = f" (without {self.n_duplicates:,} that training also has)" if self.n_duplicates else ""
+        n_out = sum(bool(entry.reason) and entry.outcome is Outcome.HELD_OUT for entry in self.entries)
+        also += f", of which {n_out:,} are not evaluated whole (see the ledger)" if n_out else ""
+        return f"{self.name}: {self.n_rows:,} rows{also}"
+
+
+def read_names(text: str, at: str = "--eval-dataset") -> dict[str, str]:
+    """Set name -> what it is read from. A path may hold commas or an equals sign, if the file exists.
+
+    >>> read_names("code=code.jsonl,chat=no_robots,more/x.jsonl")
+    {'code': 'code.jsonl', 'chat': 'no_robots', 'x': 'more/x.jsonl'}
+    """
+    sets: dict[str, str] = {}
+    pieces = text.split(",")
+    while pieces:
+        tries = [(",".join(pieces[:n]), n) for n in range(len(pieces), 1, -1)]
+        one, n = next((t for t in tries if exists(t[0]) or exists(t[0].partition("=")[2])), (pieces[0], 1))
+        pieces = pieces[n:]
+        named = None if exists(one) else _NAMED.fullmatch(one.strip())
+        name, data = (named[1], named[2]) if named else (names((Share(one.strip()),))[0], one.strip())
+        if not data:
+            raise expected("NAME=DATA between the commas", "nothing", at=at)
+        if name in sets or name in TAKEN or "/" in name:
+            raise expected("a name of its own for each set (NAME=DATA)", repr(name), at=at)
+        sets[name] = data
+    return sets
+
+
+def open_sets(
+    wanted: Mapping[str, str], spec: DatasetSpec, source: Source, row_renderer: RowRenderer, at: str
+) -> list[EvalSet]:
+    """Opens the sets `wanted` (name -> what it is read from); raises for one of which nothing can be evaluated.
+
+    Args:
+        spec: of the training data, for its column and the location of repositories.
+        source: the training data.
+        at: the flag.
+    """
+    trained = _trained(source, spec.dataset_column) if wanted else None
+    return [_open(name, data, spec, trained, row_renderer, at) for name, data in wanted.items()]
+
+
+def check_names(sets: Sequence[str], others: Sequence[str], at: str) -> None:
+    """Raises for a name that both kinds of sets have."""
+    for name in others:
+        if name in sets:
+            raise expected("a name of its own for each set (NAME=DATA)", repr(name), at=at)
+
+
+def _open(
+    name: str, data: str, spec: DatasetSpec, trained: NDArray[np.uint64] | None, row_renderer: RowRenderer, at: str
+) -> EvalSet:
+    own = own_rows(open_source(_spec_of(data, spec)))
+    rows = own.test if len(own.test) else own.train
+    label = f"evaluation set {name}"
+    seen = np.zeros(len(rows), np.bool_)
+    if trained is not None:
+        seen = np.isin(digests(rows.rows, spec.dataset_column)[rows.indices], trained)
+    fresh, left = rows.select(np.flatnonzero(~seen)), rows.select(np.flatnonzero(seen))
+    reason = "its content also stands in training"
+    duplicates = [_entry(Outcome.DUPLICATE, place, reason, label) for place in left.places()]
+    if not len(fresh):
+        got = f"none, as training has all {len(rows):,}" if len(rows) else "none"
+        raise expected("at least one row to evaluate", got, at=f"{at} {name}={data}")
+    datums, entries_of_rows = _evaluated_rows(fresh, row_renderer, label)
+    if not datums.weights.any():
+        raise expected(f"a set of which {row_renderer.mode.value} trains something", "none", at=f"{at} {name}={data}")
+    return EvalSet(name, datums, (*duplicates, *entries_of_rows), len(fresh), len(left))
+
+
+def _evaluated_rows(rows: Dataset, row_renderer: RowRenderer, label: str) -> tuple[Datums, list[Entry]]:
+    places = rows.places()
+    result = row_renderer.make(rows.to_list(), places)
+    fell = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.fell}
+    return result.datums, [_entry(Outcome.HELD_OUT, place, fell.get(i, ""), label) for i, place in enumerate(places)]
+
+
+def _entry(outcome: Outcome, place: str, reason: str, label: str) -> Entry:
+    return Entry(outcome, place, reason, source=label)
+
+
+def _trained(source: Source, column: str) -> NDArray[np.uint64] | None:
+    """The digests of all rows that are trained; None for a stream."""
+    if not isinstance(source.train, Dataset):
+        return None
+    return np.unique(digests(source.train.rows, column)[source.train.indices])
+
+
+def _spec_of(data: str, spec: DatasetSpec) -> DatasetSpec:
+    """How to open a set's data: of the built-in sets their test rows, of others all rows."""
+    split, config = "train", None
+    if data.startswith("hf:"):
+        repo, colon, split = data.removeprefix("hf:").partition(":")
+        data, split, config = f"hf:{repo}", split if colon else "test", spec.dataset_config
+    return msgspec.structs.replace(
+        spec,
+        dataset=data,
+        dataset_config=config,
+        dataset_split=split,
+        test_size=None if data in ("no_robots", "sample") else 0,
+        streaming=False,
+        streaming_length=None,
+    )
 
 
 def queue_evaluations(client: Client, held_out: HeldOut) -> dict[str, Future[Logprobs]]:
-    """Queues one forward pass over each set.
-
-    Touches: the network, through the client.
-    """
+    """Requests one forward pass over each set."""
     return {name: client.forward(datums) for name, datums in held_out.items()}
 
 
 def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[np.int32]) -> dict[str, float]:
-    """The metrics of an evaluation: `NAME/nll` in nats a token and `NAME/bpb` in bits a byte.
-
-    Args:
-        held_out: the sets.
-        logprobs: what the service answered for each.
-        n_bytes: int32[V], the UTF-8 length of each id's own bytes.
-
-    Returns:
-        What is defined: a set without any trained text has no bits per byte.
-    """
+    """The metrics of an evaluation: `NAME/nll` in nats per token and `NAME/bpb` in bits per byte, where defined."""
     metrics: dict[str, float] = {}
     for name, datums in held_out.items():
         sums = sum_loss(logprobs[name], datums.targets, datums.weights, n_bytes)
@@ -48,13 +175,13 @@ def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[
     return {key: value for key, value in metrics.items() if not math.isnan(value)}
 
 
-def score_sources(datums: Datums, logprobs: Logprobs, sources: Mapping[str, Int64], key: str) -> dict[str, float]:
-    """The mean loss of each source of a mixture as `source/NAME/KEY`, in nats a token, where something has weight.
+def score_sources(
+    datums: Datums, logprobs: Logprobs, sources: Mapping[str, NDArray[np.int64]], key: str
+) -> dict[str, float]:
+    """The mean loss of each source of a mixture as `source/NAME/KEY`, in nats per token, where something has weight.
 
     Args:
-        datums: of all sources.
-        logprobs: what the service answered for them.
-        sources: the examples of each source, int64[E], by their numbers in `datums`.
+        sources: source -> int64[E], the numbers of its examples in `datums`.
 
     >>> inputs, weights = np.array([5, 6, 7], np.int32), np.array([1, 1, 1], np.float32)
     >>> datums = Datums(inputs, inputs.astype(np.int64) + 1, weights, np.array([0, 2, 3]))

@@ -1,10 +1,8 @@
-"""The training loop: it queues what `kernel.train_plan` says, a few steps ahead of the answers, and writes down what
-comes.
+"""Training loop: queues what `kernel.train_plan` requests, a few steps ahead of the answers, and writes what comes.
 
-Nothing is waited for but the oldest step in flight. Evaluations and saves stand in the same queue as the updates, so
-they see exactly the weights of their place, and a save drains nothing. A step is finished when its answers are here and
-its line of `metrics.jsonl` is on disk; a checkpoint counts when its save has resolved and all steps below it are
-finished. When the service fails, what is finished stands, and nothing that was queued behind the failure is believed.
+Only the oldest step in flight is awaited. Evaluations and saves are in the same queue as the updates, so they see
+exactly the weights of their position. A step is finished when its answers are here and its line of `metrics.jsonl` is
+on disk. When the service fails, what is finished stays, and nothing queued after the failure is used.
 """
 
 from collections import deque
@@ -22,16 +20,16 @@ from shell.process.signals import Stop
 from shell.run_dir.logs import append_metrics
 from shell.service.client import Logprobs, ServiceFault
 from shell.training import evaluate
-from shell.training.checkpoint_queue import PendingCheckpoint, queue_checkpoint, record_checkpoints, with_sampler
+from shell.training.checkpoint_queue import CheckpointQueue, PendingCheckpoint
 from shell.training.evaluate import HOLDOUT
 from shell.training.row_log import append_entries
 from shell.training.run_state import Progress, TrainingRun
-from shell.training.samples import append_samples, sample_lines, shown
+from shell.training.sampling import append_samples, sample_lines, shown
 
 
 @dataclass
-class Flight:
-    """A step whose requests are queued. What it did not ask for is None."""
+class StepInFlight:
+    """A step whose requests are queued; what was not requested is None."""
 
     step: int
     batch: Batch | None
@@ -42,95 +40,87 @@ class Flight:
     samples: Future[list[list[int]]] | None = None
     logprobs: Future[Logprobs] | None = None
     update: Future[Mapping[str, float]] | None = None
-    save: PendingCheckpoint | None = None
+    checkpoint: PendingCheckpoint | None = None
 
 
-def run_loop(job: TrainingRun, begin: Progress, stop: Stop) -> Progress:
-    """Runs a job from where it stands to its end, or until it is asked to stop.
-
-    Args:
-        job: the run.
-        begin: where it stands. The client must hold the weights of that place.
-        stop: looked up before each step.
+def run_loop(run: TrainingRun, begin: Progress, stop: Stop) -> Progress:
+    """Trains from `begin` (whose weights the client must hold) to the end, or until `stop`, checked before each step.
 
     Returns:
-        Where it stands now; at its end `n_finished` is `plan.n_steps + 1`. All checkpoints are recorded.
-
-    Touches: the network, through the client; `metrics.jsonl`, `checkpoints.jsonl`, `logs.log`; the screen.
+        How far it is now; at the end `n_finished` is `plan.n_steps + 1`. All checkpoints are recorded.
 
     Raises:
         ServiceFault: the service failed. What was finished before is on disk.
-        InputError: a row cannot be used, or the disk refuses.
+        InputError: a row cannot be used, or the disk cannot be written.
     """
-    now = job.clock()
+    now = run.clock()
     progress = queued = begin._replace(time=now, saved=now)
-    flights: deque[Flight] = deque()
-    saves: deque[PendingCheckpoint] = deque()
-    flight = None
-    with closing(prefetched(batches(job.dataset, range(begin.n_finished, job.plan.n_steps), job.clock))) as rows:
+    in_flight: deque[StepInFlight] = deque()
+    checkpoints = CheckpointQueue(run)
+    last = None
+    with closing(prefetched(batches(run.dataset, range(begin.n_finished, run.plan.n_steps), run.clock))) as rows:
         try:
-            for step in range(begin.n_finished, job.plan.n_steps + 1):
+            for step in range(begin.n_finished, run.plan.n_steps + 1):
                 if stop:
                     break
-                flight = _submit(job, step, rows, queued)
-                queued = flight.progress
-                flights.append(flight)
-                if flight.save:
-                    saves.append(flight.save)
-                if len(flights) > job.submit_ahead:
-                    progress = _finish(job, flights.popleft(), progress)
-                    record_checkpoints(job, saves, progress)
-            while flights:
-                progress = _finish(job, flights.popleft(), progress)
-                record_checkpoints(job, saves, progress)
-            if flight and (flight.save is None or flight.save.mark.rolling):  # a stop between two saves that last
-                saves.append(queue_checkpoint(job, CheckpointRef(progress.n_finished), progress))
-            record_checkpoints(job, saves, progress, wait=True)
+                last = _submit(run, step, rows, queued, checkpoints)
+                queued = last.progress
+                in_flight.append(last)
+                if len(in_flight) > run.submit_ahead:
+                    progress = _finish(run, in_flight.popleft(), progress)
+                    checkpoints.record(progress)
+            while in_flight:
+                progress = _finish(run, in_flight.popleft(), progress)
+                checkpoints.record(progress)
+            if last and (last.checkpoint is None or last.checkpoint.ref.rolling):  # stopped between two saves
+                checkpoints.save(CheckpointRef(progress.n_finished), progress)
+            checkpoints.record(progress, wait=True)
         except ServiceFault:
             with suppress(ServiceFault):
-                record_checkpoints(job, saves, progress)
+                checkpoints.record(progress)
             raise
     return progress
 
 
-def _submit(job: TrainingRun, step: int, rows: Iterator[Batch], queued: Progress) -> Flight:
+def _submit(
+    run: TrainingRun, step: int, rows: Iterator[Batch], queued: Progress, checkpoints: CheckpointQueue
+) -> StepInFlight:
     """Queues the requests of a step in the plan's order."""
-    began = job.clock()
-    batch = next(rows) if step < job.plan.n_steps else None
-    taken = job.clock()
+    began = run.clock()
+    batch = next(rows) if step < run.plan.n_steps else None
+    taken = run.clock()
     has_loss = batch is not None and (
-        bool(batch.datums.weights.any()) or (job.sends_zero_loss and batch.datums.n_examples > 0)
+        bool(batch.datums.weights.any()) or (run.sends_zero_loss and batch.datums.n_examples > 0)
     )
-    flight = Flight(step, batch, _counted(queued, batch if has_loss else None))
-    moment = StepContext(has_loss, queued.n_tokens, flight.progress.n_tokens, taken - queued.saved)
-    for request in requests(job.plan, step, moment):
+    this = StepInFlight(step, batch, _counted(queued, batch if has_loss else None))
+    context = StepContext(has_loss, queued.n_tokens, this.progress.n_tokens, taken - queued.saved)
+    for request in requests(run.plan, step, context):
         match request:
             case Request.EVALUATE:
-                flight.evaluations |= evaluate.queue_evaluations(job.client, job.held_out)
+                this.evaluations |= evaluate.queue_evaluations(run.client, run.held_out)
             case Request.EVALUATE_RARELY:
-                flight.evaluations |= evaluate.queue_evaluations(job.client, job.rare)
-            case Request.SAMPLE if job.samples:
-                prompts = [prompt.tokens for prompt in job.samples.prompts]
-                flight.samples = job.client.sample(prompts, job.samples.drawing)
+                this.evaluations |= evaluate.queue_evaluations(run.client, run.rare)
+            case Request.SAMPLE if run.samples:
+                this.samples = run.client.sample([one.tokens for one in run.samples.prompts], run.samples.params)
             case Request.FORWARD_BACKWARD if batch:
-                flight.logprobs = job.client.forward_backward(batch.datums)
+                this.logprobs = run.client.forward_backward(batch.datums)
             case Request.OPTIM_STEP:
-                flight.update = job.client.optim_step(job.adam(step))
+                this.update = run.client.optim_step(run.adam(step))
             case Request.SAVE_STATE:
-                flight.progress = flight.progress._replace(saved=taken)
-                flight.save = queue_checkpoint(job, checkpoint_mark(job.plan, step), flight.progress)
+                this.progress = this.progress._replace(saved=taken)
+                this.checkpoint = checkpoints.save(checkpoint_mark(run.plan, step), this.progress)
             case Request.SAVE_ROLLING:
-                flight.save = queue_checkpoint(job, checkpoint_mark(job.plan, step, rolling=True), flight.progress)
-            case Request.SAVE_SAMPLER if flight.save:
-                flight.save = with_sampler(job, flight.save)
+                this.checkpoint = checkpoints.save(checkpoint_mark(run.plan, step, rolling=True), this.progress)
+            case Request.SAVE_SAMPLER if this.checkpoint:
+                checkpoints.export(this.checkpoint)
     if batch:
-        flight.times = {"time/get_batch": batch.seconds, "time/wait_batch": taken - began}
-    flight.times["time/submit_batch"] = job.clock() - taken
-    return flight
+        this.times = {"time/get_batch": batch.seconds, "time/wait_batch": taken - began}
+    this.times["time/submit_batch"] = run.clock() - taken
+    return this
 
 
 def _counted(queued: Progress, trained: Batch | None) -> Progress:
-    """The progress with one more step, and what it trains on."""
+    """The progress after one more step and what it trains on."""
     counted = queued._replace(n_finished=queued.n_finished + 1)
     if trained is None:
         return counted
@@ -138,55 +128,54 @@ def _counted(queued: Progress, trained: Batch | None) -> Progress:
     return counted._replace(n_sequences=n_sequences, n_tokens=queued.n_tokens + len(trained.datums.inputs))
 
 
-def _finish(job: TrainingRun, flight: Flight, progress: Progress) -> Progress:
+def _finish(run: TrainingRun, this: StepInFlight, progress: Progress) -> Progress:
     """Waits for a step's answers and writes its line of metrics."""
-    where = f"step {flight.step}" if flight.batch else "the end"
-    began = job.clock()
+    where = f"step {this.step}" if this.batch else "the end"
+    began = run.clock()
     evaluations = {
-        name: job.answer(logprobs, f"the {Request.EVALUATE.value} ({name}) of {where}")
-        for name, logprobs in flight.evaluations.items()
+        name: run.wait_for(logprobs, f"the {Request.EVALUATE.value} ({name}) of {where}")
+        for name, logprobs in this.evaluations.items()
     }
-    drawn = job.answer(flight.samples, f"the {Request.SAMPLE.value} at {where}") if flight.samples else []
-    evaluated = job.clock()
+    sampled = run.wait_for(this.samples, f"the {Request.SAMPLE.value} at {where}") if this.samples else []
+    evaluated = run.clock()
     row: dict[str, object] = {
-        "step": flight.step,
-        "epoch": flight.step // len(job.dataset),
-        "progress": flight.step / job.plan.n_steps,
-        **(_trained(job, flight, flight.batch) if flight.batch else {}),
-        **_evaluated(job, evaluations),
-        **flight.times,
+        "step": this.step,
+        "epoch": this.step // len(run.dataset),
+        "progress": this.step / run.plan.n_steps,
+        **(_trained(run, this, this.batch) if this.batch else {}),
+        **_evaluated(run, evaluations),
+        **this.times,
     }
-    now = job.clock()
-    if evaluations or drawn:
+    now = run.clock()
+    if evaluations or sampled:
         row["time/evals"] = evaluated - began
     row["time/finish_batch"] = now - evaluated
     row["time/step"] = now - progress.time
-    append_entries(job.folder, flight.batch.entries if flight.batch else not_reached(job.dataset, job.plan.n_steps))
-    said = sample_lines(job.samples, flight.step, drawn) if job.samples and drawn else []
-    if said:
-        append_samples(job.folder, said)
-    if flight.batch or evaluations:
-        append_metrics(job.folder, row)
-    for line in said:
-        job.screen.say(f"step {min(flight.step + 1, job.plan.n_steps)}/{job.plan.n_steps}  {shown(line)}")
-    if flight.batch:
-        job.screen.step(row, job.plan.n_steps)
-    return flight.progress._replace(time=now)
+    append_entries(run.folder, this.batch.entries if this.batch else not_reached(run.dataset, run.plan.n_steps))
+    samples = sample_lines(run.samples, this.step, sampled) if run.samples and sampled else []
+    append_samples(run.folder, samples)
+    if this.batch or evaluations:
+        append_metrics(run.folder, row)
+    for line in samples:
+        run.screen.log(f"step {min(this.step + 1, run.plan.n_steps)}/{run.plan.n_steps}  {shown(line)}")
+    if this.batch:
+        run.screen.step(row, run.plan.n_steps)
+    return this.progress._replace(time=now)
 
 
-def _evaluated(job: TrainingRun, evaluations: Mapping[str, Logprobs]) -> dict[str, float]:
-    sets = {name: datums for name, datums in {**job.held_out, **job.rare}.items() if name in evaluations}
-    told = evaluate.score(sets, evaluations, job.n_bytes)
-    if HOLDOUT in sets and job.test_sources:
-        told |= evaluate.score_sources(sets[HOLDOUT], evaluations[HOLDOUT], job.test_sources, "test_nll")
-    return told
+def _evaluated(run: TrainingRun, evaluations: Mapping[str, Logprobs]) -> dict[str, float]:
+    sets = {name: datums for name, datums in {**run.held_out, **run.rare}.items() if name in evaluations}
+    metrics = evaluate.score(sets, evaluations, run.n_bytes)
+    if HOLDOUT in sets and run.test_sources:
+        metrics |= evaluate.score_sources(sets[HOLDOUT], evaluations[HOLDOUT], run.test_sources, "test_nll")
+    return metrics
 
 
-def _trained(job: TrainingRun, flight: Flight, batch: Batch) -> dict[str, object]:
+def _trained(run: TrainingRun, this: StepInFlight, batch: Batch) -> dict[str, object]:
     """The metrics of a step's rows; without loss where none of them had any."""
     datums = batch.datums
     metrics: dict[str, object] = {
-        "learning_rate": job.adam(flight.step).learning_rate,
+        "learning_rate": run.adam(this.step).learning_rate,
         "num_sequences": datums.n_examples,
         "num_tokens": len(datums.inputs),
         "num_loss_tokens": int((datums.weights > 0).sum()),
@@ -196,15 +185,15 @@ def _trained(job: TrainingRun, flight: Flight, batch: Batch) -> dict[str, object
     lengths = np.diff(datums.offsets)
     for part in batch.parts:
         n_tokens = int(lengths[part.examples].sum())
-        told = {"num_rows": part.n_rows, "num_rows_whole": part.n_whole, "num_tokens": n_tokens}
-        metrics |= {f"source/{part.name}/{key}": value for key, value in told.items()}
-    if flight.logprobs is None or flight.update is None:
+        counts = {"num_rows": part.n_rows, "num_rows_whole": part.n_whole, "num_tokens": n_tokens}
+        metrics |= {f"source/{part.name}/{key}": value for key, value in counts.items()}
+    if this.logprobs is None or this.update is None:
         return metrics
-    logprobs = job.answer(flight.logprobs, f"the {Request.FORWARD_BACKWARD.value} of step {flight.step}")
-    sums = sum_loss(logprobs, datums.targets, datums.weights, job.n_bytes)
+    logprobs = run.wait_for(this.logprobs, f"the {Request.FORWARD_BACKWARD.value} of step {this.step}")
+    sums = sum_loss(logprobs, datums.targets, datums.weights, run.n_bytes)
     metrics |= {"train_mean_nll": sums.nll} if sums.weight else {}
     metrics |= {"train_mean_bpb": sums.bpb} if sums.n_text_bytes else {}
     sources = {part.name: part.examples for part in batch.parts}
     metrics |= evaluate.score_sources(datums, logprobs, sources, "train_mean_nll")
-    updated = job.answer(flight.update, f"the {Request.OPTIM_STEP.value} of step {flight.step}")
+    updated = run.wait_for(this.update, f"the {Request.OPTIM_STEP.value} of step {this.step}")
     return {**metrics, **updated}

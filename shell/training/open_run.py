@@ -1,15 +1,16 @@
-"""What a config's names lead to: renderer, tokenizer, data, and the plan and schedule of a run."""
+"""Opening of a run: renderer, tokenizer, data, evaluation sets, plan and schedule from its config."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from kernel.batches import n_steps
 from kernel.errors import expected
+from kernel.length_limit import Truncation
 from kernel.row_outcomes import Entry
 from kernel.schedules import Schedule, schedule
 from kernel.train_plan import TrainPlan
 from shell.data.sources import DatasetSpec, spec_of
-from shell.datums.open_dataset import OpenDataset, open_dataset
+from shell.datums.open_dataset import ChatDatasetBuilder, OpenDataset
 from shell.process.warm_up_numba import compile_kernel
 from shell.service.client import AdamParams, SamplingParams
 from shell.settings.config import Config
@@ -17,14 +18,12 @@ from shell.text.formats import Format, format_names
 from shell.text.models import learning_rate_advice, require
 from shell.text.tokenizer import Tokenizer
 from shell.token_cache.cache import Log
-from shell.training.eval_sets import EvalSet, check_names, open_sets, read_names
-from shell.training.evaluate import HOLDOUT, HeldOut
-from shell.training.prompts import open_prompts, stops_of
-from shell.training.samples import Samples
+from shell.training.evaluate import HOLDOUT, EvalSet, HeldOut, check_names, open_sets, read_names
+from shell.training.sampling import Samples, open_prompts, stops_of
 
 
 class OpenRun(NamedTuple):
-    """What a config's names lead to."""
+    """A run that is opened and checked, and not started."""
 
     renderer_name: str
     data: OpenDataset
@@ -38,38 +37,48 @@ class OpenRun(NamedTuple):
 
     @property
     def held_out(self) -> HeldOut:
-        """What is evaluated each time: the holdout, where something of it can be, and the named sets."""
+        """The sets of each evaluation: the holdout, if something of it can be evaluated, and the named sets."""
         test = self.data.test
         own = {} if test is None or not test.weights.any() else {HOLDOUT: test}
         return own | {one.name: one.datums for one in self.sets}
 
     @property
     def outside(self) -> tuple[Entry, ...]:
-        """The rows that belong to no epoch."""
+        """The entries of rows outside every epoch."""
         return (*self.data.outside, *(entry for one in (*self.sets, *self.rare_sets) for entry in one.entries))
 
 
 def open_run(
     config: Config,
-    say: Log = lambda _line: None,
+    log: Log = lambda _line: None,
     done: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
 ) -> OpenRun:
-    """The renderer, the data and the plan of a run.
+    """Opens all that a run needs before it starts; raises for whatever cannot be used.
 
     Args:
-        config: the settings.
-        say, done: are told how preparing goes, see `shell.token_cache.open_cache`.
-
-    Touches: the data's and the tokenizer's files; for those of the Hub the network; the store of prepared rows.
-
-    Raises:
-        InputError: something that was given cannot be used.
+        log, done: progress of the token cache, see `shell.token_cache.open_cache`.
     """
     names, spec = format_names(config, config.encoder), spec_of(config)
-    renderer, tokenizer = names.open(say)
-    compile_kernel(say)
+    renderer, tokenizer = names.open(log)
+    compile_kernel(log)
+    builder = ChatDatasetBuilder(
+        spec=spec,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
+        train_on_what=config.train_on_what,
+        reduction=config.reduction,
+        tail=config.tail,
+        order=config.order,
+        split_turns=config.split_turns,
+        truncation=Truncation(config.truncation),
+        cut_answers=config.cut_answers,
+        zero_loss=config.zero_loss,
+        max_bad_rows=config.max_bad_rows,
+        prepare=config.prepare,
+        names=names,
+    )
     _check_cadences(config)
-    data = open_dataset(config, renderer, tokenizer, names, say, done)
+    data = builder(renderer, tokenizer, log, done)
     sets, rare_sets = _open_sets(config, spec, data)
     samples = _open_samples(config, renderer, tokenizer)
     sample_every = config.eval_every if config.sample_every is None else config.sample_every
@@ -79,7 +88,7 @@ def open_run(
         if config.learning_rate == "auto"
         else config.learning_rate
     )
-    parts = OpenRun(
+    opened = OpenRun(
         renderer.name,
         data,
         TrainPlan(
@@ -97,11 +106,11 @@ def open_run(
         rare_sets,
         samples,
     )
-    return parts._replace(plan=parts.plan._replace(eval_every=config.eval_every if parts.held_out else 0))
+    return opened._replace(plan=opened.plan._replace(eval_every=config.eval_every if opened.held_out else 0))
 
 
 def _check_cadences(config: Config) -> None:
-    """Refuses what would be evaluated or sampled never."""
+    """Raises for sets that would never be evaluated, and prompts that would never be sampled."""
     if config.eval_dataset and not config.eval_every:
         raise expected("--eval-every of at least 1 step", "0", at="--eval-dataset")
     if config.infrequent_eval_dataset and not config.infrequent_eval_every:
@@ -126,17 +135,17 @@ def _open_sets(config: Config, spec: DatasetSpec, data: OpenDataset) -> tuple[tu
 def _open_samples(config: Config, chat_format: Format, tokenizer: Tokenizer) -> Samples | None:
     if config.sample_prompts is None:
         return None
-    drawing = SamplingParams(
+    params = SamplingParams(
         config.sample_max_tokens, stops_of(chat_format, tokenizer), config.sample_temperature, config.seed
     )
     prompts = open_prompts(config.sample_prompts, chat_format, tokenizer, config.dataset_column)
-    return Samples(prompts, drawing, tokenizer, chat_format.parse)
+    return Samples(prompts, params, tokenizer, chat_format.parse)
 
 
-def adam_at(config: Config, parts: OpenRun, step: int) -> AdamParams:
+def adam_at(config: Config, opened: OpenRun, step: int) -> AdamParams:
     """The optimizer's parameters for the update of a step."""
     return AdamParams(
-        learning_rate=parts.learning_rate * parts.schedule(step),
+        learning_rate=opened.learning_rate * opened.schedule(step),
         beta1=config.adam_beta1,
         beta2=config.adam_beta2,
         eps=config.adam_eps,

@@ -1,8 +1,7 @@
-"""Which of its checkpoints a run goes on from: the last that is still there, if nothing has changed since.
+"""Resumption: the last checkpoint that still exists, if nothing has changed since.
 
-A checkpoint is gone when the service says so: not found, expired, or a path that it cannot use. Then the one before is
-tried, and what was written past that is taken back as always. A service that cannot be reached, or refuses the key,
-says nothing about checkpoints, so nothing is given up for it.
+A checkpoint is gone when the service reports it (not found, expired, a path it cannot use); then the one before is
+tried. A service that cannot be reached or refuses the key proves nothing about checkpoints.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +13,9 @@ from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError
 from kernel.train_plan import candidates
+from shell.run_dir.checkpoints import Checkpoint
 from shell.service.client import Client, ServiceFault
 from shell.service.sdk import error_text
-from shell.training.checkpoints import Checkpoint
 from shell.training.fingerprint import check_unchanged
 from shell.training.run_state import Progress
 
@@ -25,62 +24,50 @@ GONE = (404, 410)
 
 
 class Resumption(NamedTuple):
-    """A checkpoint that a run may go on from."""
+    """A checkpoint that a run may resume from."""
 
     checkpoint: Checkpoint
     n_kept: int
-    """records that stand then, its own the last"""
+    """records up to and including its own"""
     accepted: Sequence[str]
-    """what has changed since and was accepted, in lines"""
+    """lines about changes that were accepted"""
 
     @property
     def progress(self) -> Progress:
-        """How far the run has come there."""
+        """How far the run was."""
         return Progress(self.checkpoint.cursor, self.checkpoint.n_sequences, self.checkpoint.n_tokens)
 
 
 def resumptions(
     checkpoints: Sequence[Checkpoint], fingerprint: Mapping[str, str], accepted: str | None
 ) -> Iterator[Resumption]:
-    """The checkpoints that a run may go on from, the best first, each checked when it is asked for.
+    """The checkpoints that a run may resume from, the best first, each compared to the fingerprint when it is reached.
 
     Args:
         checkpoints: the run's records, oldest first.
-        fingerprint: of the run as it is asked for.
         accepted: `--accept-changes`.
-
-    Raises:
-        InputError: something has changed since a checkpoint and was not accepted.
     """
     for i in candidates([checkpoint.mark for checkpoint in checkpoints]):
         one = checkpoints[i]
         lines = check_unchanged(one.fingerprint, fingerprint, accepted, f"checkpoint {one.name}")
         if not one.fingerprint:
-            lines = ["warning   the checkpoint says nothing of what it was trained on, so nothing was compared"]
+            lines = ["warning   the checkpoint has no fingerprint, so nothing was compared"]
         yield Resumption(one, i + 1, lines)
 
 
 def first_available(
     resumptions: Iterator[Resumption],
     load: Callable[[Checkpoint], Client],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     folder: Path,
     secret: str | None = None,
 ) -> tuple[Client, Resumption]:
-    """The model of the first checkpoint that is still there.
+    """The model of the first checkpoint that still exists; raises if there is none, or the service fails otherwise.
 
     Args:
-        resumptions: the best first.
-        load: asks the service for the model of a checkpoint.
-        say: shows a line, for each that is gone.
-        folder: the run's, for the message.
-        secret: the key, to be kept out of messages.
-
-    Touches: the network, through `load`.
-
-    Raises:
-        InputError: none is there, or something has changed since one that is.
-        ServiceFault: the service failed otherwise.
+        load: opens the model of a checkpoint.
+        log: shows a line for each that is gone.
+        secret: the key, which is removed from messages.
     """
     for one in resumptions:
         try:
@@ -89,15 +76,15 @@ def first_available(
             reason = gone(error)
             if reason is None:
                 raise
-            say(f"gone      checkpoint {one.checkpoint.name} ({error_text(reason, secret)}): trying the one before")
+            log(f"gone      checkpoint {one.checkpoint.name} ({error_text(reason, secret)}): trying the one before")
     raise InputError(
-        f"expected a checkpoint of {folder} that the service still has, got none: name the --service that saved them, "
-        "or begin anew with --behavior-if-log-dir-exists delete"
+        f"the service has none of the checkpoints of {folder}: use the --service that saved them, or start again with "
+        "--behavior-if-log-dir-exists delete"
     )
 
 
 def gone(error: BaseException | None) -> BaseException | None:
-    """The cause by which a service says that what was to be loaded is not there (any more); None for any other.
+    """The cause that reports that what was to be loaded does not exist (any more), or None.
 
     >>> gone(InputError("expected a checkpoint of another model")) is None
     True

@@ -1,8 +1,7 @@
-"""`ledger.jsonl`: a line for every row that was not trained whole, and the totals that must add up.
+"""Outcomes of rows in `ledger.jsonl`: a line for every row that was not trained whole, and totals that must add up.
 
-The lines of a step are on disk before its line of metrics is, and lines at and past the cursor are taken back when a
-run goes on, so the ledger of a run that was cut and resumed is that of one that was not. Rows trained whole have no
-line: `metrics.jsonl` counts them (`num_rows_whole`), and the totals are made of both.
+The lines of a step are on disk before its line of metrics, and lines at and past the cursor are removed when a run
+resumes. Rows trained whole have no line: `metrics.jsonl` counts them (`num_rows_whole`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,42 +32,20 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def begin_ledger(folder: Path, outside: Iterable[Entry], cursor: int) -> None:
-    """Writes down what stands outside every epoch, and leaves of what is there only the lines below a cursor.
-
-    Args:
-        outside: rows held out, and the like.
-        cursor: the next step.
-
-    Touches: `ledger.jsonl` in the folder.
-
-    Raises:
-        InputError: the disk refuses, or a line is not an entry.
-    """
+    """Writes the entries outside every epoch (rows held out, and the like), and keeps the lines below a cursor."""
     lines = [line for line in _lines(folder) if line.step is not None and is_kept(line.step, cursor)]
     text = b"".join(msgspec.json.encode(line) + b"\n" for line in [*(Line(*entry) for entry in outside), *lines])
     replace(folder / LEDGER, text)
 
 
 def append_entries(folder: Path, entries: Sequence[Entry]) -> None:
-    """Adds lines; they are on disk when the call returns.
-
-    Touches: `ledger.jsonl` in the folder, if there are any.
-
-    Raises:
-        InputError: the disk refuses.
-    """
+    """Appends entries, if there are any; they are on disk when the call returns."""
     if entries:
         append_lines(folder / LEDGER, [Line(*entry) for entry in entries])
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """The lines written so far; none where there is no ledger.
-
-    Touches: `ledger.jsonl` in the folder.
-
-    Raises:
-        InputError: a line is not an entry.
-    """
+    """The entries written so far."""
     return [Entry(**msgspec.structs.asdict(line)) for line in _lines(folder)]
 
 
@@ -78,19 +55,11 @@ def _lines(folder: Path) -> list[Line]:
 
 
 def account(folder: Path, intake: Intake, sources: Mapping[str, Intake] = MappingProxyType({})) -> list[str]:
-    """What became of all rows, in lines for people: of each epoch that was begun, and of what stands outside them.
+    """The totals of all rows as lines: of each epoch that was begun, of the rows outside, and a warning on a mismatch.
 
     Args:
-        intake: what an epoch is made of.
-        sources: and of each source, where there are several.
-
-    Touches: `ledger.jsonl` and `metrics.jsonl` in the folder.
-
-    Returns:
-        The totals; where they do not add up to the rows that came in, a warning that says so.
-
-    Raises:
-        InputError: a line is not what a run writes.
+        intake: the rows of an epoch.
+        sources: the same for each source, where there are several.
     """
     metrics, entries = read_metrics(folder), read_entries(folder)
     lines = _account(entries, metrics, "num_rows_whole", intake)
@@ -106,35 +75,35 @@ def _account(entries: Sequence[Entry], metrics: Sequence[Mapping[str, Any]], key
         if key in row:
             n_whole[row["epoch"]] = n_whole.get(row["epoch"], 0) + row[key]
     counts = totals(entries, n_whole)
-    return [*spelled(counts, *intake), *_gap_lines(missing(counts, intake.n_drawn), intake.n_drawn)]
+    return [*total_lines(counts, *intake), *_gap_lines(missing(counts, intake.n_drawn), intake.n_drawn)]
 
 
 def _gap_lines(gaps: dict[int, int], n_train: int) -> list[str]:
     """
     >>> _gap_lines({1: -2}, 430)
-    ['warning: epoch 1 has 432 outcomes for 430 rows; was the run gone on with other batches?']
+    ['warning: epoch 1 has 432 outcomes for 430 rows; was the run resumed with other batches?']
     """
-    question = "was the run gone on with other batches?"
+    question = "was the run resumed with other batches?"
     return [
         f"warning: epoch {e} has {n_train - gap:,} outcomes for {n_train:,} rows; {question}" for e, gap in gaps.items()
     ]
 
 
-def spelled(counts: dict[int | None, dict[Outcome, int]], n_drawn: int, n_again: int = 0) -> list[str]:
-    """The totals as lines; epochs that went alike share one. The arguments are those of an `Intake`.
+def total_lines(counts: dict[int | None, dict[Outcome, int]], n_drawn: int, n_again: int = 0) -> list[str]:
+    """The totals as lines; epochs with equal totals share one. The arguments are those of an `Intake`.
 
     >>> W, Z, H = Outcome.WHOLE, Outcome.ZERO_LOSS, Outcome.HELD_OUT
-    >>> spelled({None: {H: 60}, 0: {W: 428, Z: 2}, 1: {W: 428, Z: 2}}, 430)
+    >>> total_lines({None: {H: 60}, 0: {W: 428, Z: 2}, 1: {W: 428, Z: 2}}, 430)
     ['490 rows: 60 held out, 430 to train on', 'epochs 0 and 1: 428 trained whole, 2 zero loss']
-    >>> spelled({0: {W: 12}}, 12, n_again=2)
+    >>> total_lines({0: {W: 12}}, 12, n_again=2)
     ['10 rows: 10 to train on, 2 more draws of them in an epoch', 'epoch 0: 12 trained whole']
     """
     outside = counts.get(None, {})
     n_outside = sum(outside.values())
-    told = [f"{outside[o]:,} {WORDS[o]}" for o in OUTSIDE if outside.get(o)]
+    parts = [f"{outside[o]:,} {WORDS[o]}" for o in OUTSIDE if outside.get(o)]
     n_train = n_drawn - n_again
-    told += [f"{n_train:,} to train on", *([f"{n_again:,} more draws of them in an epoch"] if n_again else [])]
-    lines = [f"{n_train + n_outside:,} rows: {', '.join(told)}"]
+    parts += [f"{n_train:,} to train on", *([f"{n_again:,} more draws of them in an epoch"] if n_again else [])]
+    lines = [f"{n_train + n_outside:,} rows: {', '.join(parts)}"]
     alike: dict[str, list[int]] = {}
     for epoch, of in counts.items():
         if epoch is not None:

@@ -1,4 +1,4 @@
-"""What a training run is made of, and how far it has come."""
+"""State of a training run: what it consists of, and how far it is."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -14,20 +14,20 @@ from shell.datums.prefetch import Dataset
 from shell.run_dir.screen import Screen
 from shell.service.client import AdamParams, Client, T, answer
 from shell.training.evaluate import HeldOut
-from shell.training.samples import Samples
+from shell.training.sampling import Samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """All that a run is made of; nothing in it is decided while it runs."""
+    """What a run consists of; nothing in it is decided while it runs."""
 
     plan: TrainPlan
     submit_ahead: int
-    """steps queued beyond the one that is awaited"""
+    """steps queued ahead of the one that is awaited"""
     dataset: Dataset
     held_out: HeldOut
     test_sources: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    """the examples of each source in the holdout, where there are several, by their numbers in it"""
+    """source -> the numbers of its examples in the holdout, where there are several sources"""
     rare: HeldOut = field(default_factory=dict)
     """sets that are evaluated less often"""
     samples: Samples | None = None
@@ -36,32 +36,31 @@ class TrainingRun:
     adam: Callable[[int], AdamParams]
     """step -> the optimizer's parameters"""
     ttl_seconds: int | None
-    """how long periodic checkpoints are kept; None: for ever, as the final one"""
+    """how long periodic checkpoints live; None: forever, as the final one"""
     sends_zero_loss: bool = False
-    """whether a step of which nothing is trained is sent all the same"""
+    """whether a step in which nothing is trained is sent"""
     rolling_ttl_seconds: int | None = None
     fingerprint: Mapping[str, str]
-    """what decides the datums and the schedule, by name"""
     client: Client
     folder: Path
     screen: Screen
     clock: Callable[[], float]
     """seconds"""
-    forget: Callable[[str], object] = lambda _path: None
-    """asks for the checkpoint of a path to be deleted, and waits for nothing; by default it lives on"""
+    delete_checkpoint: Callable[[str], object] = lambda _path: None
+    """requests the deletion of the checkpoint of a path, without waiting"""
 
-    def answer(self, future: Future[T], what: str) -> T:
-        """Waits for an answer of the service, and raises a ServiceFault that says `what` failed."""
-        return answer(future, what, self.client.check, self.screen.say)
+    def wait_for(self, future: Future[T], what: str) -> T:
+        """The service's answer; raises a ServiceFault that names `what` failed."""
+        return answer(future, what, self.client.check, self.screen.log)
 
 
 class Progress(NamedTuple):
-    """How far a run has come. A step counts when it is answered and on disk, the end of the run as one more."""
+    """How far a run is. A step counts once it is answered and on disk, the end of the run as one more."""
 
     n_finished: int
     n_sequences: int = 0
     n_tokens: int = 0
     time: float = 0.0
-    """when the last of them was finished, by the job's clock"""
+    """when the last step was finished, by the run's clock"""
     saved: float = 0.0
-    """when the last periodic save was queued in this process, or training began, by the job's clock"""
+    """when the last periodic checkpoint was queued, or training began in this process, by the run's clock"""

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import pytest
 
+from shell.run_dir.checkpoints import last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
 from shell.train import train
-from shell.training.checkpoints import last_checkpoint, read_checkpoints
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (

@@ -12,16 +12,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 
 import pytest
+from shell.training.deletion import deleting
 
 from shell import train as running
 from shell.local_service import process
+from shell.run_dir.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
 from shell.run_dir.screen import Screen
 from shell.service import local_process
 from shell.settings.cli import main
 from shell.train import train
-from shell.training.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
-from shell.training.deletion import deleting
 
 DYING = """
 import os, sys

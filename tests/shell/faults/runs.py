@@ -7,10 +7,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from shell.run_dir.checkpoints import last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
 from shell.train import train
-from shell.training.checkpoints import last_checkpoint, read_checkpoints
 
 FLAGS = ("--batch-size", "2", "--test-size", "2", "--eval-every", "3", "--save-every", "2",
          "--lora-rank", "2", "--max-length", "32", "--learning-rate", "0.01")  # fmt: skip

@@ -20,7 +20,7 @@ def test_the_first_signal_is_a_wish_and_the_second_an_order(number, code, capfd)
                 os.kill(os.getpid(), number)
     finally:
         signal.signal(number, before)
-    assert "once more to leave now" in capfd.readouterr().err
+    assert "once more to stop now" in capfd.readouterr().err
 
 
 def test_the_handlers_before_are_there_again_behind():

@@ -14,18 +14,18 @@ from shell.process.warm_up_numba import compile_kernel
 compile_kernel(lambda line: None)
 compiled = []
 real = dispatcher.Dispatcher.compile
-dispatcher.Dispatcher.compile = lambda self, types: warm_up_numba.append(self.py_func.__name__) or real(self, types)
+dispatcher.Dispatcher.compile = lambda self, types: compiled.append(self.py_func.__name__) or real(self, types)
 from kernel.render.loss_mask import TrainOnWhat
-from kernel.loss import add_up
+from kernel.loss import sum_loss
 from kernel.formats import RENDERERS
-from shell.datums.render_rows import DatumMaker
+from shell.datums.render_rows import RowRenderer
 from shell.text.tokenizer import open_tokenizer
 tokenizer = open_tokenizer("sample")
-maker = DatumMaker(RENDERERS["qwen3"], tokenizer, TrainOnWhat.ALL_ASSISTANT_MESSAGES, 100)
+row_renderer = RowRenderer(RENDERERS["qwen3"], tokenizer, TrainOnWhat.ALL_ASSISTANT_MESSAGES, 100)
 turns = [{"role": role, "content": "again"} for role in ("user", "assistant", "user", "assistant")]
-datums = maker.datums([{"messages": turns}], ["row"])
-add_up(datums.weights, datums.targets, datums.weights, tokenizer.n_bytes)
-print(warm_up_numba)
+datums = row_renderer.datums([{"messages": turns}], ["row"])
+sum_loss(datums.weights, datums.targets, datums.weights, tokenizer.n_bytes)
+print(compiled)
 """
 
 

@@ -12,10 +12,10 @@ from shell.run_dir.files import (
     InUseError,
     NoLocksError,
     append_line,
-    keep_lines,
     locked,
     read_lines,
     replace,
+    rewrite_lines,
     whole_lines,
 )
 
@@ -35,7 +35,7 @@ def test_what_was_appended_is_read_back_whatever_a_crash_left_behind_it(tmp_path
 def test_a_mended_file_takes_new_lines_after_a_half_written_one(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"a":1}\n{"a":')
-    keep_lines(path, lambda _: True)
+    rewrite_lines(path, whole_lines(path))
     append_line(path, {"a": 2})
     assert read_lines(path) == [{"a": 1}, {"a": 2}]
 
@@ -43,7 +43,7 @@ def test_a_mended_file_takes_new_lines_after_a_half_written_one(tmp_path):
 def test_kept_lines_stay_to_the_byte(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"a": 1.50}\n{"b" :2}\n{"c":3}\n')
-    keep_lines(path, lambda line: b"b" not in line)
+    rewrite_lines(path, [line for line in whole_lines(path) if b"b" not in line])
     assert path.read_bytes() == b'{"a": 1.50}\n{"c":3}\n'
 
 
@@ -56,7 +56,7 @@ def test_a_broken_line_that_is_whole_is_an_error_with_its_place(tmp_path):
 
 def test_a_file_that_is_not_there_has_no_lines(tmp_path):
     assert whole_lines(tmp_path / "none") == []
-    keep_lines(tmp_path / "none", lambda _: False)
+    rewrite_lines(tmp_path / "none", [])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,12 +62,12 @@ def test_a_file_is_no_folder(tmp_path):
 def test_a_run_that_is_there_is_resumed_deleted_or_refused_as_the_flag_says(run_folder):
     assert decide(run_folder, "resume") == "resume"
     assert decide(run_folder, "delete") == "delete"
-    with pytest.raises(InputError, match="expected a folder without a run in it"):
+    with pytest.raises(InputError, match=r"already holds a run \(--behavior-if-log-dir-exists raise\)"):
         decide(run_folder, "raise")
 
 
 def test_without_a_terminal_nothing_is_asked_and_the_flag_is_named(run_folder):
-    with pytest.raises(InputError, match="no terminal to ask at: say --behavior-if-log-dir-exists resume, delete"):
+    with pytest.raises(InputError, match="no terminal to ask at: use --behavior-if-log-dir-exists resume, delete"):
         decide(run_folder, "ask", ask=None)
 
 
@@ -128,7 +128,7 @@ def test_what_takes_the_place_of_a_run_before_it_is_deleted_is_left_alone(run_fo
         run_folder.symlink_to(tmp_path / "outside")
     else:
         (tmp_path / "outside").rename(run_folder)
-    with pytest.raises(InputError, match="which is another since"), enter(run_folder, verdict):
+    with pytest.raises(InputError, match="is no longer the run that was to be deleted"), enter(run_folder, verdict):
         pass
     assert (run_folder / "precious").read_text() == "data"
 
@@ -183,7 +183,7 @@ def test_a_run_that_began_or_was_there_or_met_a_fault_stays(tmp_path, run_folder
 
 def test_a_folder_that_was_new_when_it_was_decided_and_is_a_runs_now_is_left_alone(run_folder):
     before = listing(run_folder)
-    with pytest.raises(InputError, match="where one has just run"), enter(run_folder, "new"):
+    with pytest.raises(InputError, match=r"a run has begun in .* since this one looked"), enter(run_folder, "new"):
         pass
     (run_folder / "run.lock").unlink()
     assert listing(run_folder) == before

@@ -20,13 +20,13 @@ def told(folder):
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_account_in_the_log_is_the_same_with_a_terminal_and_without(tmp_path, terminal):
     shown = screen(tmp_path, terminal)
-    shown.say("service   [in the box]")
+    shown.log("service   [local]")
     with shown.progress(0, 2):
         shown.step(ROW, 2)
-        shown.say("tinker: paused")
+        shown.log("tinker: paused")
         shown.step(ROW | {"step": 1, "train_mean_nll": 3.0}, 2)
     assert told(tmp_path) == [
-        "service   [in the box]",
+        "service   [local]",
         "step 1/2  loss 3.2500  200 tok/s  0:00 left",
         "tinker: paused",
         "step 2/2  loss 3.0000  200 tok/s  0:00 left",

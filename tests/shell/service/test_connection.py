@@ -5,12 +5,12 @@ import pytest
 
 from kernel.errors import InputError
 from shell.local_service import process
+from shell.run_dir.checkpoints import Checkpoint, record_checkpoint
 from shell.service.client import ServiceFault
 from shell.service.connection import Weights, choose_weights, connected, open_model
 from shell.service.local_process import LocalProcess
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
-from shell.training.checkpoints import Checkpoint, record_checkpoint
 from tests.shell.recording import datums
 
 EMBEDDED = ServiceChoice("embedded", None, "tml-local", at_home=False, reason="--service embedded")

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from kernel.errors import InputError
 from shell.settings.cli import Resolved, describe, main, resolve
 from shell.settings.config import PRESETS, Config
-from shell.settings.fields import doc, fields_of
+from shell.settings.flags import doc, fields_of
 
 ROOT = Path(__file__).parents[3]
 in_one_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -163,7 +163,7 @@ def test_the_three_kinds_of_file_say_the_same(name: str, tmp_path: Path) -> None
         ("run.json", "[" * 100_000, "expected JSON, got something else ("),
         ("run.yaml", "", "expected a table of settings, got nothing - at run.yaml"),
         ("run.yaml", "a: b: c", "expected YAML, got something else ("),
-        ("run.yaml", "1: 2", "unknown setting '1', expected one that --help lists - at run.yaml $.1"),
+        ("run.yaml", "1: 2", "unknown setting '1', expected one that --help-all lists - at run.yaml $.1"),
         ("run.yaml", "seed: 2001-99-99", "expected YAML, got something else ("),
         ("run.ini", "seed=1", "expected a file that ends in .toml, .json, .yaml, .yml, got 'run.ini' - at --config"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.settings.config import DATASETS, PRESETS, Config, check_dataset, presets_of
-from shell.settings.fields import conform, fields_of
+from shell.settings.flags import conform, fields_of
 from shell.settings.service_choice import choose_service
 
 

@@ -1,11 +1,12 @@
 """The words of a command line, and the page of help."""
 
 import pytest
+from msgspec import Struct
 
 from kernel.errors import InputError
-from shell.settings.config import PRESETS, Config
-from shell.settings.fields import fields_of
-from shell.settings.flags import read_flags
+from shell.prepare import PrepareConfig
+from shell.settings.config import PRESETS, Config, ShowConfig
+from shell.settings.flags import fields_of, read_flags
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,9 @@ def test_a_file_is_named_in_either_spelling(words: str) -> None:
         ("--learnin-rate 1", "unknown flag '--learnin-rate', did you mean '--learning-rate', '--min-learning-rate'?"),
         ("--learnin-rate=1", "unknown flag '--learnin-rate', did you mean '--learning-rate', '--min-learning-rate'?"),
         ("--no-streming", "unknown flag '--no-streming', did you mean '--no-streaming', '--streaming'?"),
-        ("--foo 1", "unknown flag '--foo', expected one that --help lists"),
+        ("--foo 1", "unknown flag '--foo', expected one that --help-all lists"),
         ("learnin_rate=1", "unknown setting 'learnin_rate', did you mean 'learning_rate', 'min_learning_rate'?"),
-        ("elsewhere.seed=1", "unknown setting 'elsewhere.seed', expected one that --help lists"),
+        ("elsewhere.seed=1", "unknown setting 'elsewhere.seed', expected one that --help-all lists"),
         ("64", "expected --flag VALUE or key=value, got 64"),
         ("-x", "expected --flag VALUE or key=value, got '-x'"),
         ("--seed", "expected a value, got none - at --seed"),
@@ -66,15 +67,21 @@ def test_a_word_that_cannot_be_used_is_told_in_one_sentence(words: str, sentence
     assert str(caught.value) == sentence
 
 
-def help_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
+def help_page(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    flag: str = "--help-all",
+    config_type: type[Struct] = Config,
+) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit) as caught:
-        read_flags(["--help"], Config)
+        read_flags([flag], config_type)
     assert caught.value.code == 0
     return capsys.readouterr().out
 
 
-def test_help_shows_every_flag_under_its_heading_with_its_default(
+def test_help_all_shows_every_flag_under_its_heading_with_its_default(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = help_page(capsys, monkeypatch, 100)
@@ -89,7 +96,7 @@ def test_help_shows_every_flag_under_its_heading_with_its_default(
     assert "[on; off with --no-train-mlp]" in page
     for preset in PRESETS:
         assert any(line.startswith(f"  {preset} ") for line in lines)
-    assert lines[-1].endswith(" --log-path /tmp/run --config run.toml learning_rate=1e-4")
+    assert lines[-1].endswith(" --log-path run --config run.toml learning_rate=1e-4")
     assert page.isascii()
 
 
@@ -98,6 +105,44 @@ def test_help_takes_a_line_for_each_flag_but_those_with_long_choices(
 ) -> None:
     page = help_page(capsys, monkeypatch, 100)
     continued = [line for line in page.splitlines() if line.startswith(" " * 30)]
-    assert len(continued) == 5
+    assert len(continued) == 6
     for choice in ("all_exhausted_without_replacement", "all_user_and_system_messages", "prompt_completion"):
         assert sum(choice in line for line in continued) == 1
+
+
+def test_help_shows_the_twenty_flags_of_most_runs_with_their_defaults_and_names_the_rest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = help_page(capsys, monkeypatch, 100, "--help")
+    flags = [line.split()[0] for line in page.splitlines() if line.startswith("  --")]
+    assert flags[:2] == ["--help-all", "--config"]
+    assert len(flags[2:]) == 20
+    assert {flag[2:].replace("-", "_") for flag in flags[2:]} == set(Config.common)
+    assert f"show {len(fields_of(Config)) - 20} more flags too" in page
+    for text in ("[128]", "[0.0002]", "[linear]", "(required)"):
+        assert text in page
+
+
+@pytest.mark.parametrize(
+    ("recipe", "config_type"), [("sl_basic", Config), ("show", ShowConfig), ("prepare", PrepareConfig)]
+)
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+def test_help_fits_into_eighty_columns(
+    recipe: str,
+    config_type: type[Struct],
+    flag: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"recipes/{recipe}.py"])
+    page = help_page(capsys, monkeypatch, 80, flag, config_type)
+    assert max(map(len, page.splitlines())) <= 80
+    assert sum(line.startswith("  --") for line in page.splitlines()) <= (24 if flag == "--help" else 99)
+
+
+def test_a_recipe_with_few_flags_has_them_all_in_either_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for config_type in (ShowConfig, PrepareConfig):
+        short, long = (help_page(capsys, monkeypatch, 100, flag, config_type) for flag in ("--help", "--help-all"))
+        assert short == long

@@ -28,22 +28,22 @@ def where(endpoint: ServiceChoice) -> tuple[str, str | None, str | None]:
 
 
 def test_auto_uses_tinker_with_the_key_that_was_found() -> None:
-    assert where(choose_service(ambient=ServiceEnvironment(KEY))) == ("tinker", TINKER_URL, "tml-env")
+    assert where(choose_service(environment=ServiceEnvironment(KEY))) == ("tinker", TINKER_URL, "tml-env")
     assert where(choose_service(model_name="Qwen/Qwen3-8B", api_key="tml-arg")) == ("tinker", TINKER_URL, "tml-arg")
-    assert choose_service(ambient=ServiceEnvironment(KEY)).reason == "Tinker, with the key of TINKER_API_KEY"
+    assert choose_service(environment=ServiceEnvironment(KEY)).reason == "Tinker, with the key of TINKER_API_KEY"
 
 
 def test_auto_without_a_key_is_the_service_in_the_box_unless_a_model_was_named() -> None:
     assert choose_service().kind == "embedded"
     assert choose_service(model_name="tinsmith/tiny").kind == "embedded"
-    assert choose_service(model_name="tinsmith/tiny", ambient=ServiceEnvironment(KEY)).kind == "embedded"
+    assert choose_service(model_name="tinsmith/tiny", environment=ServiceEnvironment(KEY)).kind == "embedded"
     with pytest.raises(InputError, match=r"expected a key for Qwen/Qwen3-8B on Tinker, got none: .*--service embedded"):
         choose_service(model_name="Qwen/Qwen3-8B")
 
 
 def test_a_key_given_outright_goes_before_the_one_found() -> None:
     for service in ("auto", "tinker", "https://other.example"):
-        assert choose_service(service, api_key="tml-arg", ambient=ServiceEnvironment(KEY)).api_key == "tml-arg"
+        assert choose_service(service, api_key="tml-arg", environment=ServiceEnvironment(KEY)).api_key == "tml-arg"
 
 
 def test_tinker_without_a_key_is_an_error_that_says_how_to_give_one() -> None:
@@ -52,22 +52,22 @@ def test_tinker_without_a_key_is_an_error_that_says_how_to_give_one() -> None:
 
 
 def test_the_base_url_of_the_environment_is_honoured() -> None:
-    ambient = ServiceEnvironment(KEY, "https://staging.example/tinker/")
+    environment = ServiceEnvironment(KEY, "https://staging.example/tinker/")
     for service in ("auto", "tinker"):
-        assert where(choose_service(service, ambient=ambient)) == (
+        assert where(choose_service(service, environment=environment)) == (
             "tinker",
             "https://staging.example/tinker",
             "tml-env",
         )
-    assert where(choose_service("auto", ambient=ServiceEnvironment(None, "http://127.0.0.1:9"))) == (
+    assert where(choose_service("auto", environment=ServiceEnvironment(None, "http://127.0.0.1:9"))) == (
         "tinker",
         "http://127.0.0.1:9",
         LOCAL_KEY,
     )
     with pytest.raises(InputError, match=r"expected a key for https://staging\.example"):
-        choose_service("auto", ambient=ServiceEnvironment(None, "https://staging.example"))
+        choose_service("auto", environment=ServiceEnvironment(None, "https://staging.example"))
     with pytest.raises(InputError, match=r"- at TINKER_BASE_URL$"):
-        choose_service("tinker", ambient=ServiceEnvironment(KEY, "staging"))
+        choose_service("tinker", environment=ServiceEnvironment(KEY, "staging"))
 
 
 HOSTS = ("https://a.example", "https://b.example", "https://a.example:444", "https://a.example/x", "http://a.example")
@@ -76,25 +76,25 @@ LOOPBACKS = ("http://127.0.0.1:8765", "http://localhost:8765", "http://[::1]:876
 
 @pytest.mark.parametrize(("home", "url"), list(itertools.product([None, *HOSTS, *LOOPBACKS], [*HOSTS, *LOOPBACKS])))
 def test_a_key_of_the_environment_goes_only_to_its_own_address(home: str | None, url: str) -> None:
-    ambient = ServiceEnvironment(KEY, home)
+    environment = ServiceEnvironment(KEY, home)
     if url == home:
-        endpoint = choose_service(url, ambient=ambient)
+        endpoint = choose_service(url, environment=environment)
         assert (where(endpoint), endpoint.at_home) == (("url", url, "tml-env"), True)
     elif url in LOOPBACKS:
-        endpoint = choose_service(url, ambient=ambient)
+        endpoint = choose_service(url, environment=environment)
         assert (where(endpoint), endpoint.at_home) == (("url", url, LOCAL_KEY), False)
     else:
         with pytest.raises(InputError, match=r"expected --api-key for .*keys found on this machine are not for that"):
-            choose_service(url, ambient=ambient)
-    given_outright = choose_service(url, api_key="tml-arg", ambient=ambient)
+            choose_service(url, environment=environment)
+    given_outright = choose_service(url, api_key="tml-arg", environment=environment)
     assert (where(given_outright), given_outright.at_home) == (("url", url, "tml-arg"), url == home)
 
 
 def test_an_address_written_otherwise_is_the_same_address() -> None:
-    ambient = ServiceEnvironment(KEY, "https://a.example/x/")
+    environment = ServiceEnvironment(KEY, "https://a.example/x/")
     for url in ("HTTPS://A.example/x", "https://a.example:443/x"):
-        assert choose_service(url, ambient=ambient).api_key == "tml-env"
-    assert choose_service(TINKER_URL + "/", ambient=ServiceEnvironment(KEY)).api_key == "tml-env"
+        assert choose_service(url, environment=environment).api_key == "tml-env"
+    assert choose_service(TINKER_URL + "/", environment=ServiceEnvironment(KEY)).api_key == "tml-env"
 
 
 def test_the_embedded_service_never_gets_a_key() -> None:
@@ -105,17 +105,17 @@ def test_a_key_in_no_usable_form_is_named_by_its_source_only_where_it_is_needed(
     bad = ServiceEnvironment(Key("hunter2", "TINKER_API_KEY"))
     for service in ("auto", "tinker"):
         with pytest.raises(InputError) as caught:
-            choose_service(service, ambient=bad)
+            choose_service(service, environment=bad)
         assert str(caught.value).endswith("- at TINKER_API_KEY")
         assert "hunter2" not in str(caught.value)
-    assert choose_service("embedded", ambient=bad).kind == "embedded"
-    assert choose_service("http://localhost:1", ambient=bad).api_key == LOCAL_KEY
-    assert choose_service("tinker", api_key="tml-arg", ambient=bad).api_key == "tml-arg"
+    assert choose_service("embedded", environment=bad).kind == "embedded"
+    assert choose_service("http://localhost:1", environment=bad).api_key == LOCAL_KEY
+    assert choose_service("tinker", api_key="tml-arg", environment=bad).api_key == "tml-arg"
 
 
 def test_no_representation_shows_a_key() -> None:
     assert "tml-env" not in repr(KEY) + repr(ServiceEnvironment(KEY)) + repr(
-        choose_service(ambient=ServiceEnvironment(KEY))
+        choose_service(environment=ServiceEnvironment(KEY))
     )
 
 
@@ -198,9 +198,9 @@ def test_keys_are_found_where_the_sdk_finds_them(
         provider = resolve_auth_provider(None, enforce_cmd=False)
     except (TinkerError, ValueError):
         with pytest.raises(InputError):
-            choose_service("tinker", ambient=read_environment())
+            choose_service("tinker", environment=read_environment())
     else:
-        endpoint = choose_service("tinker", ambient=read_environment())
+        endpoint = choose_service("tinker", environment=read_environment())
         assert endpoint.api_key == (provider.api_key if isinstance(provider, ApiKeyAuthProvider) else None)
         assert isinstance(provider, ApiKeyAuthProvider | CredentialCmdAuthProvider)
 
@@ -219,8 +219,8 @@ def test_a_machine_without_credentials_offers_none(tmp_path: Path) -> None:
 def test_broken_credentials_matter_only_where_they_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "credentials.json"
     path.write_text("{")
-    ambient = read_environment({}, path)
-    assert choose_service("embedded", ambient=ambient).kind == "embedded"
+    environment = read_environment({}, path)
+    assert choose_service("embedded", environment=environment).kind == "embedded"
     with pytest.raises(InputError, match=rf"got a file that cannot be read .* - at {path}$"):
-        choose_service("tinker", ambient=ambient)
+        choose_service("tinker", environment=environment)
     assert read_environment({"TINKER_API_KEY": "tml-env"}, path).key == KEY

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kernel.errors import InputError
 from shell.settings.cli import Resolved, describe, resolve
 from shell.settings.config import Config
-from shell.settings.fields import fields_of
+from shell.settings.flags import fields_of
 
 NAMES = sorted(fields_of(Config))
 WORDS = st.sampled_from(

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shell.training.prompts import Prompt
+from shell.training.samples import Samples
 
 from kernel.errors import InputError
 from kernel.formats import find_renderer
@@ -15,17 +17,15 @@ from kernel.row_outcomes import Entry, Outcome
 from kernel.train_plan import TrainPlan, start
 from shell.process.signals import Stop
 from shell.run_dir import logs
+from shell.run_dir.checkpoints import keep_checkpoints, read_checkpoints
 from shell.run_dir.files import append_lines, read_lines
 from shell.run_dir.logs import read_metrics, rewind
 from shell.service.client import AdamParams, SamplingParams, ServiceFault
 from shell.text.tokenizer import open_tokenizer
 from shell.training import checkpoints, row_log, samples
-from shell.training.checkpoints import keep_checkpoints, read_checkpoints
 from shell.training.loop import run_loop
-from shell.training.prompts import Prompt
 from shell.training.row_log import begin_ledger, read_entries
 from shell.training.run_state import Progress, TrainingRun
-from shell.training.samples import Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 
 OUTSIDE = (Entry(Outcome.HELD_OUT, "a.jsonl:3"),)

@@ -6,8 +6,8 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError
+from shell.run_dir.checkpoints import Checkpoint
 from shell.service.client import ServiceFault
-from shell.training.checkpoints import Checkpoint
 from shell.training.resume import first_available, gone, resumptions
 
 NOW = {"rows": "8 ab", "seed": "0"}

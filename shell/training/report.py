@@ -1,4 +1,4 @@
-"""What a run says about itself: before it starts, when it stops, and at its end."""
+"""Lines about a run for people: before it starts, when it stops, and at its end."""
 
 import shlex
 import sys
@@ -9,15 +9,15 @@ from typing import Any
 from shell.data.mixture import intake, intakes
 from shell.data.sources import Source
 from shell.datums.preflight import RowCounts
+from shell.run_dir.checkpoints import Checkpoint, read_checkpoints
 from shell.run_dir.folder import FLAG
 from shell.run_dir.logs import CONFIG, read_metrics
-from shell.run_dir.screen import spoken
+from shell.run_dir.screen import set_name, training_on
 from shell.service.connection import SERVICE_FOLDER
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
 from shell.text.formats import TEMPLATE
 from shell.text.models import find
-from shell.training.checkpoints import Checkpoint, read_checkpoints
 from shell.training.open_run import OpenRun
 from shell.training.resume import Resumption
 from shell.training.row_log import account
@@ -25,21 +25,21 @@ from shell.training.row_log import account
 Row = Mapping[str, Any]
 
 
-def start_lines(config: Config, endpoint: ServiceChoice, parts: OpenRun) -> list[str]:
-    """The first lines of a run: which service and why, which model, which data, how many steps."""
-    data, n_steps = parts.data, parts.plan.n_steps
-    which = "the one in the box" if endpoint.url is None else endpoint.url
+def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> list[str]:
+    """The first lines of a run: service and reason, model, data, steps."""
+    data, n_steps = opened.data, opened.plan.n_steps
+    which = "local" if endpoint.url is None else endpoint.url
     n_batches, at_most = len(data.train), "at most " if config.tail == "keep" else ""
     batches = f"{n_batches} {'batch' if n_batches == 1 else 'batches'} of {at_most}{config.batch_size} rows"
     left_over = f", {data.n_left_over} left over in each epoch" if data.n_left_over else ""
     return [
         f"service   {which} ({endpoint.reason})",
-        f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {parts.renderer_name}",
-        *foreign_line(config.model_name or "", parts.renderer_name),
-        f"data      {data.source.description}; {data.maker.settings.train_on_what.value} are trained",
+        f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {opened.renderer_name}",
+        *foreign_line(config.model_name or "", opened.renderer_name),
+        f"data      {data.source.description}; {training_on(data.maker.mode.value)}",
         *mixture_lines(data.source),
         *split_line(data.row_counts),
-        *evaluation_lines(parts),
+        *evaluation_lines(opened),
         *([f"prepared  {data.preparation.description}"] if data.preparation else []),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
         f"log       {config.log_path}",
@@ -47,11 +47,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, parts: OpenRun) -> list
 
 
 def resumed_lines(resumption: Resumption, n_steps: int) -> list[str]:
-    """From where a run goes on, and what has changed since.
-
-    Args:
-        n_steps: of the run as it is asked for now.
-    """
+    """The checkpoint that a run resumes from, and what has changed since."""
     checkpoint = resumption.checkpoint
     lines = [f"resumed   from checkpoint {checkpoint.name}, at step {checkpoint.cursor}", *resumption.accepted]
     if checkpoint.n_steps != n_steps:
@@ -60,7 +56,7 @@ def resumed_lines(resumption: Resumption, n_steps: int) -> list[str]:
 
 
 def foreign_line(model_name: str, renderer_name: str) -> list[str]:
-    """A warning where a renderer is none of those the model was trained with; the tokenizer's own template is its own.
+    """A warning if the model was not trained with a renderer; the tokenizer's own template is always right.
 
     >>> foreign_line("Qwen/Qwen3-8B", "llama3")
     ['warning   Qwen/Qwen3-8B was trained with qwen3 or qwen3_disable_thinking, not with llama3']
@@ -74,25 +70,22 @@ def foreign_line(model_name: str, renderer_name: str) -> list[str]:
 
 
 def split_line(row_counts: RowCounts) -> list[str]:
-    """How many conversations became several examples, where any did.
+    """How many conversations became several examples, if any did.
 
     >>> split_line(RowCounts(n_rows=10, n_split=2, n_examples=13))
-    ['          2 of 10 conversations are split, an example a turn: 13 examples in all (--split-turns never keeps one)']
+    ['          2 of 10 conversations are split, one example per turn: 13 examples (off with --split-turns never)']
     """
     if not row_counts.n_split:
         return []
-    counts = f"{row_counts.n_split:,} of {row_counts.n_rows:,} conversations are split, an example a turn"
-    return [f"          {counts}: {row_counts.n_examples:,} examples in all (--split-turns never keeps one)"]
+    counts = f"{row_counts.n_split:,} of {row_counts.n_rows:,} conversations are split, one example per turn"
+    return [f"          {counts}: {row_counts.n_examples:,} examples (off with --split-turns never)"]
 
 
 def end_lines(last: Checkpoint, endpoint: ServiceChoice, folder: Path, source: Source) -> list[str]:
-    """The last lines of a finished run: what was learned, what became of the rows, where it is, and the next command.
-
-    Touches: `metrics.jsonl` and `ledger.jsonl` in the folder.
-    """
+    """The last lines of a finished run: losses, row totals, checkpoint paths, and the next commands."""
     first, *others = account(folder, intake(source), intakes(source))
     lines = [
-        f"learned   {learned(read_metrics(folder))}",
+        f"learned   {loss_summary(read_metrics(folder))}",
         f"rows      {first}",
         *(f"          {line}" for line in others),
         *share_lines(read_metrics(folder), list(intakes(source))),
@@ -109,7 +102,7 @@ def end_lines(last: Checkpoint, endpoint: ServiceChoice, folder: Path, source: S
 
 
 def mixture_lines(source: Source) -> list[str]:
-    """What an epoch has of each source of a mixture, and how often it goes through it."""
+    """The share of each source of a mixture in an epoch."""
     of = intakes(source)
     n = sum(part.n_drawn for part in of.values())
     lines = []
@@ -120,7 +113,7 @@ def mixture_lines(source: Source) -> list[str]:
 
 
 def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """What each source of a mixture came to: its share of the rows and of the tokens, and its losses.
+    """The totals of each source of a mixture: its share of the rows and the tokens, and its losses.
 
     >>> rows = [{"source/a/num_rows": 3, "source/a/num_tokens": 10, "source/a/train_mean_nll": 4.0},
     ...         {"source/b/test_nll": 2.0},
@@ -136,11 +129,11 @@ def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     n_rows, n_tokens = (max(sum(column), 1) for column in zip(*sums.values(), strict=True)) if sums else (1, 1)
     lines = []
     for name, (rows_of, tokens_of) in sums.items():
-        told = [f"{rows_of:,} rows ({rows_of / n_rows:.1%})", f"{tokens_of:,} tokens ({tokens_of / n_tokens:.1%})"]
+        parts = [f"{rows_of:,} rows ({rows_of / n_rows:.1%})", f"{tokens_of:,} tokens ({tokens_of / n_tokens:.1%})"]
         for kind, which in (("train_mean_nll", "training"), ("test_nll", "held-out")):
             losses = [row[key] for row in rows if (key := f"source/{name}/{kind}") in row]
-            told += [f"{which} loss {losses[0]:.4f} -> {losses[-1]:.4f}"] if losses else []
-        lines.append(f"{name}: {', '.join(told)}")
+            parts += [f"{which} loss {losses[0]:.4f} -> {losses[-1]:.4f}"] if losses else []
+        lines.append(f"{name}: {', '.join(parts)}")
     return _headed("sources", lines)
 
 
@@ -149,42 +142,39 @@ def _headed(word: str, lines: Sequence[str]) -> list[str]:
 
 
 def resume_hint(folder: Path) -> str:
-    """Where a stopped run stands and the command that takes it up; never with a key in it.
-
-    Touches: `checkpoints.jsonl` in the folder.
-    """
+    """The last checkpoint of a stopped run, and the command that resumes it (without a key)."""
     checkpoints = read_checkpoints(folder)
     where = f"The last checkpoint is {checkpoints[-1].name}" if checkpoints else "There is no checkpoint yet"
     config = shlex.quote(str(folder / CONFIG))
-    return f"{where}; go on with: python {shlex.quote(sys.argv[0])} --config {config} {FLAG} resume"
+    return f"{where}; resume with: python {shlex.quote(sys.argv[0])} --config {config} {FLAG} resume"
 
 
 def _losses(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """The losses that were measured, and what people call them."""
+    """The losses that were measured, and their names for people."""
     sets = dict.fromkeys(key for row in rows for key in row if key.endswith("/nll"))
-    return [("train_mean_nll", "training"), *((key, spoken(key)) for key in sorted(sets, key="test/nll".__ne__))]
+    return [("train_mean_nll", "training"), *((key, set_name(key)) for key in sorted(sets, key="test/nll".__ne__))]
 
 
-def evaluation_lines(parts: OpenRun) -> list[str]:
-    """Which sets are evaluated how often, and what is sampled."""
-    plan, lines = parts.plan, []
-    for every, sets in ((plan.eval_every, parts.sets), (plan.rare_eval_every, parts.rare_sets)):
+def evaluation_lines(opened: OpenRun) -> list[str]:
+    """Sets to evaluate and prompts to sample, with their cadences."""
+    plan, lines = opened.plan, []
+    for every, sets in ((plan.eval_every, opened.sets), (plan.rare_eval_every, opened.rare_sets)):
         if sets and every:
             lines.append(f"{', '.join(map(str, sets))}; every {every} steps and at the end")
-    if parts.samples and plan.sample_every:
-        n = len(parts.samples.prompts)
-        lines.append(f"{n} {'prompt is' if n == 1 else 'prompts are'} sampled every {plan.sample_every} steps")
+    if opened.samples and plan.sample_every:
+        n = len(opened.samples.prompts)
+        lines.append(f"{n} {'prompt' if n == 1 else 'prompts'} sampled every {plan.sample_every} steps")
     return _headed("evaluates", lines)
 
 
-def learned(rows: Sequence[Row]) -> str:
+def loss_summary(rows: Sequence[Row]) -> str:
     """The first and the last loss of a run, in training and held out.
 
-    >>> learned([{"train_mean_nll": 4.0, "test/nll": 4.1}, {"train_mean_nll": 3.0}, {"test/nll": 3.3}])
-    'training loss 4.0000 -> 3.0000, held-out loss 4.1000 -> 3.3000 nats a token'
+    >>> loss_summary([{"train_mean_nll": 4.0, "test/nll": 4.1}, {"train_mean_nll": 3.0}, {"test/nll": 3.3}])
+    'training loss 4.0000 -> 3.0000, held-out loss 4.1000 -> 3.3000 nats per token'
     """
-    told = []
+    parts = []
     for key, name in _losses(rows):
         values = [row[key] for row in rows if row.get(key) is not None]
-        told += [f"{name} loss {values[0]:.4f} -> {values[-1]:.4f}"] if values else []
-    return ", ".join(told) + " nats a token" if told else "nothing"
+        parts += [f"{name} loss {values[0]:.4f} -> {values[-1]:.4f}"] if values else []
+    return ", ".join(parts) + " nats per token" if parts else "nothing"

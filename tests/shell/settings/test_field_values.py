@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, inspect
 
 from kernel.errors import InputError
-from shell.settings.fields import conform, doc, fields_of
+from shell.settings.flags import conform, doc, fields_of
 
 
 class Options(Struct, kw_only=True):
@@ -95,7 +95,7 @@ def test_a_field_knows_its_flag_its_help_and_its_form() -> None:
     assert FIELDS["loud"].is_switch
     assert FIELDS["loud"].negative == "--no-loud"
     assert not FIELDS["size"].is_switch
-    assert [name for name, field in FIELDS.items() if field.may_be_none] == ["limit", "label", "token"]
+    assert [name for name, field in FIELDS.items() if field.may_be(inspect.NoneType)] == ["limit", "label", "token"]
 
 
 junk = st.recursive(

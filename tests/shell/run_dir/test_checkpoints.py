@@ -3,7 +3,7 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.train_plan import CheckpointRef
-from shell.training.checkpoints import (
+from shell.run_dir.checkpoints import (
     Checkpoint,
     keep_checkpoints,
     last_checkpoint,
