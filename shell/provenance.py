@@ -43,8 +43,7 @@ OUTSIDE = (
     "shell/datums/tinker_datums.py",
     "shell/prepare.py",
     "shell/train.py", "shell/show.py",
-    "kernel/errors.py", "kernel/loss.py", "kernel/parsing/", "kernel/row_outcomes.py", "kernel/train_plan.py",
-    "kernel/turn_spoofing.py",
+    "kernel/loss.py", "kernel/train_plan.py",
 )  # fmt: skip
 """what decides no token: it chooses among rows, sends them, or talks"""
 

@@ -270,7 +270,7 @@ RUN_FLAGS = [
     ("--batch-size 0", "expected an integer >= 1, got 0 - at --batch-size"),
     ("--num-epochs -1", "expected an integer >= 1, got -1 - at --num-epochs"),
     ("--lora-rank 0", "expected an integer >= 1, got 0 - at --lora-rank"),
-    ("--lora-rank 257", "expected a rank of at most 256 in the box, got 257 - at --lora-rank"),
+    ("--lora-rank 257", "expected a rank of at most 256 (local service), got 257 - at --lora-rank"),
     ("--test-size 8", "expected test_size < 8 rows, got 8 - at --test-size"),
     ("--test-size -1", "expected an integer >= 0 or none, got -1 - at --test-size"),
     ("--learning-rate 0", "expected a number > 0 or 'auto', got 0 - at --learning-rate"),
@@ -539,12 +539,12 @@ def test_a_renderer_of_ones_own_that_is_none_is_told_in_one_sentence(what, ask, 
 
 
 TREATED = {
-    "right": "row 1: 29 tokens, 0 trained, 46 cut off; a run leaves it out, but for --zero-loss send\n",
-    "drop": "left out: {0}:2: 76 tokens, more than 30\nleft out: {0}:3: 76 tokens, more than 30\n",
-    "keep_answer": "row 1: 29 tokens, 4 trained; its prompt was made shorter, to 30 of 76 tokens, its answer whole\n",
+    "right": "row 1: 29 tokens, 0 trained, 46 cut off; skipped in a run, unless --zero-loss send\n",
+    "drop": "skipped: {0}:2: 76 tokens, more than 30\nskipped: {0}:3: 76 tokens, more than 30\n",
+    "keep_answer": "row 1: 29 tokens, 4 trained; its prompt was shortened, to 30 of 76 tokens, its answer whole\n",
     "error": "error: expected examples of at most 30 tokens (--truncation error), got 76 tokens - at {0}:2\n",
     "train": "row 2: 29 tokens, 17 trained, 46 cut off\n",
-    "skip": "row 2: 29 tokens, 0 trained, 46 cut off; a run leaves it out, but for --zero-loss send\n",
+    "skip": "row 2: 29 tokens, 0 trained, 46 cut off; skipped in a run, unless --zero-loss send\n",
 }
 
 
@@ -557,8 +557,8 @@ def test_show_treats_what_is_too_long_as_a_run_does(how, ask, tmp_path):
     assert TREATED[how].format(path) in out + err
     assert (code, "row 0: " in out) == ((2, False) if how == "error" else (0, True))
     if how == "keep_answer":
-        assert f"left out: {path}:3: 76 tokens, and without its prompt still more than 30\n" in err
-        assert out.endswith("\n1 prompts were made shorter\n")
+        assert f"skipped: {path}:3: 76 tokens, and without its prompt still more than 30\n" in err
+        assert out.endswith("\n1 prompts were shortened\n")
 
 
 def process_of(name, *argv, **more):
@@ -642,7 +642,7 @@ def test_the_same_command_again_leaves_the_run_and_names_the_flag(whole, talks, 
     before = {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()}
     told = ask("sl_basic", "--log-path", whole[0], "--dataset", talks, *SMALL)
     assert (told.code, told.out) == (2, "")
-    assert "say --behavior-if-log-dir-exists resume, delete or raise" in told.err
+    assert "use --behavior-if-log-dir-exists resume, delete or raise" in told.err
     assert {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()} == before
 
 
@@ -660,7 +660,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_a_second_run_meanwhile_is_refused(t
     assert err == "\nstopping after the steps in flight, with a checkpoint; once more to stop now\n"
     n_done = len(read(tmp_path / "run" / "metrics.jsonl"))
     assert 2 <= n_done < 120
-    assert f"stopped   after {n_done} of 120 steps. The last checkpoint is {n_done:06}; go on with: " in out
+    assert f"stopped   after {n_done} of 120 steps. The last checkpoint is {n_done:06}; resume with: " in out
 
     flags = (*flags[:-1], -(-n_done // 4) + 1)
     told = ask("sl_basic", *flags, *resume)

@@ -146,7 +146,7 @@ class Quiet(Screen):
         self.lines: list[str] = []
         self.pace, self._bar = Pace(), None
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.lines.append(text)
 
 

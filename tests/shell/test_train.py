@@ -12,7 +12,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 
 import pytest
-from shell.training.deletion import deleting
 
 from shell import train as running
 from shell.local_service import process
@@ -22,6 +21,7 @@ from shell.run_dir.screen import Screen
 from shell.service import local_process
 from shell.settings.cli import main
 from shell.train import train
+from shell.training.checkpoint_queue import deleting
 
 DYING = """
 import os, sys
@@ -88,7 +88,7 @@ def test_a_run_says_first_what_it_is_and_last_what_it_learned_and_what_comes_nex
     assert (code, errors) == (0, "")
     lines = said.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["service", "model", "data", "steps", "log"]
-    assert "the one in the box (--service embedded)" in lines[0]
+    assert "local (--service embedded)" in lines[0]
     assert "tinsmith/tiny" in lines[1]
     assert f"{rows.name}: 16 rows to train on, 5 held out" in lines[2]
     assert lines[3] == "steps     8, an epoch is 4 batches of 4 rows"
@@ -229,11 +229,11 @@ def files_of(folder):
 def test_resuming_before_the_first_checkpoint_says_that_it_begins_anew(whole, rows, tmp_path):
     folder = tmp_path / "run"
     code, said, _ = finish(rows, folder, "--max-steps", "2", *RESUME)
-    assert (code, "begins anew" in said) == (0, False)
+    assert (code, "starts again" in said) == (0, False)
     (folder / "checkpoints.jsonl").unlink()
     code, said, _ = finish(rows, folder, *RESUME)
     assert code == 0
-    assert "resumed   there was no checkpoint yet: the run begins anew" in said
+    assert "resumed   there was no checkpoint yet: the run starts again" in said
     assert metrics(folder) == metrics(whole[0])
 
 
@@ -243,8 +243,8 @@ def test_a_run_whose_steps_would_be_others_is_refused_part_by_part_unless_that_i
     code, said, errors = finish(rows, begun, *other, "--accept-changes", "learning_rate")
     assert (code, said) == (2, "")
     assert errors == (
-        "error: since checkpoint 000004: batch_size was 4 and is 2 now. These are not the steps that the run would "
-        "have taken: put it back, or go on all the same with --accept-changes learning_rate,batch_size\n"
+        "error: since checkpoint 000004: batch_size was 4 and is 2 now. The steps would not be those of an "
+        "uninterrupted run: change it back, or resume anyway with --accept-changes learning_rate,batch_size\n"
     )
     assert files_of(begun) == before
 
@@ -314,7 +314,7 @@ def test_a_run_that_another_has_moved_on_meanwhile_is_not_taken_back(begun, rows
     monkeypatch.setattr("shell.train.check_room", meanwhile)
     code, _, errors = finish(rows, begun, *RESUME)
     assert code == 2
-    assert errors.endswith(f"got {begun}, where one has just run - at --log-path\n")
+    assert errors.endswith(f"another run has changed {begun} since this one looked - at --log-path\n")
     assert len(read_metrics(begun)) == N_STEPS + 1
 
 
@@ -324,8 +324,8 @@ def test_where_every_checkpoint_is_gone_the_run_is_left_and_the_ways_on_are_name
     code, _, errors = finish(rows, begun, *RESUME)
     assert code == 2
     assert errors == (
-        f"error: expected a checkpoint of {begun} that the service still has, got none: name the --service that "
-        "saved them, or begin anew with --behavior-if-log-dir-exists delete\n"
+        f"error: the service has none of the checkpoints of {begun}: use the --service that saved them, or start "
+        "again with --behavior-if-log-dir-exists delete\n"
     )
     assert files_of(begun) == before
 
@@ -354,14 +354,14 @@ def test_a_run_that_may_not_go_on_is_left_as_it_is(begun, rows):
     code, _, errors = finish(rows, begun, *RESUME, *other, "--accept-changes", "all")
     assert code == 2
     assert "model_name was tinsmith/tiny and is tinsmith/other now. " in errors
-    assert errors.endswith("put it back (model_name cannot change in a train)\n")
+    assert errors.endswith("change it back (model_name cannot change in a run)\n")
     assert files_of(begun) == before
 
 
 def test_without_a_terminal_a_run_that_is_there_is_not_touched(whole, rows):
     code, _, errors = finish(rows, whole[0])
     assert code == 2
-    assert "say --behavior-if-log-dir-exists resume, delete or raise" in errors
+    assert "use --behavior-if-log-dir-exists resume, delete or raise" in errors
 
 
 def test_a_run_from_a_prepared_store_is_the_run_without_one_bit_for_bit(whole, rows, tmp_path):

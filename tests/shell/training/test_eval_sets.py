@@ -11,7 +11,7 @@ from shell.data.sources import spec_of
 from shell.datums.open_dataset import open_dataset
 from shell.settings.config import Config
 from shell.text.tokenizer import open_tokenizer
-from shell.training.eval_sets import check_names, open_sets, read_names
+from shell.training.evaluate import check_names, open_sets, read_names
 
 
 def row(text):

@@ -10,11 +10,19 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.formats import QWEN3_INSTRUCT
+from shell import provenance
 from shell.data.sources import SAMPLE
 from shell.settings.config import Config
 from shell.text.tokenizer import SAMPLE as TOKENIZER
 from shell.training import fingerprint as module
-from shell.training.fingerprint import OF_THE_MODEL, SETTINGS, check_accepted, check_unchanged, fingerprint
+from shell.training.fingerprint import (
+    OF_THE_MODEL,
+    ORDERS_ROWS,
+    SETTINGS,
+    check_accepted,
+    check_unchanged,
+    fingerprint,
+)
 from shell.training.open_run import open_run
 
 DATA = SAMPLE / "test.jsonl"
@@ -88,18 +96,25 @@ def test_a_renderer_shows_by_its_name_and_by_its_data(tmp_path):
     assert module._renderer(other, None) != module._renderer(QWEN3_INSTRUCT, None)
 
 
-@pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/formats/qwen3.py", "shell/text/tokenizer.py"])
+@pytest.mark.parametrize(
+    "source", ["kernel/datum.py", "kernel/formats/qwen3.py", "shell/text/tokenizer.py", *ORDERS_ROWS]
+)
 def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path, monkeypatch):
     for name in ("kernel", "shell"):
-        shutil.copytree(module.HOUSE / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    before = module._code()
-    monkeypatch.setattr(module, "HOUSE", tmp_path)
-    assert module._code() == before
+        shutil.copytree(provenance.HOUSE / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    before = code_of_a_run()
+    monkeypatch.setattr(provenance, "HOUSE", tmp_path)
+    assert code_of_a_run() == before
     for free in ("kernel/train_plan.py", "kernel/loss.py", "shell/training/loop.py"):
         (tmp_path / free).write_text("")
-    assert module._code() == before
+    assert code_of_a_run() == before
     (tmp_path / source).write_bytes((tmp_path / source).read_bytes() + b"\n")
-    assert module._code() != before
+    assert code_of_a_run() != before
+
+
+def code_of_a_run():
+    provenance.code_digest.cache_clear()
+    return provenance.code_digest(ORDERS_ROWS)
 
 
 def test_the_length_of_a_run_shows_where_the_learning_rate_follows_it():
@@ -114,8 +129,8 @@ def test_changes_are_told_one_by_one_with_the_flag_that_accepts_them():
     with pytest.raises(InputError) as error:
         check_unchanged(before, now, None, "checkpoint 000004")
     assert str(error.value) == (
-        "since checkpoint 000004: batch_size was 4 and is 2 now. rows was 8 ab and is 8 cd now. These are not the "
-        "steps that the run would have taken: put it back, or go on all the same with --accept-changes batch_size,rows"
+        "since checkpoint 000004: batch_size was 4 and is 2 now. rows was 8 ab and is 8 cd now. The steps would not be "
+        "those of an uninterrupted run: change it back, or resume anyway with --accept-changes batch_size,rows"
     )
     for accepted in ("all", "batch_size,rows", " rows , batch-size"):
         lines = ["accepted  batch_size was 4 and is 2 now", "accepted  rows was 8 ab and is 8 cd now"]
@@ -127,7 +142,7 @@ def test_changes_are_told_one_by_one_with_the_flag_that_accepts_them():
 
 @pytest.mark.parametrize("name", OF_THE_MODEL)
 def test_what_a_checkpoint_brings_with_it_cannot_be_accepted_otherwise(name):
-    with pytest.raises(InputError, match=rf"put it back \({name} cannot change in a run\)"):
+    with pytest.raises(InputError, match=rf"change it back \({name} cannot change in a run\)"):
         check_unchanged({name: "a"}, {name: "b"}, "all", "x")
 
 
@@ -165,8 +180,9 @@ def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
     names += "print(*(name for name, m in sys.modules.items() if 'shell.' in name and not hasattr(m, '__path__')))"
     done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
     used = {name.replace(".", "/") for name in done.stdout.split() if name.startswith("shell.")}
-    covered = {path.removesuffix(".py") for path in module._CODE}
-    alone = {name for name in used if not {name, name.rpartition("/")[0]} & covered}
-    # what calls the others, counts, pauses the garbage collector, waits or writes files decides no token
-    process = {f"shell/process/{name}" for name in ("collector", "cores", "later")}
-    assert alone == {"shell/datums/open_dataset", "shell/datums/preflight", "shell/run_dir/files"} | process
+    covered = {path.removesuffix(".py") for path in (*provenance.deciding_modules(), *ORDERS_ROWS)}
+    # what calls the others, counts, waits, reads caches or writes files decides no token
+    alone = {name.removeprefix("shell/").partition("/")[0] for name in used - covered}
+    assert alone == {"datums", "data", "process", "run_dir", "token_cache"}
+    calls = {"shell/datums/open_dataset", "shell/datums/preflight", "shell/data/cache_folders"}
+    assert {name for name in used - covered if name.startswith(("shell/datums", "shell/data"))} == calls

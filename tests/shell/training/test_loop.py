@@ -8,24 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shell.training.prompts import Prompt
-from shell.training.samples import Samples
 
 from kernel.errors import InputError
 from kernel.formats import find_renderer
 from kernel.row_outcomes import Entry, Outcome
 from kernel.train_plan import TrainPlan, start
 from shell.process.signals import Stop
-from shell.run_dir import logs
+from shell.run_dir import checkpoints, logs
 from shell.run_dir.checkpoints import keep_checkpoints, read_checkpoints
 from shell.run_dir.files import append_lines, read_lines
 from shell.run_dir.logs import read_metrics, rewind
 from shell.service.client import AdamParams, SamplingParams, ServiceFault
 from shell.text.tokenizer import open_tokenizer
-from shell.training import checkpoints, row_log, samples
+from shell.training import row_log, sampling
 from shell.training.loop import run_loop
 from shell.training.row_log import begin_ledger, read_entries
 from shell.training.run_state import Progress, TrainingRun
+from shell.training.sampling import Prompt, Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 
 OUTSIDE = (Entry(Outcome.HELD_OUT, "a.jsonl:3"),)
@@ -69,7 +68,7 @@ def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None, clock=None):
         rolling_ttl_seconds=60,
         fingerprint={},
         client=client,
-        forget=client.forget,
+        delete_checkpoint=client.forget,
         folder=folder,
         screen=Quiet(),
         clock=clock or ticking(),
@@ -112,7 +111,7 @@ class Events:
         self.n, self.cut_at = 0, cut_at
         for module in (logs, checkpoints):
             monkeypatch.setattr(module, "append_line", lambda path, value: self.append(path, [value]))
-        for module in (row_log, samples):
+        for module in (row_log, sampling):
             monkeypatch.setattr(module, "append_lines", self.append)
 
     def __call__(self, _):

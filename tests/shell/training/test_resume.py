@@ -88,8 +88,8 @@ def test_where_none_is_left_the_ways_on_are_named(tmp_path):
     error, tried, said = go_on([checkpoint(2)], {"000002": refused(status(404))}, tmp_path)
     assert (tried, len(said)) == (["000002"], 1)
     assert str(error) == (
-        f"expected a checkpoint of {tmp_path} that the service still has, got none: name the --service that saved "
-        "them, or begin anew with --behavior-if-log-dir-exists delete"
+        f"the service has none of the checkpoints of {tmp_path}: use the --service that saved them, or start again "
+        "with --behavior-if-log-dir-exists delete"
     )
 
 

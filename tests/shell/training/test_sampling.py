@@ -9,8 +9,7 @@ from kernel.formats import find_renderer
 from kernel.render.inspect import write_prompt
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import open_tokenizer
-from shell.training.prompts import open_prompts, stops_of
-from shell.training.samples import shown
+from shell.training.sampling import open_prompts, shown, stops_of
 
 TOKENIZER = open_tokenizer("sample")
 ASK, ANSWER = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}
@@ -48,7 +47,11 @@ def test_lines_of_text_and_a_prompt_on_the_command_line_are_what_the_user_says(t
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("a.jsonl", json.dumps({"messages": [ASK, ANSWER]}), "the user or a tool spoke last in, got the assistant"),
+        (
+            "a.jsonl",
+            json.dumps({"messages": [ASK, ANSWER]}),
+            "last message is from the user or a tool, got the assistant",
+        ),
         ("a.jsonl", json.dumps({"messages": [{"role": "humna", "content": "x"}]}), "unknown role 'humna'"),
         ("a.txt", "\n\n", "expected at least one prompt, got an empty file"),
         ("a.txt", b"\xff\xfe\x00", "expected a file of text"),
