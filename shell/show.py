@@ -5,6 +5,7 @@ As text, trained tokens are in colour (or between «marks»); as JSON, one objec
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -15,14 +16,14 @@ from rich.text import Text
 
 from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
-from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+from kernel.length_limit import apply_length_limit
 from kernel.row_outcomes import Outcome
 from kernel.row_reader import read_conversation
 from kernel.turn_spoofing import spoofs_turn
 from shell.data.mixture import mode_of, open_data
 from shell.data.sources import Source, spec_of
 from shell.data.stream import Stream
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RowRenderer, render_settings
 from shell.run_dir.screen import Console, training_on
 from shell.settings.config import N_SHOWN, ShowConfig
 from shell.text.formats import format_names
@@ -71,46 +72,39 @@ def show(config: ShowConfig) -> int:
     names = format_names(config)
     renderer, tokenizer = names.open()
     source = open_data(spec_of(config))
-    maker = RowRenderer(
-        renderer,
-        tokenizer,
-        mode_of(source, config.train_on_what),
-        config.max_length,
-        config.reduction,
-        config.dataset_column,
-        config.split_turns == "auto",
-        LengthPolicy(Truncation(config.truncation), config.cut_answers == "train", send_zero_loss=True),
-        lenient=config.max_bad_rows > 0,
-    )
+    settings = render_settings(config, mode_of(source, config.train_on_what))
+    settings = replace(settings, length_policy=settings.length_policy._replace(send_zero_loss=True))
+    row_renderer = RowRenderer(renderer, tokenizer, settings)
     limit = N_SHOWN if config.limit is None and config.format == "text" else config.limit
     skipped: list[str] = []
-    datums = (datum for rows in _blocks(source, limit) for datum in read_datums(maker, *rows, skipped))
+    datums = (datum for rows in _blocks(source, limit) for datum in read_datums(row_renderer, *rows, skipped))
     if config.format == "json":
         print_json(datums)
     else:
-        print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {training_on(maker.mode.value)}")
+        print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {training_on(settings.train_on_what.value)}")
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     return 0
 
 
 def read_datums(
-    maker: RowRenderer, first: int, rows: list[Any], places: list[str], skipped: list[str]
+    row_renderer: RowRenderer, first: int, rows: list[Any], places: list[str], skipped: list[str]
 ) -> list[ShownDatum]:
     """The datums of consecutive rows from number `first`; `skipped` gets the reasons of rows that have none."""
-    rendered = maker.render(rows, places)
-    made = maker.finish(rendered, places)
-    full = np.diff(apply_length_limit(rendered.examples, maker.max_length, maker.treatment).examples.offsets)
+    rendered = row_renderer.render(rows, places)
+    made = row_renderer.finish(rendered, places)
+    settings = row_renderer.settings
+    full = np.diff(apply_length_limit(rendered.examples, settings.max_length, settings.length_policy).examples.offsets)
     skipped += [
         one.reason if one.outcome is Outcome.REJECTED else f"{one.place}: {one.reason}"
         for one in made.fell
         if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
     ]
     siblings = np.bincount(made.rows, minlength=len(rows))
-    plain = maker.renderer if isinstance(maker.renderer, Renderer) else None
+    plain = row_renderer.chat_format if isinstance(row_renderer.chat_format, Renderer) else None
     n_spoofed = [0] * len(rows)
     for i in sorted(set(made.rows.tolist())):
-        conversation = read_conversation(rows[i], places[i], maker.column)
+        conversation = read_conversation(rows[i], places[i], row_renderer.settings.column)
         n_spoofed[i] = sum(spoofs_turn(plain, message) for message in conversation) if plain else 0
     reasons = {one.row: one.reason for one in made.fell if one.row in rendered.shortened}
     shown = []

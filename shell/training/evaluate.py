@@ -122,7 +122,8 @@ def _open(
         raise expected("at least one row to evaluate", got, at=f"{at} {name}={data}")
     datums, entries_of_rows = _evaluated_rows(fresh, row_renderer, label)
     if not datums.weights.any():
-        raise expected(f"a set of which {row_renderer.mode.value} trains something", "none", at=f"{at} {name}={data}")
+        mode = row_renderer.settings.train_on_what.value
+        raise expected(f"a set of which {mode} trains something", "none", at=f"{at} {name}={data}")
     return EvalSet(name, datums, (*duplicates, *entries_of_rows), len(fresh), len(left))
 
 

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 from kernel.batches import n_steps
 from kernel.errors import expected
-from kernel.length_limit import Truncation
 from kernel.row_outcomes import Entry
 from kernel.schedules import Schedule, schedule
 from kernel.train_plan import TrainPlan
 from shell.data.sources import DatasetSpec, spec_of
-from shell.datums.open_dataset import ChatDatasetBuilder, OpenDataset
+from shell.datums.open_dataset import OpenDataset, open_dataset
 from shell.process.warm_up_numba import compile_kernel
 from shell.service.client import AdamParams, SamplingParams
 from shell.settings.config import Config
@@ -61,24 +60,8 @@ def open_run(
     names, spec = format_names(config, config.encoder), spec_of(config)
     renderer, tokenizer = names.open(log)
     compile_kernel(log)
-    builder = ChatDatasetBuilder(
-        spec=spec,
-        batch_size=config.batch_size,
-        max_length=config.max_length,
-        train_on_what=config.train_on_what,
-        reduction=config.reduction,
-        tail=config.tail,
-        order=config.order,
-        split_turns=config.split_turns,
-        truncation=Truncation(config.truncation),
-        cut_answers=config.cut_answers,
-        zero_loss=config.zero_loss,
-        max_bad_rows=config.max_bad_rows,
-        prepare=config.prepare,
-        names=names,
-    )
     _check_cadences(config)
-    data = builder(renderer, tokenizer, log, done)
+    data = open_dataset(config, renderer, tokenizer, names, log, done)
     sets, rare_sets = _open_sets(config, spec, data)
     samples = _open_samples(config, renderer, tokenizer)
     sample_every = config.eval_every if config.sample_every is None else config.sample_every

@@ -36,7 +36,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> lis
         f"service   {which} ({endpoint.reason})",
         f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {opened.renderer_name}",
         *foreign_line(config.model_name or "", opened.renderer_name),
-        f"data      {data.source.description}; {training_on(data.maker.mode.value)}",
+        f"data      {data.source.description}; {training_on(data.maker.settings.train_on_what.value)}",
         *mixture_lines(data.source),
         *split_line(data.row_counts),
         *evaluation_lines(opened),
