@@ -12,7 +12,7 @@ from shell.settings.cli import Resolved, main
 from shell.settings.config import Config
 
 
-def train(resolved: Resolved[Config]) -> int:
+def run(resolved: Resolved[Config]) -> int:
     """Train, or resume, in the folder of `--log-path`."""
     from shell.train import train
 
@@ -20,4 +20,4 @@ def train(resolved: Resolved[Config]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(train))
+    sys.exit(main(run))

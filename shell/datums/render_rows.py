@@ -74,7 +74,7 @@ def render_settings(config: Any, mode: TrainOnWhat) -> RenderSettings:
         config: of training, of showing examples, or of preparing a token cache.
         mode: what is trained, see `shell.data.mixture.mode_of`.
 
-    >>> from shell.show import ShowConfig
+    >>> from shell.settings.config import ShowConfig
     >>> render_settings(ShowConfig(split_turns="never"), TrainOnWhat.ALL_TOKENS).split_turns
     False
     """
