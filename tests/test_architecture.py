@@ -22,14 +22,13 @@ LAYERS = (
     ("shell.text",),
     ("shell.datums",),
     ("shell.provenance", "shell.token_cache"),
+    ("shell.datums.open_dataset", "shell.datums.preflight", "shell.datums.prefetch", "shell.datums.supervised_dataset"),
     ("shell.local_service",),
     ("shell.service",),
     ("shell.training", "shell.sample"),
     ("shell.train", "shell.show", "shell.prepare"),
 )
-"""from the lowest up; a module imports its own layer and those below"""
-LOW = {"shell.settings.service_choice": "shell.run_dir", "shell.settings.flags": "shell.run_dir"}
-"""modules that are on a lower layer than their package, and a package of that layer"""
+"""from the lowest up, by the longest prefix of a name; a module imports its own layer and those below"""
 
 
 def imports_of(tree: ast.Module, name: str, is_package: bool = False) -> set[str]:
@@ -87,17 +86,15 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def layer_of(name: str) -> int | None:
-    """The number of a module's layer; None for a package above the layers."""
-    name = LOW.get(name, name)
-    tops = {top: i for i, layer in enumerate(LAYERS) for top in layer}
-    return next((i for top, i in tops.items() if name == top or name.startswith(f"{top}.")), None)
+    """The number of a module's layer, or None."""
+    tops = {top: i for i, layer in enumerate(LAYERS) for top in layer if f"{name}.".startswith(f"{top}.")}
+    return tops[max(tops, key=len)] if tops else None
 
 
 def arrows_up(graph: dict[str, set[str]]) -> list[str]:
     """Imports of a higher layer."""
-    pairs = [(name, other) for name, others in graph.items() for other in sorted(others)]
-    known = [(name, other, layer_of(name), layer_of(other)) for name, other in pairs]
-    return [f"{name} -> {other}" for name, other, low, high in known if None not in (low, high) and low < high]  # type: ignore[operator]
+    layers = {name: -1 if (layer := layer_of(name)) is None else layer for name in {*graph, *PATHS}}
+    return [f"{name} -> {other}" for name in graph for other in sorted(graph[name]) if layers[name] < layers[other]]
 
 
 def long_functions(tree: ast.Module) -> list[str]:

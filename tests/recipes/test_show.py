@@ -88,17 +88,17 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
     assert out.endswith("2 rows, 2 examples, 26 tokens, 2 of them trained\n2 examples were cut\n")
 
 
-OWN = "from kernel import Given, Renderer, Said, Text\nfrom kernel.parsing.plain import parse_plain\n"
+OWN = "from kernel import Header, Renderer, Sampled, Text\nfrom kernel.parsing.plain import parse_plain\n"
 OWN_RENDERERS = {
     "no Python": ("MINE = (", "expected a Python file that runs, {0}, got SyntaxError: '(' was never closed"),
     "no such module": ("import nowhere", "{0}, got ModuleNotFoundError: No module named 'nowhere' - at"),
     "an exit": ("raise SystemExit(0)", "expected a Python file that runs, {0}, got SystemExit: 0 - at"),
     "no piece": (
-        OWN + "MINE = Renderer('mine', {'user': (Text(), 7)}, (Given('>'),), ('!',), parse_plain)",
+        OWN + "MINE = Renderer('mine', {'user': (Text(), 7)}, (Header('>'),), ('!',), parse_plain)",
         "expected pieces (Given, Said, Text, ...) in a tuple, got 7 - at mine, user",
     ),
     "no tuple": (
-        OWN + "MINE = Renderer('mine', {'user': (Text(),)}, (Given('>')), ('!',), parse_plain)",
+        OWN + "MINE = Renderer('mine', {'user': (Text(),)}, (Header('>')), ('!',), parse_plain)",
         "expected pieces (Given, Said, Text, ...) in a tuple, got '>' - at mine, cue",
     ),
 }

@@ -14,6 +14,8 @@ from shell.settings.cli import Resolved, describe, resolve
 from shell.settings.config import Config
 from shell.settings.flags import fields_of
 
+pytestmark = pytest.mark.slow  # test_cli.py draws words and files too
+
 NAMES = sorted(fields_of(Config))
 WORDS = st.sampled_from(
     ["", "0", "1", "-1", "1e9", "1e999", "nan", "inf", "none", "null", "true", "off", "auto", "embedded", "tinker",
