@@ -92,24 +92,24 @@ def read_datums(
 ) -> list[ShownDatum]:
     """The datums of consecutive rows from number `first`; `skipped` gets the reasons of rows that have none."""
     rendered = row_renderer.render(rows, places)
-    made = row_renderer.finish(rendered, places)
+    result = row_renderer.finish(rendered, places)
     settings = row_renderer.settings
     full = np.diff(apply_length_limit(rendered.examples, settings.max_length, settings.length_policy).examples.offsets)
     skipped += [
         one.reason if one.outcome is Outcome.REJECTED else f"{one.place}: {one.reason}"
-        for one in made.fell
+        for one in result.fell
         if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
     ]
-    siblings = np.bincount(made.rows, minlength=len(rows))
+    siblings = np.bincount(result.rows, minlength=len(rows))
     plain = row_renderer.chat_format if isinstance(row_renderer.chat_format, Renderer) else None
     n_spoofed = [0] * len(rows)
-    for i in sorted(set(made.rows.tolist())):
+    for i in sorted(set(result.rows.tolist())):
         conversation = read_conversation(rows[i], places[i], row_renderer.settings.column)
         n_spoofed[i] = sum(spoofs_turn(plain, message) for message in conversation) if plain else 0
-    reasons = {one.row: one.reason for one in made.fell if one.row in rendered.shortened}
+    reasons = {one.row: one.reason for one in result.fell if one.row in rendered.shortened}
     shown = []
-    for b, row in enumerate(made.rows.tolist()):
-        tokens, targets, weights = made.datums.example(b)
+    for b, row in enumerate(result.rows.tolist()):
+        tokens, targets, weights = result.datums.example(b)
         shown.append(
             ShownDatum(
                 row=first + row,

@@ -32,11 +32,10 @@ from shell.settings.cli import Resolved, describe
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
 from shell.training.checkpoint_queue import deleting
-from shell.training.fingerprint import check_accepted, fingerprint, package_version
 from shell.training.loop import run_loop
 from shell.training.open_run import OpenRun, adam_at, open_run
 from shell.training.report import end_lines, resume_hint, resumed_lines, start_lines
-from shell.training.resume import Resumption, first_available, resumptions
+from shell.training.resume import Resumption, check_accepted, fingerprint, first_available, package_version, resumptions
 from shell.training.row_log import begin_ledger
 from shell.training.run_state import Progress, TrainingRun
 

@@ -71,11 +71,7 @@ def training_on(mode: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss.
-
-    >>> duration(74), duration(3700)
-    ('1:14', '1:01:40')
-    """
+    """Seconds as [h:]mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

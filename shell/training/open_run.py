@@ -66,11 +66,9 @@ def open_run(
     samples = _open_samples(config, renderer, tokenizer)
     sample_every = config.eval_every if config.sample_every is None else config.sample_every
     total = n_steps(len(data.train), config.num_epochs, config.max_steps)
-    rate = (
-        learning_rate_advice(require(str(config.model_name))).rate
-        if config.learning_rate == "auto"
-        else config.learning_rate
-    )
+    rate = config.learning_rate
+    if rate == "auto":
+        rate = learning_rate_advice(require(str(config.model_name))).rate
     opened = OpenRun(
         renderer.name,
         data,
@@ -110,9 +108,9 @@ def _open_sets(config: Config, spec: DatasetSpec, data: OpenDataset) -> tuple[tu
     wanted = read_names(config.eval_dataset, often) if config.eval_dataset else {}
     rare = read_names(config.infrequent_eval_dataset, rarely) if config.infrequent_eval_dataset else {}
     check_names(list(wanted), list(rare), at=rarely)
-    opened = (open_sets(sets, spec, data.source, data.maker, at) for at, sets in ((often, wanted), (rarely, rare)))
-    sets, rare_sets = map(tuple, opened)
-    return sets, rare_sets
+    source, row_renderer = data.source, data.maker
+    sets = open_sets(wanted, spec, source, row_renderer, often)
+    return tuple(sets), tuple(open_sets(rare, spec, source, row_renderer, rarely))
 
 
 def _open_samples(config: Config, chat_format: Format, tokenizer: Tokenizer) -> Samples | None:

@@ -95,11 +95,11 @@ OWN_RENDERERS = {
     "an exit": ("raise SystemExit(0)", "expected a Python file that runs, {0}, got SystemExit: 0 - at"),
     "no piece": (
         OWN + "MINE = Renderer('mine', {'user': (Text(), 7)}, (Header('>'),), ('!',), parse_plain)",
-        "expected pieces (Given, Said, Text, ...) in a tuple, got 7 - at mine, user",
+        "expected pieces (Header, Sampled, Text, ...) in a tuple, got 7 - at mine, user",
     ),
     "no tuple": (
         OWN + "MINE = Renderer('mine', {'user': (Text(),)}, (Header('>')), ('!',), parse_plain)",
-        "expected pieces (Given, Said, Text, ...) in a tuple, got '>' - at mine, cue",
+        "expected pieces (Header, Sampled, Text, ...) in a tuple, got '>' - at mine, cue",
     ),
 }
 

@@ -369,6 +369,6 @@ def test_a_run_from_a_prepared_store_is_the_run_without_one_bit_for_bit(whole, r
     code, said, errors = finish(rows, folder, "--prepare", "always", "--prepared-dir", str(store))
     assert (code, errors) == (0, "")
     assert f"prepared  21 rows, from {store}" in said
-    assert [file.name for file in store.glob("*/*.chunk")] == ["0000000000.chunk"]
+    assert [file.name for file in store.glob("*/*.shard")] == ["0000000000.shard"]
     assert metrics(folder) == metrics(whole[0])
     assert final_bytes(folder) == final_bytes(whole[0])

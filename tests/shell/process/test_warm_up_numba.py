@@ -18,10 +18,11 @@ dispatcher.Dispatcher.compile = lambda self, types: compiled.append(self.py_func
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.loss import sum_loss
 from kernel.formats import RENDERERS
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.text.tokenizer import open_tokenizer
 tokenizer = open_tokenizer("sample")
-row_renderer = RowRenderer(RENDERERS["qwen3"], tokenizer, TrainOnWhat.ALL_ASSISTANT_MESSAGES, 100)
+settings = RenderSettings(TrainOnWhat.ALL_ASSISTANT_MESSAGES, 100)
+row_renderer = RowRenderer(RENDERERS["qwen3"], tokenizer, settings)
 turns = [{"role": role, "content": "again"} for role in ("user", "assistant", "user", "assistant")]
 datums = row_renderer.datums([{"messages": turns}], ["row"])
 sum_loss(datums.weights, datums.targets, datums.weights, tokenizer.n_bytes)

@@ -14,8 +14,9 @@ from shell import provenance
 from shell.data.sources import SAMPLE
 from shell.settings.config import Config
 from shell.text.tokenizer import SAMPLE as TOKENIZER
-from shell.training import fingerprint as module
-from shell.training.fingerprint import (
+from shell.training import resume as module
+from shell.training.open_run import open_run
+from shell.training.resume import (
     OF_THE_MODEL,
     ORDERS_ROWS,
     SETTINGS,
@@ -23,7 +24,6 @@ from shell.training.fingerprint import (
     check_unchanged,
     fingerprint,
 )
-from shell.training.open_run import open_run
 
 DATA = SAMPLE / "test.jsonl"
 ELSEWHERE = {
