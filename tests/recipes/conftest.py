@@ -2,6 +2,7 @@
 
 import pytest
 
+from shell.process.warm_up_numba import compile_kernel
 from shell.settings.cli import main
 from tests.recipes.running import ANSWER, GOOD, RUNS, SMALL, USER, Told, finish, line, process_of, write
 
@@ -13,6 +14,12 @@ def bare_machine(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled():
+    """A busy machine takes its time to load the kernel's loops, and a run would show that."""
+    compile_kernel(lambda _line: None)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 from shell import train as running
 from shell.local_service import process
+from shell.process.warm_up_numba import compile_kernel
 from shell.run_dir.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
 from shell.run_dir.screen import Screen
@@ -79,6 +80,7 @@ def final_bytes(folder):
 @pytest.fixture(scope="module")
 def whole(rows, tmp_path_factory):
     """A run that nothing happens to."""
+    compile_kernel(lambda _line: None)  # a busy machine takes its time, and the run would show that
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, *finish(rows, folder)
 

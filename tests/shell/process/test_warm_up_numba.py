@@ -21,7 +21,7 @@ from kernel.formats import RENDERERS
 from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.text.tokenizer import open_tokenizer
 tokenizer = open_tokenizer("sample")
-settings = RenderSettings(TrainOnWhat.ALL_ASSISTANT_MESSAGES, 100)
+settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, max_length=100)
 row_renderer = RowRenderer(RENDERERS["qwen3"], tokenizer, settings)
 turns = [{"role": role, "content": "again"} for role in ("user", "assistant", "user", "assistant")]
 datums = row_renderer.datums([{"messages": turns}], ["row"])
