@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from kernel.errors import InputError, expected, unknown
 from kernel.train_plan import start
-from shell.local_service.lora import MAX_RANK
+from shell.local_service.model.learner import MAX_RANK
 from shell.process.gc_pause import loaded_spared
 from shell.process.signals import stop_on_signals
 from shell.run_dir.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
@@ -92,7 +92,7 @@ def train(resolved: Resolved[Config]) -> int:
     check_accepted(config.accept_changes, [*now])
     others = resumptions(checkpoints, now, config.accept_changes)
     best = next(others, None)
-    weights = choose_weights(config, best and best.checkpoint, folder, in_the_box=endpoint.url is None)
+    weights = choose_weights(config, best and best.checkpoint, folder, is_local=endpoint.url is None)
     check_room(folder, LOCAL_ROOM_MB if endpoint.url is None else ROOM_MB)
     recorded = resolved._replace(config=replace(config, accept_changes=None))  # accepted for this resumption only
     document = {"tinsmith": package_version(), **describe(recorded)}
@@ -171,7 +171,7 @@ def _open_model(
         return open_model(connection, config, checked.weights, metadata), None
 
     def load(checkpoint: Checkpoint) -> Client:
-        weights = choose_weights(config, checkpoint, folder, in_the_box=checked.endpoint.url is None)
+        weights = choose_weights(config, checkpoint, folder, is_local=checked.endpoint.url is None)
         return open_model(connection, config, weights, metadata)
 
     client, resumed = first_available(checked.resumptions, load, screen.log, folder, connection.secret)

@@ -1,8 +1,6 @@
-"""Serve on its own: `python -m shell.local_service --port 8765 --state-dir D`, for any program that uses the tinker
-SDK.
+"""Serves alone, for any program that uses the SDK: `python -m shell.local_service --port 8765 --state-dir D`.
 
-Prints one line of JSON, {"url": ...}, when it is ready. Ctrl-C or SIGTERM stops it; so does the death of the process
-named by --parent-pid (the process that started it), even by SIGKILL.
+Prints one line of JSON, {"url": ...}, when it is ready. Ctrl-C, SIGTERM or the end of --parent-pid stops it.
 """
 
 import argparse
@@ -19,18 +17,15 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Parse the flags and serve until stopped; the exit code.
-
-    Touches: the state directory; a listening socket on 127.0.0.1; stdout.
-    """
+    """Parse the flags and serve until stopped; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shell.local_service", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--port", type=int, default=8765, help="0 for any free port (default: 8765)")
-    parser.add_argument("--state-dir", type=Path, required=True, help="where checkpoints and requests are kept")
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints and requests")
     parser.add_argument("--parent-pid", type=int, help="end when this process, the parent, ends")
     flags = parser.parse_args()
     if flags.parent_pid is not None:
         threading.Thread(target=_end_with_parent, args=(flags.parent_pid,), daemon=True).start()
-    # One BLAS thread, so that results repeat bit for bit; it must be said before numpy is imported.
+    # One BLAS thread, so that results repeat bit for bit; set before numpy is imported.
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", VECLIB_MAXIMUM_THREADS="1")
     return _serve(flags.port, flags.state_dir)
 
@@ -40,21 +35,21 @@ def _serve(port: int, state_dir: Path) -> int:
 
     import uvicorn
 
-    from shell.local_service.app import build_app
-    from shell.local_service.database import Database, StateError
+    from shell.local_service.server.routes import build_app
+    from shell.local_service.server.store import Database, StateError
 
     try:
         database = Database(state_dir.expanduser())
     except (StateError, OSError, sqlite3.Error) as error:
         print(f"{error} - at --state-dir", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands its signals on when it has stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises its signals again when it has stopped
     with database, socket.socket() as listener, suppress(KeyboardInterrupt):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            print(f"expected a free port on 127.0.0.1, got {port}: {error.strerror} - at --port", file=sys.stderr)
+            print(f"cannot listen on port {port} of 127.0.0.1: {error.strerror} - at --port", file=sys.stderr)
             return 2
         listener.listen(128)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -65,11 +60,7 @@ def _serve(port: int, state_dir: Path) -> int:
 
 
 def _end_with_parent(parent_pid: int) -> None:
-    """End this process at once when its parent has gone.
-
-    Two signs, because each can fail: stdin, if it is a pipe whose other end the parent holds, is closed (unless a fork
-    of the parent holds it too); the parent's pid changes. There is nothing to tidy up: the state survives a kill.
-    """
+    """End this process when its parent has: the parent's pid changes, or stdin closes, if it is a pipe from it."""
     pipes = [0] if stat.S_ISFIFO(os.fstat(0).st_mode) else []
     while os.getppid() == parent_pid:
         readable, _, _ = select.select(pipes, [], [], 0.5)

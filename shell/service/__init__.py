@@ -1,1 +1,1 @@
-"""The service that trains, through the SDK: opened, watched, waited for, started again."""
+"""The service that trains, through the SDK: opened, checked, waited for, restarted."""

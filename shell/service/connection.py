@@ -1,15 +1,14 @@
-"""From an endpoint to a model in training: the service started if it is in the box, the SDK opened, the weights loaded.
+"""Opens a model on a service: starts a local one if needed, opens the SDK, loads weights.
 
-The SDK would read credentials of the machine whatever address it is given, and a server may even ask it to run
-TINKER_CREDENTIAL_CMD and send what it prints. So while it talks to an address that those credentials are not for, they
-are out of its sight.
+The SDK reads the machine's credentials whatever address it is given, and a server may even ask it to run
+TINKER_CREDENTIAL_CMD. So those are removed from the environment while it talks to an address they are not for.
 """
 
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,12 +16,11 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import expected
-from shell.local_service.import_checkpoint import adopt_checkpoint, check_adoptable
 from shell.run_dir.checkpoints import Checkpoint, last_checkpoint
 from shell.service.client import ServiceFault, ServiceHealth, answer
 from shell.service.liveness import SILENCE_LIMIT, Liveness, listening
-from shell.service.local_process import LocalProcess
-from shell.service.sdk import TinkerClient, error_text, settle
+from shell.service.local_process import LocalProcess, check_importable, import_checkpoint
+from shell.service.sdk import TinkerClient, error_text, resolve
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice, is_loopback
 
@@ -31,18 +29,15 @@ MACHINE_CREDENTIALS = ("TINKER_CREDENTIAL_CMD", "CLOUDFLARE_ACCESS_CLIENT_ID", "
 
 
 class Connection(NamedTuple):
-    """A service that can be asked for models."""
+    """An open service; `answered` is called when a request is done, `opening` is set while the SDK is being opened."""
 
     sdk: tinker.ServiceClient
     url: str
     check: Callable[[], ServiceHealth]
-    """tells how the service is; raises a ServiceFault if it is gone or has been silent too long"""
     answered: Callable[[], None]
-    """to be called when the service has done something"""
     opening: threading.Event
-    """set while the SDK is being opened on a thread"""
     secret: str | None
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
 
 class Weights(NamedTuple):
@@ -51,41 +46,29 @@ class Weights(NamedTuple):
     path: str | None = None
     with_optimizer: bool = False
     named_by: str = "--model-name"
-    adopt_from: Path | None = None
-    """state of another service in the box, from which the checkpoint is brought over to this run's"""
+    import_from: Path | None = None
+    """state directory of another local service, from which the checkpoint is imported"""
 
 
-def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, in_the_box: bool) -> Weights:
-    """What the model of a run starts from: its own last checkpoint, else what was asked for, else nothing.
-
-    Args:
-        config: the run.
-        resumed: its own checkpoint to go on from.
-        folder: the run's.
-        in_the_box: whether its service is the embedded one.
-
-    Touches: the folder that `load_checkpoint_path` names, reading only.
-
-    Raises:
-        InputError: there is no such checkpoint.
-    """
+def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, is_local: bool) -> Weights:
+    """What the model of a run starts from: its own last checkpoint, else --load-checkpoint-path, else nothing."""
     asked, flag = config.load_checkpoint_path, "--load-checkpoint-path"
     if resumed is not None:
         return Weights(resumed.state_path, with_optimizer=True, named_by=f"{folder}/checkpoints.jsonl")
     if asked is None:
         return Weights()
     if asked.startswith("tinker://"):
-        if in_the_box:
-            raise expected("the folder of the run that saved it (in the box each run keeps its own)", asked, at=flag)
+        if is_local:
+            raise expected("the folder of the run that saved it (each run has a local service of its own)", asked, flag)
         return Weights(asked, named_by=flag)
     other = Path(asked)
     if other.resolve() == folder.resolve():
         raise expected("the folder of another run", f"{other}, the run's own", at=flag)
     path = last_checkpoint(other, at=flag).state_path
-    if not in_the_box:
+    if not is_local:
         return Weights(path, named_by=flag)
-    check_adoptable(path, other / SERVICE_FOLDER, at=flag)
-    return Weights(path, named_by=flag, adopt_from=other / SERVICE_FOLDER)
+    check_importable(path, other / SERVICE_FOLDER, at=flag)
+    return Weights(path, named_by=flag, import_from=other / SERVICE_FOLDER)
 
 
 @contextmanager
@@ -94,43 +77,29 @@ def connected(
     folder: Path,
     weights: Weights,
     metadata: Mapping[str, str],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     silence_limit: float = SILENCE_LIMIT,
 ) -> Iterator[Connection]:
-    """A connection to the service, which is started first if it is the one in the box, and closed at the end.
-
-    Args:
-        endpoint: where it is.
-        folder: the run's; the service in the box keeps its state in `service` under it.
-        weights: what the model will start from.
-        metadata: what the service shows about the session.
-        say: shows a line.
-        silence_limit: seconds without any answer after which a wait is given up.
-
-    Touches: the network; the environment while it is open; for the service in the box a child process and its state.
-
-    Raises:
-        InputError: the service refuses the session.
-        ServiceFault: the service in the box does not start.
-    """
+    """A connection to the service; a local one is started first, with its state in `folder`/service."""
     with ExitStack() as stack:
-        url, keep_running = endpoint.url, _nothing_to_do
+        url, local = endpoint.url, None
         if url is None:
-            if weights.path and weights.adopt_from:
-                adopt_checkpoint(weights.path, weights.adopt_from, folder / SERVICE_FOLDER)
-            supervisor = stack.enter_context(LocalProcess(folder / SERVICE_FOLDER, say))
-            url, keep_running = supervisor.url, supervisor.check
+            if weights.path and weights.import_from:
+                import_checkpoint(weights.path, weights.import_from, folder / SERVICE_FOLDER)
+            local = stack.enter_context(closing(LocalProcess(folder / SERVICE_FOLDER, log)))
+            url = local.url
         opening = threading.Event()
         stack.enter_context(_environment(url, endpoint.at_home, opening))
-        pulse = Liveness(url, silence_limit)
-        stack.enter_context(listening(pulse))
+        liveness = Liveness(url, silence_limit)
+        stack.enter_context(listening(liveness))
 
         def check() -> ServiceHealth:
-            keep_running()
-            return pulse.check()
+            if local is not None:
+                local.check()
+            return liveness.check()
 
         sdk = tinker.ServiceClient(user_metadata=dict(metadata), base_url=url, api_key=endpoint.api_key)
-        connection = Connection(sdk, url, check, pulse.answered, opening, endpoint.api_key, say)
+        connection = Connection(sdk, url, check, liveness.note_answer, opening, endpoint.api_key, log)
         try:
             yield connection
         except BaseException:
@@ -141,30 +110,19 @@ def connected(
 
 
 def open_model(connection: Connection, config: Config, weights: Weights, metadata: Mapping[str, str]) -> TinkerClient:
-    """Asks a service for a model to train, and waits for it.
-
-    Args:
-        connection: the service.
-        config: names the model and its adapters; what is loaded brings its own.
-        weights: what to start from.
-        metadata: what the service shows about the model.
-
-    Touches: the network.
-
-    Raises:
-        InputError: the service refuses the model or the path, or what it loaded is another model.
-        ServiceFault: the service failed.
-    """
+    """Opens the model to train and waits for it; an InputError if the service refuses it, or loads another."""
     assert config.model_name is not None
     try:
         training = answer(
-            _opened(connection, lambda: _ask_for_model(connection.sdk, config, weights, dict(metadata))),
+            _opened(connection, lambda: _create_model(connection.sdk, config, weights, dict(metadata))),
             f"the opening of {config.model_name}",
             connection.check,
-            connection.say,
+            connection.log,
         )
     except ServiceFault as fault:
-        reason = _root(fault)
+        reason: BaseException = fault
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
         if _is_refusal(reason):
             what = weights.path or f"a model that {connection.url} trains"
             raise expected(what, f"a refusal ({error_text(reason, connection.secret)})", at=weights.named_by) from fault
@@ -175,12 +133,12 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
     return TinkerClient(training, connection.check, connection.secret, connection.answered)
 
 
-def _opened(connection: Connection, ask: Callable[[], tinker.TrainingClient]) -> "Future[tinker.TrainingClient]":
-    """What a question to the SDK comes to, asked on a thread: the SDK's first requests wait, and cannot be bounded."""
+def _opened(connection: Connection, create: Callable[[], tinker.TrainingClient]) -> "Future[tinker.TrainingClient]":
+    """The result of `create` on a thread: the SDK's first requests wait, and cannot be bounded."""
     model: Future[tinker.TrainingClient] = Future()
 
     def open_sdk() -> None:
-        settle(model, ask, connection.secret)
+        resolve(model, create, connection.secret)
         connection.opening.clear()
 
     connection.opening.set()
@@ -188,50 +146,37 @@ def _opened(connection: Connection, ask: Callable[[], tinker.TrainingClient]) ->
     return model
 
 
-def _ask_for_model(
-    sdk: tinker.ServiceClient, config: Config, weights: Weights, about: dict[str, str]
+def _create_model(
+    sdk: tinker.ServiceClient, config: Config, weights: Weights, metadata: dict[str, str]
 ) -> tinker.TrainingClient:
-    assert config.model_name is not None
     if weights.path is None:
-        return sdk.create_lora_training_client(
-            config.model_name,
-            rank=config.lora_rank,
-            seed=config.seed,
-            train_mlp=config.train_mlp,
-            train_attn=config.train_attn,
-            train_unembed=config.train_unembed,
-            user_metadata=about,
-        ).result()
+        assert config.model_name is not None
+        options = {name: getattr(config, name) for name in ("seed", "train_mlp", "train_attn", "train_unembed")}
+        created = sdk.create_lora_training_client(
+            config.model_name, config.lora_rank, user_metadata=metadata, **options
+        )
+        return created.result()
     if weights.with_optimizer:
-        return sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=about).result()
-    return sdk.create_training_client_from_state(weights.path, user_metadata=about).result()
+        return sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=metadata).result()
+    return sdk.create_training_client_from_state(weights.path, user_metadata=metadata).result()
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether it is what was asked for that is at fault, so that asking again cannot help."""
+    """Whether the request itself is at fault, so that repeating it cannot help."""
     if isinstance(error, tinker.RequestFailedError):
         return error.category is RequestErrorCategory.User
     return isinstance(error, tinker.APIStatusError) and error.status_code in (400, 401, 402, 403, 404, 422)
 
 
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _nothing_to_do() -> None: ...
-
-
 def _close(sdk: tinker.ServiceClient, status: Literal["success", "errored"], limit_seconds: float) -> None:
-    """Ends the session if the service is there to hear of it; its own clock would end it too."""
+    """Ends the session if the service answers; it would end by itself too."""
     with suppress(Exception):
         sdk.close(status).result(timeout=limit_seconds)
 
 
 @contextmanager
 def _environment(url: str, at_home: bool, opening: threading.Event) -> Iterator[None]:
-    """The process's environment as it should be while the SDK talks to an address, and for as long as it is opening."""
+    """Changes the process's environment while the SDK talks to an address, and for as long as it is opening."""
     changes: dict[str, str | None] = {} if at_home else dict.fromkeys(MACHINE_CREDENTIALS)
     if is_loopback(url):  # never through a proxy
         changes |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1")

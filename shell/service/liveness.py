@@ -1,14 +1,7 @@
-"""ServiceHealth of life of a service: when it last answered the run, and what it said if that was not an answer yet.
+"""Liveness of a service: its last answer to the run, read off the SDK's loggers (a response, or "try again").
 
-The SDK polls and repeats by itself, much of it without an end, and tells its caller nothing until a request is done.
-What it hears meanwhile it tells two loggers: httpx's, a line for every response, and its own, a line for every "try
-again". They are listened to here, without a hand in the SDK, by filters that note what passes and let through what
-would have passed before.
-
-An answer is any response to a request of the run, other than one that only turns it away for now (409, 429, 5xx): the
-SDK repeats those, some of them for ever. What it does on its own account (heartbeats, telemetry, settings) does not
-count either: a service may answer that and do nothing else. A result that arrives is an answer however it came, so
-that a run that gets on is never stopped, should these loggers ever fall silent.
+The SDK's queue-state observers hear neither refusals nor accepted requests. A response that turns a request away for
+now (409, 429, 5xx) is no answer, nor is one to the SDK's own heartbeats and settings; a result always is.
 """
 
 import logging
@@ -21,84 +14,59 @@ from tinker.lib import queue_state_logger
 from shell.service.client import NOTICE_SECONDS, ServiceFault, ServiceHealth
 
 SILENCE_LIMIT = 600
-"""seconds without any answer after which a run stops, unless `--silence-limit` says otherwise"""
-RESPONSES, TRY_AGAINS = "httpx", "tinker.lib.api_future_impl"
-_ITS_OWN = ("/session_heartbeat", "/telemetry", "/client/config", "/client/dynamic_config")
+"""seconds without any answer after which a run stops, unless `--silence-limit` is given"""
+QUEUED = "the service has it queued"
+_OF_THE_SDK = ("/session_heartbeat", "/telemetry", "/client/config", "/client/dynamic_config")
 
 
 class Liveness:
-    """What has been heard of the service at one address."""
+    """The last answer of the service at one address, and how many seconds it may be silent."""
 
     def __init__(self, url: str, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begins to count.
+        self.url, self.limit_seconds, self._clock = url, limit_seconds, clock
+        self._last_answer, self._message = clock(), ""
 
-        Args:
-            url: the service's address; what others say is not heard.
-            limit_seconds: how long it may be silent.
-            clock: seconds, of any beginning.
-        """
-        self.url, self.limit_seconds = url, limit_seconds
-        self._clock = clock
-        self._answered = clock()
-        self._said = ""
+    def note_answer(self, message: str = "") -> None:
+        """Notes an answer, or with a message that the service will run the request."""
+        self._last_answer, self._message = self._clock(), message
 
-    def answered(self) -> None:
-        """Notes that a result has arrived."""
-        self._answered, self._said = self._clock(), ""
-
-    def queued(self) -> None:
-        """Notes that the service has a request and will come to it."""
-        self._answered, self._said = self._clock(), "the service has it queued"
-
-    def heard(self, url: str, status: int) -> None:
-        """Notes a response.
-
-        Args:
-            url: what was asked.
-            status: of HTTP.
-        """
-        if not url.startswith(f"{self.url}/") or url.endswith(_ITS_OWN):
+    def note_response(self, url: str, status: int) -> None:
+        """Notes an HTTP response to a request for `url`."""
+        if not url.startswith(f"{self.url}/") or url.endswith(_OF_THE_SDK):
             return
         if status == 408:
-            self.queued()
+            self.note_answer(QUEUED)
         elif status in (409, 429) or status >= 500:
-            self._said = f"the service says HTTP {status}"
+            self._message = f"the service answers HTTP {status}"
         else:
-            self.answered()
+            self.note_answer()
 
     def check(self) -> ServiceHealth:
-        """How the service is.
-
-        Raises:
-            ServiceFault: it has been silent for longer than it may be.
-        """
-        silent = self._clock() - self._answered
+        """The service's health; a ServiceFault if it has been silent for too long."""
+        silent = self._clock() - self._last_answer
         if silent < self.limit_seconds:
-            return ServiceHealth(silent, self._said)
-        how = f", {self._said}" if self._said else ""
+            return ServiceHealth(silent, self._message)
+        how = f", {self._message}" if self._message else ""
         raise ServiceFault(f"no answer from {self.url} in {self.limit_seconds:g} s (--silence-limit){how}")
 
 
 @contextmanager
-def listening(pulse: Liveness) -> Iterator[None]:
-    """Lets a pulse hear all that the SDK hears, while it is open; the SDK tells of a paused queue after ten seconds.
-
-    Touches: the filters and the level of two loggers; how long the SDK keeps a paused queue to itself (15 minutes).
-    """
-    responses, try_agains = logging.getLogger(RESPONSES), logging.getLogger(TRY_AGAINS)
+def listening(liveness: Liveness) -> Iterator[None]:
+    """Feeds a Liveness from the SDK's loggers; the SDK logs a paused queue after ten seconds, not fifteen minutes."""
+    responses, try_agains = logging.getLogger("httpx"), logging.getLogger("tinker.lib.api_future_impl")
     level, threshold = responses.level, responses.getEffectiveLevel()
     grace = getattr(queue_state_logger, "PAUSE_GRACE_PERIOD", None)
 
     def note_response(record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple) and len(record.args) == 5 and isinstance(record.args[3], int):
-            pulse.heard(str(record.args[1]), record.args[3])
+            liveness.note_response(str(record.args[1]), record.args[3])
         return record.levelno >= threshold
 
     def note_try_again(record: logging.LogRecord) -> bool:
         if not record.getMessage().endswith("because of try_again"):
             return True
-        pulse.queued()
-        return False  # a line for every poll tells nobody anything
+        liveness.note_answer(QUEUED)
+        return False  # a line per poll is of no use
 
     responses.addFilter(note_response)
     responses.setLevel(min(threshold, logging.INFO))

@@ -1,8 +1,4 @@
-"""Before anything is sent: is there a Tinker service at the address, and does it take the key?
-
-The SDK itself tries for five minutes before it says that nobody answers. These are its own first requests, made once
-and bounded together, so that a wrong address or key is said within ten seconds. Nothing is created by them.
-"""
+"""Checks a service's address and key by the SDK's own first requests, once and bounded; they create nothing."""
 
 import threading
 from concurrent.futures import Future
@@ -10,30 +6,26 @@ from typing import Any, NoReturn
 
 import httpx
 
-from kernel.errors import InputError, expected
+from kernel.errors import InputError
 from shell.settings.service_choice import ServiceChoice, is_loopback
 
 LIMIT_SECONDS = 6.0
 
 
 def check_service(endpoint: ServiceChoice, limit_seconds: float = LIMIT_SECONDS) -> tuple[str, ...]:
-    """Asks a service who it is, in at most `limit_seconds`.
+    """Checks a service in at most `limit_seconds`; the names of the models that it trains, if it lists them.
 
-    Args:
-        endpoint: where it is, and the key it should take; without a key (the SDK has one made) that is not checked.
-        limit_seconds: for all of it.
-
-    Returns:
-        The names of the models that it trains; none where it does not say.
-
-    Touches: the network, at the endpoint's address.
-
-    Raises:
-        InputError: nobody answers, somebody else does, or the key is refused.
+    Without a key (the SDK gets one by itself), only the address is checked. An InputError says what is wrong.
     """
     found: Future[tuple[str, ...]] = Future()
-    # a daemon, since looking up a name cannot be interrupted: an answer that comes too late is not waited for
-    threading.Thread(target=_settle, args=(found, endpoint, limit_seconds), daemon=True).start()
+
+    def resolve() -> None:
+        try:
+            found.set_result(_fetch_models(endpoint, limit_seconds))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=resolve, daemon=True).start()  # a daemon: looking up a host cannot be interrupted
     try:
         return found.result(timeout=limit_seconds)
     except (TimeoutError, httpx.TimeoutException):
@@ -42,14 +34,7 @@ def check_service(endpoint: ServiceChoice, limit_seconds: float = LIMIT_SECONDS)
         _refuse(endpoint, str(error) or type(error).__name__)
 
 
-def _settle(found: "Future[tuple[str, ...]]", endpoint: ServiceChoice, limit_seconds: float) -> None:
-    try:
-        found.set_result(_ask(endpoint, limit_seconds))
-    except BaseException as error:
-        found.set_exception(error)
-
-
-def _ask(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
+def _fetch_models(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
     from tinker._version import __version__ as sdk_version
 
     assert endpoint.url is not None
@@ -73,9 +58,9 @@ def _ask(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
 def _read(endpoint: ServiceChoice, response: httpx.Response) -> dict[str, Any]:
     status = response.status_code
     if status in (401, 403) and endpoint.api_key is not None:
-        raise expected(f"a key that {endpoint.url} takes", f"one that it refuses (HTTP {status})", endpoint.reason)
+        raise InputError(f"{endpoint.url} refuses the key (HTTP {status}) - at {endpoint.reason}")
     if status == 402:
-        raise expected(f"an account that {endpoint.url} can bill", "HTTP 402", endpoint.reason)
+        raise InputError(f"{endpoint.url} cannot bill the account (HTTP 402) - at {endpoint.reason}")
     try:
         answer = response.json() if response.is_success else None
     except ValueError:
@@ -88,4 +73,4 @@ def _read(endpoint: ServiceChoice, response: httpx.Response) -> dict[str, Any]:
 
 
 def _refuse(endpoint: ServiceChoice, got: str) -> NoReturn:
-    raise InputError(str(expected(f"a Tinker service at {endpoint.url}", got, endpoint.reason))) from None
+    raise InputError(f"there is no Tinker service at {endpoint.url}: {got} - at {endpoint.reason}") from None

@@ -19,7 +19,7 @@ import tinker
 from kernel.train_plan import CheckpointRef, Request, checkpoint_name, may_record, superseded
 from shell.run_dir.checkpoints import Checkpoint, read_checkpoints, record_checkpoint
 from shell.service.connection import Connection
-from shell.service.sdk import settle
+from shell.service.sdk import resolve
 from shell.training.run_state import Progress, TrainingRun
 
 DELETION_SECONDS = 5.0
@@ -115,7 +115,7 @@ def deleting(connection: Connection, limit_seconds: float = DELETION_SECONDS) ->
 
     def work() -> None:
         while item := queue.get():
-            settle(item[0], partial(delete, item[1]))
+            resolve(item[0], partial(delete, item[1]))
 
     def request(path: str) -> None:
         if not requested:

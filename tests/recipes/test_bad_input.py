@@ -207,11 +207,11 @@ RUN_FLAGS = [
     ("--lr-schedule linaer", "unknown lr_schedule 'linaer', did you mean 'linear', 'cosine'? - at --lr-schedule"),
     ("--no-train-mlp --no-train-attn --no-train-unembed", "expected at least one kind of layer to adapt, got none"),
     ("--load-checkpoint-path nowhere", "expected a tinker:// path or the folder of a run that has saved, got nowhere"),
-    ("--load-checkpoint-path tinker://x/weights/final", "expected the folder of the run that saved it (in the box "),
+    ("--load-checkpoint-path tinker://x/weights/final", "expected the folder of the run that saved it (each run has "),
     ("--service x", "unknown service 'x', expected one of 'auto', 'tinker', 'embedded', 'http://HOST:PORT'"),
     ("--service tinker", "expected a key for https://tinker.thinkingmachines.dev/services/tinker-prod, got none: "),
     ("--api-key secret --service http://localhost:1", "expected a key that begins with 'tml-', got one that does not"),
-    ("--service http://127.0.0.1:1", "expected a Tinker service at http://127.0.0.1:1, got [Errno 111] Connection ref"),
+    ("--service http://127.0.0.1:1", "there is no Tinker service at http://127.0.0.1:1: [Errno 111] Connection ref"),
     (
         "--train-on-what customized",
         "expected true or false on every message (customized), got nothing - at good.jsonl:",

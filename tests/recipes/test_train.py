@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shell.local_service import process
-from shell.service import preflight
+from shell.service import local_process, preflight
 from tests.recipes.running import SMALL, finish, process_of, read
 
 
@@ -68,12 +67,12 @@ def answering():
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, "expected a key that {0} takes, got one that it refuses (HTTP 401) - at --service {0}, with the key of "),
-        (403, "expected a key that {0} takes, got one that it refuses (HTTP 403) - at --service {0}, with the key of "),
-        (402, "expected an account that {0} can bill, got HTTP 402 - at --service {0}, with the key of --api-key"),
-        (404, "expected a Tinker service at {0}, got HTTP 404 - at --service {0}, with the key of --api-key"),
-        (500, "expected a Tinker service at {0}, got HTTP 500 - at --service {0}, with the key of --api-key"),
-        (200, "expected a Tinker service at {0}, got an answer of another kind - at --service {0}, with the key of "),
+        (401, "{0} refuses the key (HTTP 401) - at --service {0}, with the key of "),
+        (403, "{0} refuses the key (HTTP 403) - at --service {0}, with the key of "),
+        (402, "{0} cannot bill the account (HTTP 402) - at --service {0}, with the key of --api-key"),
+        (404, "there is no Tinker service at {0}: HTTP 404 - at --service {0}, with the key of --api-key"),
+        (500, "there is no Tinker service at {0}: HTTP 500 - at --service {0}, with the key of --api-key"),
+        (200, "there is no Tinker service at {0}: an answer of another kind - at --service {0}, with the key of "),
     ],
 )
 def test_a_service_that_refuses_is_told_and_the_key_is_not(status, sentence, ask, good, answering):
@@ -94,13 +93,13 @@ def test_a_service_that_never_answers_is_told_in_time(ask, good, monkeypatch):
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         told = ask("sl_basic", "--log-path", "run", "--dataset", good, "--service", url)
-    sentence = f"expected a Tinker service at {url}, got no answer in 0.2 s - at --service {url}, with no key"
+    sentence = f"there is no Tinker service at {url}: no answer in 0.2 s - at --service {url}, with no key"
     assert told == (2, "", f"error: {sentence}\n")
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with process.start(tmp_path_factory.mktemp("state")) as running:
+    with local_process.start(tmp_path_factory.mktemp("state")) as running:
         yield running
 
 

@@ -89,9 +89,9 @@ class RecordingClient:
     def save_sampler(self, name: str, ttl_seconds: int | None) -> Future:
         return self._submit("save_sampler", (name, ttl_seconds), lambda: self._keep("sampler", name))
 
-    def sample(self, prompts: Any, drawing: Any) -> Future:  # noqa: ARG002
-        told = len(prompts)
-        return self._submit("sample", told, lambda: [[70 + len(self.state.updates)] * (1 + i) for i in range(told)])
+    def sample(self, prompts: Any, params: Any) -> Future:  # noqa: ARG002
+        n = len(prompts)
+        return self._submit("sample", n, lambda: [[70 + len(self.state.updates)] * (1 + i) for i in range(n)])
 
     def check(self) -> None: ...
 
@@ -105,11 +105,11 @@ class RecordingClient:
         self.kept[path] = self.state
         return path
 
-    def _submit(self, kind: str, told: Any, act: Callable[[], Any]) -> Answer:
+    def _submit(self, kind: str, sent: Any, act: Callable[[], Any]) -> Answer:
         self.happens(kind)
         answer = Answer(self._run_until, self.happens)
         self._queue.append((answer, act, len(self.calls)))
-        self.calls.append((kind, told))
+        self.calls.append((kind, sent))
         self.n_in_flight.append(len(self._queue) + len(self._saving))
         if not self.lazy:
             self._run_until(answer)
@@ -124,11 +124,11 @@ class RecordingClient:
                 answer.set_result(path)
 
     def _run_next(self) -> None:
-        answer, act, place = self._queue.popleft()
+        answer, act, position = self._queue.popleft()
         self._n_through += 1
-        if place in self.failing:
-            answer.set_exception(ServiceFault(self.failing[place]))
-        elif self.calls[place][0].startswith("save"):
+        if position in self.failing:
+            answer.set_exception(ServiceFault(self.failing[position]))
+        elif self.calls[position][0].startswith("save"):
             self._saving.append((self._n_through + self.save_takes, answer, act()))
         else:
             answer.set_result(act())

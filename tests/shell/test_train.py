@@ -14,7 +14,6 @@ from functools import partial
 import pytest
 
 from shell import train as running
-from shell.local_service import process
 from shell.process.warm_up_numba import compile_kernel
 from shell.run_dir.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
@@ -135,7 +134,7 @@ def test_a_service_in_the_box_that_is_killed_under_a_run_leaves_no_trace_in_it(w
     killing(monkeypatch, at_steps=(1, 4))
     code, said, errors = finish(rows, folder)
     assert (code, errors) == (0, "")
-    assert said.count("the service in the box had ended (code -9) and was started again where it was") == 2
+    assert said.count("the local service ended (code -9) and was restarted from its state") == 2
     assert metrics(folder) == metrics(whole[0])
     assert final_bytes(folder) == final_bytes(whole[0])
 
@@ -146,7 +145,7 @@ def test_one_that_dies_too_often_ends_the_run_with_what_is_durable_and_how_to_go
     monkeypatch.setattr(local_process, "MAX_RESTARTS", 0)
     code, _, errors = finish(rows, folder)
     assert code == 1
-    assert "failed: the service in the box has ended (code -9). The last checkpoint is 00000" in errors
+    assert "failed: the local service has ended (code -9). The last checkpoint is 00000" in errors
     assert f"--config {folder}/config.json --behavior-if-log-dir-exists resume" in errors
     monkeypatch.undo()
 
@@ -157,14 +156,16 @@ def test_one_that_dies_too_often_ends_the_run_with_what_is_durable_and_how_to_go
 
 def killing(monkeypatch, at_steps):
     """Kills the service in the box when a step is shown, with what is queued behind it in flight."""
-    started, start, shown = [], process.start, Screen.step
+    started, start, shown = [], local_process.start, Screen.step
 
     def kill(screen, row, n_steps):
         shown(screen, row, n_steps)
         if row["step"] in at_steps:
             started[-1].process.kill()
 
-    monkeypatch.setattr(process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1])
+    monkeypatch.setattr(
+        local_process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1]
+    )
     monkeypatch.setattr(Screen, "step", kill)
 
 
@@ -201,7 +202,7 @@ def test_another_runs_weights_are_where_a_new_run_begins(whole, rows, tmp_path):
         (("--batch-size", "17"), "expected batch_size <= 16 rows, got 17"),
         (("--load-checkpoint-path", "/nowhere"), "/nowhere (no such folder) - at --load-checkpoint-path"),
         (("--warmup-steps", "9"), "expected warmup_steps from 0 to the run's 8 steps, got 9"),
-        (("--service", "http://127.0.0.1:1"), "expected a Tinker service at http://127.0.0.1:1, got [Errno 111]"),
+        (("--service", "http://127.0.0.1:1"), "there is no Tinker service at http://127.0.0.1:1: [Errno 111]"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_a_run_that_was_to_be_deleted(whole, rows, flags, sentence):
@@ -337,7 +338,7 @@ def test_a_run_that_is_to_be_deleted_stays_until_the_service_has_taken_the_new_o
     shutil.copytree(whole[0], folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     replacing = ("--behavior-if-log-dir-exists", "delete")
-    with process.start(tmp_path / "state") as service:
+    with local_process.start(tmp_path / "state") as service:
         other = ("--service", service.url, "--model-name", "tinsmith/tiny", "--learning-rate", "1e-2")
         code, _, errors = finish(rows, folder, *replacing, *other, "--lora-rank", "257")
         assert code == 2

@@ -9,8 +9,7 @@ import pytest
 from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
-from shell.local_service import process
-from shell.service import connection
+from shell.service import connection, local_process
 from shell.service.liveness import Liveness
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
@@ -27,7 +26,7 @@ def state_dir(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def service(state_dir):
-    with process.start(state_dir) as running:
+    with local_process.start(state_dir) as running:
         yield running
 
 

@@ -10,9 +10,9 @@ from itertools import count
 
 import pytest
 
-from shell.local_service import process
 from shell.run_dir import files
 from shell.run_dir.screen import Screen
+from shell.service import local_process
 from tests.shell.faults.runs import RESUME, cursors, finish, metrics, weights
 
 NO_ROOM = "expected a disk that can be written, got No space left on device - at "
@@ -109,19 +109,21 @@ def test_so_does_one_that_fills_up_under_the_service_in_the_box(whole, rows, tmp
 
 
 def test_a_service_in_the_box_that_cannot_keep_its_state_says_so_and_stops_the_run(whole, rows, tmp_path, monkeypatch):
-    folder, started, start, shown = tmp_path / "run", [], process.start, Screen.step
+    folder, started, start, shown = tmp_path / "run", [], local_process.start, Screen.step
 
     def limit(screen, row, n_steps):
         shown(screen, row, n_steps)
         if row["step"] == 2:  # no file of the service may grow any more
             resource.prlimit(started[0].process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
-    monkeypatch.setattr(process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1])
+    monkeypatch.setattr(
+        local_process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1]
+    )
     monkeypatch.setattr(Screen, "step", limit)
     ending = finish(rows, folder, "embedded")
     assert ending.code == 1
     assert ending.errors.count("\n") == 1
-    assert "the service cannot keep its state: " in ending.errors
+    assert "the service cannot write its state: " in ending.errors
     assert "The last checkpoint is 000002; go on with: python" in ending.errors
     assert len(started) == 1
     monkeypatch.undo()

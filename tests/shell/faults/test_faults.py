@@ -63,7 +63,7 @@ STOPPED = {
     ),
     "the service cannot do a forward_backward": (
         [Fault(LEARN, 6, Spoiled())],
-        "pass of step 3 failed: the service in the box",
+        "pass of step 3 failed: the local service",
     ),
     "an update fails": ([Fault(STEPPED, 4, failed())], "optimizer step of step 3 failed: a worker was lost"),
     "an evaluation fails": ([Fault(POLL + "Forward", 2, failed())], "(test) of step 3 failed: a worker was lost"),
@@ -91,8 +91,8 @@ STOPPED = {
 }
 SILENT = {
     "polls are never answered": ([Fault(LEARNT, 4, Slow(), 999)], "no answer from URL in 300 s (--silence-limit)"),
-    "polls are turned away for ever": ([Fault(STEPPED, 4, Says(503), 10**9)], "the service says HTTP 503"),
-    "requests are turned away for ever": ([Fault(LEARN, 6, Says(429), 999)], "the service says HTTP 429"),
+    "polls are turned away for ever": ([Fault(STEPPED, 4, Says(503), 10**9)], "the service answers HTTP 503"),
+    "requests are turned away for ever": ([Fault(LEARN, 6, Says(429), 999)], "the service answers HTTP 429"),
     "the service has gone": ([Fault(STEP, 4, Refuse(999))], "no answer from URL in 300 s (--silence-limit)"),
 }  # fmt: skip
 

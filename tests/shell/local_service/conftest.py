@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from shell.local_service.process import Service, start
+from shell.service.local_process import ServiceProcess, start
 from tests.shell.local_service.serving import RawClient
 
 
 @pytest.fixture(scope="package")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with start(tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
 @pytest.fixture
-def client(service: Service) -> RawClient:
+def client(service: ServiceProcess) -> RawClient:
     return RawClient(service.url)

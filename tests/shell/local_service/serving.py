@@ -90,6 +90,6 @@ class RawClient:
 
 
 def logprobs_of(content: bytes) -> np.ndarray[Any, Any]:
-    """All logprobs of a forward_backward answer, one row behind the other."""
+    """All logprobs of a forward_backward answer, concatenated."""
     message = proto.ForwardBackwardOutput.FromString(content)
     return np.frombuffer(message.loss_fn_outputs[0].fields["logprobs"].data, np.float32)

@@ -17,7 +17,7 @@ import pytest
 import tinker
 from tinker import types
 
-from shell.local_service.process import API_KEY, Service, ServiceError, start
+from shell.service.local_process import API_KEY, ServiceFault, ServiceProcess, start
 from tests.shell.local_service.serving import RawClient, some_rows
 from tests.shell.local_service.test_sdk import data
 
@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[3]
 STEPS = [some_rows(seed, n=16, length=40) for seed in range(6)]
 
 
-def port_of(service: Service) -> int:
+def port_of(service: ServiceProcess) -> int:
     return int(service.url.rpartition(":")[2])
 
 
 @contextmanager
-def killed(service: Service, state_dir: Path) -> Iterator[Service]:
+def killed(service: ServiceProcess, state_dir: Path) -> Iterator[ServiceProcess]:
     """The service after a SIGKILL and a restart at the same address."""
     service.process.kill()
     service.close()
@@ -60,7 +60,7 @@ def submit(client: RawClient, model_id: str) -> list[str]:
 
 
 def summary(client: RawClient, model_id: str, sent: list[str]) -> list[Any]:
-    """All that a client can learn: every result, and what the model and its checkpoint say then."""
+    """All that a client can learn: every result, and what the model and its checkpoint compute then."""
     path = f"tinker://{model_id}/weights/end"
     results = [client.result(request_id) for request_id in sent]
     found: list[Any] = [each.tolist() if isinstance(each, np.ndarray) else each.get("metrics") for each in results]
@@ -75,14 +75,16 @@ def summary(client: RawClient, model_id: str, sent: list[str]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(service: Service) -> list[Any]:
+def undisturbed(service: ServiceProcess) -> list[Any]:
     client = RawClient(service.url)
     model_id = client.new_model()
     return summary(client, model_id, submit(client, model_id))
 
 
-@pytest.mark.parametrize("n_answers", [0, 5, 13])
-def test_a_killed_service_goes_on_as_if_nothing_had_been(
+@pytest.mark.parametrize(
+    "n_answers", [pytest.param(0, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), 13]
+)
+def test_a_killed_service_continues_as_if_nothing_had_happened(
     tmp_path: Path, undisturbed: list[Any], n_answers: int
 ) -> None:
     service = start(tmp_path)
@@ -129,13 +131,13 @@ def test_files_of_the_current_folder_are_no_modules_of_it(tmp_path: Path, monkey
 
 
 def test_a_state_directory_belongs_to_one_service(tmp_path: Path) -> None:
-    with start(tmp_path), pytest.raises(ServiceError, match="is in use by another service"):
+    with start(tmp_path), pytest.raises(ServiceFault, match=r"state directory .* is in use by another service"):
         start(tmp_path)
     start(tmp_path).close()
 
 
 @pytest.mark.parametrize("state_dir", ["a-file", "a-file/below", "text"])
-def test_a_state_directory_that_cannot_be_one_is_said_in_a_sentence(tmp_path: Path, state_dir: str) -> None:
+def test_a_state_directory_that_cannot_be_used_is_reported_in_a_sentence(tmp_path: Path, state_dir: str) -> None:
     (tmp_path / "a-file").write_text("")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "state.sqlite3").write_text("this is no database" * 100)
@@ -146,26 +148,26 @@ def test_a_state_directory_that_cannot_be_one_is_said_in_a_sentence(tmp_path: Pa
     assert done.stderr.strip().endswith("at --state-dir")
 
 
-def test_a_taken_port_is_said_in_a_sentence(service: Service, tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=f"expected a free port on 127.0.0.1, got {port_of(service)}"):
+def test_a_taken_port_is_reported_in_a_sentence(service: ServiceProcess, tmp_path: Path) -> None:
+    with pytest.raises(ServiceFault, match=f"cannot listen on port {port_of(service)} of 127.0.0.1"):
         start(tmp_path, port=port_of(service))
 
 
-def test_it_listens_on_this_machine_alone(service: Service) -> None:
+def test_it_listens_on_this_machine_alone(service: ServiceProcess) -> None:
     listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
     addresses = {line.split()[1] for line in listening if line.split()[1].endswith(f":{port_of(service):04X}")}
     assert f"0100007F:{port_of(service):04X}" in addresses
     assert not any(address.startswith("00000000") for address in addresses)
 
 
-def test_the_terminals_signals_do_not_reach_it(service: Service) -> None:
+def test_the_terminals_signals_do_not_reach_it(service: ServiceProcess) -> None:
     assert os.getsid(service.process.pid) == service.process.pid != os.getsid(0)
 
 
 PARENT = """
 import os, sys
 from pathlib import Path
-from shell.local_service.process import start
+from shell.service.local_process import start
 service = start(Path(sys.argv[1]))
 if sys.argv[2] == "fork" and os.fork() == 0:
     sys.stdin.read()
@@ -187,7 +189,7 @@ def test_it_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path, how: str
 
 
 def test_it_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    started: list[Service] = []
+    started: list[ServiceProcess] = []
     thread = threading.Thread(target=lambda: started.append(start(tmp_path)))
     thread.start()
     thread.join()

@@ -8,8 +8,8 @@ import pytest
 import tinker
 from tinker import types
 
-from shell.local_service.model import base_weights, hidden_states, next_logprobs
-from shell.local_service.process import API_KEY, Service
+from shell.local_service.model.transformer import base_weights, hidden_states, next_logprobs
+from shell.service.local_process import API_KEY, ServiceProcess
 from tests.shell.local_service.serving import some_rows
 
 ADAM = types.AdamParams(learning_rate=0.01, eps=1e-8)
@@ -18,7 +18,7 @@ PROMPT = types.ModelInput.from_ints([5, 12, 19])
 
 
 @pytest.fixture(scope="module")
-def sdk(service: Service) -> Iterator[tinker.ServiceClient]:
+def sdk(service: ServiceProcess) -> Iterator[tinker.ServiceClient]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINKER_TELEMETRY", "0")
         client = tinker.ServiceClient(base_url=service.url, api_key=API_KEY)
@@ -27,7 +27,7 @@ def sdk(service: Service) -> Iterator[tinker.ServiceClient]:
 
 
 @pytest.fixture(scope="module")
-def rest(service: Service) -> tinker.RestClient:
+def rest(service: ServiceProcess) -> tinker.RestClient:
     return tinker.RestClient(base_url=service.url, api_key=API_KEY)
 
 
@@ -54,7 +54,7 @@ def data(seed: int, n: int = 4, length: int = 12) -> list[types.Datum]:
 
 
 def train(model: tinker.TrainingClient, seeds: range) -> None:
-    """One step a seed, sent ahead, all awaited."""
+    """One step per seed, sent ahead, all awaited."""
     waiting: list[Any] = []
     for seed in seeds:
         waiting += [model.forward_backward(data(seed), "cross_entropy"), model.optim_step(ADAM)]
@@ -294,7 +294,7 @@ def test_a_checkpoint_can_be_kept_published_and_deleted(
         rest.get_weights_info_by_tinker_path(path).result()
 
 
-def test_a_closed_client_leaves_its_checkpoints(service: Service, sdk: tinker.ServiceClient) -> None:
+def test_a_closed_client_leaves_its_checkpoints(service: ServiceProcess, sdk: tinker.ServiceClient) -> None:
     with tinker.ServiceClient(base_url=service.url, api_key=API_KEY) as other:
         path = new_model(other).save_state("left").result().path
     assert sdk.create_training_client_from_state(path).result().get_info().lora_rank == 4

@@ -4,11 +4,8 @@ import msgspec
 import pytest
 
 from kernel.errors import InputError
-from shell.local_service import process
 from shell.run_dir.checkpoints import Checkpoint, record_checkpoint
-from shell.service.client import ServiceFault
 from shell.service.connection import Weights, choose_weights, connected, open_model
-from shell.service.local_process import LocalProcess
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
 from tests.shell.recording import datums
@@ -32,25 +29,25 @@ def other(tmp_path):
 
 
 def test_a_resumed_run_starts_from_its_own_checkpoint_with_its_optimizer(tmp_path, other):
-    weights = choose_weights(asking(other), CHECKPOINT, tmp_path / "run", in_the_box=False)
+    weights = choose_weights(asking(other), CHECKPOINT, tmp_path / "run", is_local=False)
     assert (weights.path, weights.with_optimizer) == (CHECKPOINT.state_path, True)
 
 
 def test_a_new_run_takes_weights_alone_from_a_path_or_a_folder(tmp_path, other):
     for asked in (other, CHECKPOINT.state_path):
-        weights = choose_weights(asking(asked), None, tmp_path / "run", in_the_box=False)
+        weights = choose_weights(asking(asked), None, tmp_path / "run", is_local=False)
         assert weights == Weights(CHECKPOINT.state_path, named_by="--load-checkpoint-path")
-    assert choose_weights(CONFIG, None, tmp_path / "run", in_the_box=True) == Weights()
+    assert choose_weights(CONFIG, None, tmp_path / "run", is_local=True) == Weights()
 
 
 def test_what_cannot_be_loaded_is_refused_before_anything_is_touched(tmp_path, other):
     for asked, folder, sentence in (
         (other, other, "expected the folder of another run"),
         (tmp_path / "none", tmp_path / "run", "no such folder"),
-        (other, tmp_path / "run", "expected the folder of a run that trained in the box"),
+        (other, tmp_path / "run", "expected the folder of a run on the local service"),
     ):
         with pytest.raises(InputError, match=rf"{sentence}.* - at --load-checkpoint-path"):
-            choose_weights(asking(asked), None, folder, in_the_box=True)
+            choose_weights(asking(asked), None, folder, is_local=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -84,54 +81,3 @@ def test_a_checkpoint_of_another_model_is_refused(connection):
     other = msgspec.structs.replace(CONFIG, model_name="tinsmith/other")
     with pytest.raises(InputError, match=r"expected a checkpoint of tinsmith/other, got one of tinsmith/tiny"):
         open_model(connection, other, Weights(path, named_by="--load-checkpoint-path"), {})
-
-
-def test_a_service_in_the_box_that_has_died_is_started_again_where_it_was(tmp_path, monkeypatch):
-    started, said = spied(monkeypatch), []
-    with connected(EMBEDDED, tmp_path, Weights(), {}, said.append) as connection:
-        model = open_model(connection, CONFIG, Weights(), {})
-        before = model.forward(datums(5)).result()
-        end(started[0])
-        connection.check()
-        assert [service.url for service in started] == [connection.url] * 2
-        assert (model.forward(datums(5)).result() == before).all()
-        connection.check()
-    assert said == ["warning   the service in the box had ended (code -9) and was started again where it was"]
-    assert [service.process.poll() for service in started] == [-9, 0]
-
-
-def test_a_service_in_the_box_that_dies_again_and_again_is_given_up(tmp_path, monkeypatch):
-    started = spied(monkeypatch)
-    with LocalProcess(tmp_path, print, max_restarts=1) as supervisor:
-        for _ in range(2):
-            end(started[-1])
-            if len(started) == 1:
-                supervisor.check()
-        with pytest.raises(
-            ServiceFault, match=r"the service in the box has ended \(code -9\) once more after 1 restarts"
-        ):
-            supervisor.check()
-
-
-def spied(monkeypatch):
-    """The list of services in the box that are started from now on."""
-    started, start = [], process.start
-    monkeypatch.setattr(process, "start", lambda *told, **more: started.append(start(*told, **more)) or started[-1])
-    return started
-
-
-def end(service):
-    service.process.kill()
-    service.process.wait()
-
-
-def test_a_service_in_the_box_that_does_not_start_says_why(tmp_path, monkeypatch):
-    def start(*_, **__):
-        raise process.ServiceError("in use by another service")
-
-    monkeypatch.setattr(process, "start", start)
-    with (
-        pytest.raises(ServiceFault, match="the service in the box did not start: in use by another service"),
-        connected(EMBEDDED, tmp_path, Weights(), {}, print),
-    ):
-        pass

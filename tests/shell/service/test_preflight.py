@@ -51,13 +51,13 @@ def refusal(url, **more):
     return str(error.value).replace(url, "URL")
 
 
-def test_a_service_that_takes_the_key_says_which_models_it_trains():
+def test_a_service_that_takes_the_key_lists_the_models_it_trains():
     with service(client_config=(200, "{}"), get_server_capabilities=(200, CAPABILITIES)) as (url, asked):
         assert check_service(endpoint(url)) == ("a/b",)
     assert asked == [("client/config", "tml-secret"), ("get_server_capabilities", "tml-secret")]
 
 
-def test_a_service_that_does_not_say_what_it_trains_will_do():
+def test_a_service_that_does_not_list_its_models_is_accepted():
     with service(client_config=(200, "{}")) as (url, _):
         assert check_service(endpoint(url)) == ()
 
@@ -75,11 +75,11 @@ def test_a_service_that_trades_keys_for_tokens_is_asked_for_one():
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("at", ["client_config", "get_server_capabilities"])
-def test_a_refused_key_is_one_sentence_that_says_whose_key_it_was(status, at):
+def test_a_refused_key_is_one_sentence_that_names_its_source(status, at):
     answers = {"client_config": (200, "{}"), "get_server_capabilities": (200, CAPABILITIES)} | {at: (status, "no")}
     with service(**answers) as (url, _):
-        expected = f"expected a key that URL takes, got one that it refuses (HTTP {status}) - at --service URL, "
-        assert refusal(url) == expected + "with the key of --api-key"
+        expected = f"URL refuses the key (HTTP {status}) - at --service URL, with the key of --api-key"
+        assert refusal(url) == expected
 
 
 def test_without_a_key_of_ours_only_the_address_is_checked():
@@ -90,20 +90,20 @@ def test_without_a_key_of_ours_only_the_address_is_checked():
 
 def test_another_kind_of_server_is_named_as_such():
     with service(client_config=(200, "<html>")) as (url, _):
-        assert refusal(url).startswith("expected a Tinker service at URL, got an answer of another kind - at ")
+        assert refusal(url).startswith("there is no Tinker service at URL: an answer of another kind - at ")
     with service() as (url, _):
-        assert refusal(url).startswith("expected a Tinker service at URL, got HTTP 404 - at ")
+        assert refusal(url).startswith("there is no Tinker service at URL: HTTP 404 - at ")
 
 
-def test_nobody_at_the_address_is_said_at_once():
+def test_nobody_at_the_address_is_reported_at_once():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert "got [Errno 111] Connection refused" in refusal(url)
+    assert ": [Errno 111] Connection refused" in refusal(url)
 
 
 def test_a_server_that_never_answers_is_given_up_within_the_limit():
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert "got no answer in 0.1 s" in refusal(f"http://127.0.0.1:{silent.getsockname()[1]}", limit_seconds=0.1)
+        assert ": no answer in 0.1 s" in refusal(f"http://127.0.0.1:{silent.getsockname()[1]}", limit_seconds=0.1)

@@ -1,4 +1,4 @@
-"""The unmodified SDK against the service in the box, over HTTP."""
+"""The unmodified SDK against the local service, over HTTP."""
 
 import sqlite3
 from concurrent.futures import Future
@@ -12,7 +12,7 @@ from tinker.proto.request_conv import forward_backward_request_to_proto
 from kernel.datum import Datums, Media
 from kernel.errors import InputError
 from shell.datums.tinker_datums import PYDANTIC, datums_to_tinker
-from shell.local_service import process
+from shell.service import local_process
 from shell.service.client import AdamParams, ServiceFault
 from shell.service.sdk import TinkerClient, chained, error_text
 
@@ -32,7 +32,7 @@ def state_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sdk(state_dir):
-    with process.start(state_dir) as service:
+    with local_process.start(state_dir) as service:
         client = tinker.ServiceClient(base_url=service.url, api_key="tml-test")
         yield client
         client.close("success").result(timeout=10)
@@ -123,7 +123,7 @@ def test_answers_are_aligned_with_the_targets(client):
     assert client.forward(second).result()[0] == pytest.approx(whole[3], abs=1e-5)
 
 
-def test_an_evaluation_sees_the_weights_before_the_update_queued_behind_it(client):
+def test_an_evaluation_sees_the_weights_before_the_update_queued_after_it(client):
     before = client.forward(BATCH).result()
     evaluation, _ = client.forward(BATCH), client.forward_backward(BATCH)
     update, after = client.optim_step(ADAM), client.forward(BATCH)
@@ -144,7 +144,7 @@ def test_a_save_holds_exactly_the_updates_before_it_while_later_ones_are_queued(
         assert (loaded.forward(BATCH).result() == evaluation.result()).all()
 
 
-def test_an_export_behind_which_nothing_is_queued_holds_the_finished_weights(client, state_dir):
+def test_an_export_after_which_nothing_is_queued_holds_the_finished_weights(client, state_dir):
     for _ in range(3):
         client.forward_backward(BATCH)
         client.optim_step(ADAM)

@@ -14,8 +14,8 @@ from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
 from kernel.formats import RENDERERS, find_renderer
 from kernel.parsing.segments import Segment
-from shell.sample.train_tokenizer import control_tokens
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
+from tests.shell.sample.train_tokenizer import control_tokens
 
 TOKENIZER = open_tokenizer("sample")
 PLAIN = Backend.from_file(str(SAMPLE))

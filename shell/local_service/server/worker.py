@@ -1,0 +1,139 @@
+"""The thread that runs the queue's requests, one at a time, each applied exactly once.
+
+All effects of a request are written in one transaction. If the process dies before, the request runs again from the
+same state and, since the numbers repeat bit for bit, gives the same.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from time import time
+
+import numpy as np
+
+from shell.local_service.model.learner import Learner
+from shell.local_service.server import UserError, queue, store
+from shell.local_service.server.handlers import Outcome, Task, failure, handle
+from shell.local_service.server.store import Database
+
+SWEEP_S = 60.0
+N_LIVE = 4  # models in memory, copies of what the database has
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs the queue's requests on a thread of its own; routes wait for them on the event loop that started it."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.fault: str | None = None  # why it has stopped for good
+        self._learners: dict[str, Learner] = {}
+        self._wake, self._stopping = threading.Event(), False
+        self._started, self._next_sweep = time(), 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Stop, waiting a second for the running request; one that is cut off runs again at the next start."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout=1.0)
+
+    async def wait(self, key: str, is_ready: Callable[[], bool], timeout_s: float) -> None:
+        """Until is_ready() or the timeout; checked whenever the request of that id, or one of that owner, finishes."""
+        event = asyncio.Event()
+        self._waiting.setdefault(key, set()).add(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not is_ready() and self.fault is None:
+                    await event.wait()
+                    event.clear()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting[key].discard(event)
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    def _on_finish(self, keys: list[str] | None) -> None:
+        """Let those look who wait for one of the keys, or (None) for any."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._notify, keys)
+
+    def _notify(self, keys: list[str] | None) -> None:
+        for key in self._waiting if keys is None else keys:
+            for event in self._waiting.get(key, ()):
+                event.set()
+
+    def run(self) -> None:
+        """Run requests until stopped, or until the state cannot be written."""
+        with np.errstate(all="ignore"):
+            try:
+                while not self._stopping:
+                    self._wake.clear()
+                    if time() >= self._next_sweep:
+                        self._next_sweep = time() + SWEEP_S
+                        queue.drop_old_results(self.db, now=time())
+                        store.drop_old(self.db, now=time(), since=self._started)
+                    if request := queue.next_request(self.db):
+                        self.perform(request)
+                    elif not queue.skip_missing(self.db, now=time(), since=self._started):
+                        self._wake.wait(timeout=1.0)
+            except sqlite3.Error as error:
+                if not self._stopping:
+                    log.exception("the worker stopped")
+                    self.fault = f"the service cannot write its state: {error}"
+                    self._on_finish(None)
+
+    def perform(self, request: queue.Request) -> None:
+        """Run one request and write its outcome."""
+        try:
+            learner = self._learner(request)
+            outcome = handle(Task(self.db, request, learner))
+            self._write(request, outcome, learner, "done")
+        except sqlite3.Error:
+            raise
+        except UserError as error:
+            outcome = Outcome(failure(str(error), "user"))
+            self._write(request, outcome, None, "failed")
+        except Exception as error:
+            log.exception("request %s failed", request.request_id)
+            outcome = Outcome(failure(f"{type(error).__name__}: {error}", "server"))
+            self._write(request, outcome, None, "failed")
+        if outcome.learner is not None and request.model_id is not None:
+            self._remember(request.model_id, outcome.learner)
+        self._on_finish([request.request_id, request.owner])
+
+    def _write(self, request: queue.Request, outcome: Outcome, before: Learner | None, status: str) -> None:
+        with self.db.transaction():
+            if outcome.checkpoint is not None:
+                store.write_checkpoint(self.db, outcome.checkpoint, now=time())
+            if outcome.sampler is not None:
+                store.add_sampler(self.db, outcome.sampler)
+            if outcome.learner is not None and request.model_id is not None:
+                store.write_learner(self.db, request.model_id, outcome.learner, before)
+            queue.finish(self.db, request, status, outcome.answer, now=time())
+
+    def _learner(self, request: queue.Request) -> Learner | None:
+        if request.model_id is None or request.seq == 0:
+            return None
+        if request.model_id not in self._learners:
+            self._remember(request.model_id, store.read_learner(self.db, request.model_id))
+        return self._learners[request.model_id]
+
+    def _remember(self, model_id: str, learner: Learner) -> None:
+        self._learners.pop(model_id, None)
+        self._learners[model_id] = learner
+        while len(self._learners) > N_LIVE:
+            del self._learners[next(iter(self._learners))]

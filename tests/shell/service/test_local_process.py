@@ -1,0 +1,61 @@
+"""The local service under a run: restarted from its state when it dies, a few times, and given up with a reason."""
+
+from contextlib import closing
+
+import pytest
+
+from shell.local_service.server.store import Database
+from shell.service import local_process
+from shell.service.client import ServiceFault
+from shell.service.connection import Weights, connected, open_model
+from shell.service.local_process import LocalProcess
+from tests.shell.recording import datums
+from tests.shell.service.test_connection import CONFIG, EMBEDDED
+
+
+def test_a_local_service_that_has_died_is_restarted_from_its_state(tmp_path, monkeypatch):
+    started, lines = spied(monkeypatch), []
+    with connected(EMBEDDED, tmp_path, Weights(), {}, lines.append) as connection:
+        model = open_model(connection, CONFIG, Weights(), {})
+        before = model.forward(datums(5)).result()
+        end(started[0])
+        connection.check()
+        assert [service.url for service in started] == [connection.url] * 2
+        assert (model.forward(datums(5)).result() == before).all()
+        connection.check()
+    assert lines == ["warning   the local service ended (code -9) and was restarted from its state"]
+    assert [service.process.poll() for service in started] == [-9, 0]
+
+
+@pytest.mark.slow
+def test_a_local_service_that_dies_again_and_again_is_given_up(tmp_path, monkeypatch):
+    started = spied(monkeypatch)
+    with closing(LocalProcess(tmp_path, print, max_restarts=1)) as supervisor:
+        for _ in range(2):
+            end(started[-1])
+            if len(started) == 1:
+                supervisor.check()
+        with pytest.raises(ServiceFault, match=r"the local service has ended \(code -9\) once more after 1 restarts"):
+            supervisor.check()
+
+
+def spied(monkeypatch):
+    """The list of local services that are started from now on."""
+    started, start = [], local_process.start
+    spy = lambda *args, **options: started.append(start(*args, **options)) or started[-1]  # noqa: E731
+    monkeypatch.setattr(local_process, "start", spy)
+    return started
+
+
+def end(service):
+    service.process.kill()
+    service.process.wait()
+
+
+def test_a_local_service_that_does_not_start_is_reported_with_its_reason(tmp_path):
+    with (
+        Database(tmp_path / "service"),
+        pytest.raises(ServiceFault, match=r"the local service did not start: .* is in use by another service"),
+        connected(EMBEDDED, tmp_path, Weights(), {}, print),
+    ):
+        pass
