@@ -33,12 +33,12 @@ from kernel.conversation import Conversation
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import write, write_prompt
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.renders import golden, read
 from tests.parity.conversations import conversation
+from tests.spans import write, write_prompt
 
 N_RANDOM = 400
 MODES = (TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.LAST_ASSISTANT_TURN, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
@@ -69,8 +69,8 @@ def mutants(renderer: Renderer) -> Iterator[Mutant]:
     yield "image: none", replace(renderer, image="" if renderer.image else "?{}")
     yield "refuses_reasoning", replace(renderer, refuses_reasoning=not renderer.refuses_reasoning)
     yield "before: none", replace(renderer, before=lambda talk: talk)
-    yield "turn_start: the end", replace(renderer, turn_start=len)
-    yield "turn_start: the beginning", replace(renderer, turn_start=lambda _: 0)
+    yield "turn_start: the end", replace(renderer, turn_starts_after=lambda *_: True)
+    yield "turn_start: the beginning", replace(renderer, turn_starts_after=lambda *_: False)
 
 
 def _rows(row: tuple[Piece, ...]) -> Iterator[tuple[str, tuple[Piece, ...]]]:
@@ -134,7 +134,7 @@ def outputs(renderer: Renderer, talks: Sequence[Conversation]) -> Iterator[objec
 
 def _script(batch_renderer: BatchRenderer, talk: Conversation, mode: TrainOnWhat) -> object:
     script = batch_renderer.render([talk], mode)
-    heads = [array.tolist() for array in script.heads]
+    heads = [array.tolist() for array in script.prompt_masks]
     spelled = [batch_renderer.constant_texts[op] if op >= 0 else None for op in script.ops.tolist()]
     return script.texts, script.images, spelled, script.weights.tolist(), script.rows.tolist(), heads
 

@@ -22,8 +22,6 @@ from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import write
-from kernel.render.loss_mask import weigh
 from kernel.row_reader import read_conversation
 from shell.data.dataset import Dataset
 from shell.data.rows import Row
@@ -33,6 +31,7 @@ from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests import naive
+from tests.spans import weigh, write
 
 MAX_LENGTH = 32768
 N_WARM = 64

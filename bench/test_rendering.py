@@ -11,8 +11,9 @@ from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.formats import RENDERERS
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import Span, write
+from kernel.render.inspect import Span
 from kernel.row_reader import read_conversation
+from tests.spans import write
 
 N_ROUNDS, N_CONVERSATIONS = 7, 200
 

@@ -4,23 +4,19 @@ Nothing here sees a tokenizer, a file, a clock or a network. The kernel says whi
 the ids, so it fits into any pipeline that has a way to encode text:
 
 >>> import numpy as np
->>> from kernel import ROLE_COLON, BatchRenderer, Ragged, TrainOnWhat, assemble, build_datums, read_conversation
->>> def encode(texts):                                    # yours: any tokenizer, many texts a call
-...     ids = [list(text.encode()) for text in texts]
+>>> from kernel import LLAMA3, Ragged, TrainOnWhat, build_datums, read_conversation, render_examples
+>>> def encode(texts):                                    # yours: any tokenizer, many texts a call, nothing added
+...     ids = [list(text.encode()) for text in texts]     # what spells a control token stays text
 ...     offsets = np.cumsum([0, *map(len, ids)])
-...     return Ragged(np.array(sum(ids, []), np.int32), offsets)
+...     return Ragged(np.fromiter((i for one in ids for i in one), np.int32, offsets[-1]), offsets)
+>>> control_ids = {name: 256 + i for i, name in enumerate(LLAMA3.controls)}  # yours: what the tokenizer calls them
 >>> row = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 >>> talks = [read_conversation(row, at="train.jsonl:1")]  # conversations: plain data, checked
->>> batch_renderer = BatchRenderer(ROLE_COLON)                   # a renderer is a row of a table
->>> script = batch_renderer.render(talks, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
->>> statics = encode([text for _, text in batch_renderer.constant_texts])
->>> examples = assemble(script, statics, encode(script.texts))
->>> bytes(examples.tokens.tolist())
-b'User: 2+2?\\n\\nAssistant: 4\\n\\nUser:'
+>>> examples = render_examples(LLAMA3, talks, TrainOnWhat.ALL_ASSISTANT_MESSAGES, encode, control_ids)
 >>> datums = build_datums(examples.tokens, examples.weights, examples.offsets, max_length=1024, reduction="mean")
->>> inputs, targets, weights = datums.example(0)          # views; what a client sends
->>> bytes(targets[weights > 0].tolist()), round(float(weights.sum()), 6)
-(b' 4\\n\\nUser:', 1.0)
+>>> inputs, targets, weights = datums.example(0)          # views; targets[i] follows inputs[i]: shifted by one already
+>>> targets[weights > 0].tolist() == [ord("4"), control_ids["<|eot_id|>"]], weights.sum().item()
+(True, 1.0)
 
 Which rows make step k of a run is a question too, asked anew on resuming:
 
@@ -54,7 +50,7 @@ _HOMES = {
         "by_roles",
     ),
     "chat_format.elements": ("SpanKind",),
-    "render.inspect": ("Span", "write", "write_prompt"),
+    "render.inspect": ("Span", "spans"),
     "formats": (
         "LLAMA3",
         "QWEN3",
@@ -64,10 +60,10 @@ _HOMES = {
         "ROLE_COLON",
         "find_renderer",
     ),
-    "render.loss_mask": ("TrainOnWhat", "weigh"),
-    "render.batch_renderer": ("BatchRenderer",),
-    "render.assemble": ("Examples", "Ragged", "TokenProgram", "assemble"),
-    "examples": ("take", "concat"),
+    "render.loss_mask": ("TrainOnWhat",),
+    "render.batch_renderer": ("BatchRenderer", "render_examples"),
+    "render.assemble": ("TokenProgram", "assemble", "encode_constants"),
+    "examples": ("Examples", "Ragged", "concat", "take"),
     "length_limit": ("LengthPolicy", "Truncation", "apply_length_limit"),
     "shorten_prompt": ("without_middle", "without_oldest_turns"),
     "row_outcomes": ("Entry", "Outcome", "totals"),
@@ -118,7 +114,7 @@ if TYPE_CHECKING:
     from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, text_of
     from kernel.datum import Datums, Media, build_datums, n_kept
     from kernel.errors import InputError
-    from kernel.examples import concat, take
+    from kernel.examples import Examples, Ragged, concat, take
     from kernel.formats import (
         LLAMA3,
         QWEN3,
@@ -132,10 +128,10 @@ if TYPE_CHECKING:
     from kernel.loss import LossSums, sum_loss
     from kernel.mixture import Mixture, mix
     from kernel.parsing.segments import BadCall, Parsed, ParseTermination, Segment
-    from kernel.render.assemble import Examples, Ragged, TokenProgram, assemble
-    from kernel.render.batch_renderer import BatchRenderer
-    from kernel.render.inspect import Span, write, write_prompt
-    from kernel.render.loss_mask import TrainOnWhat, weigh
+    from kernel.render.assemble import TokenProgram, assemble, encode_constants
+    from kernel.render.batch_renderer import BatchRenderer, render_examples
+    from kernel.render.inspect import Span, spans
+    from kernel.render.loss_mask import TrainOnWhat
     from kernel.row_outcomes import Entry, Outcome, totals
     from kernel.row_reader import read_conversation
     from kernel.schedules import constant, cosine, join, linear, schedule, warmup

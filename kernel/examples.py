@@ -1,14 +1,38 @@
-"""Examples taken apart and put together: some of a batch, batches one behind the other, and in another order.
+"""Ragged batches: lists of ids, and examples of tokens and weights; taken, joined and reordered.
 
-All keep the numbers of rows and the spans of images; none looks at a token.
+`rows` and the spans of images go along; nothing here looks at a token.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.render.assemble import Examples
+from kernel.datum import Media
+
+Ints = NDArray[np.int64]
+
+
+class Ragged(NamedTuple):
+    """Lists of ids, one after the other: list i is `ids[offsets[i]:offsets[i + 1]]`. int32[N], int64[n + 1]."""
+
+    ids: NDArray[np.int32]
+    offsets: Ints
+
+
+class Examples(NamedTuple):
+    """Tokens with their weights, ragged: int32[T], float32[T], int64[B + 1]; `rows` int64[B] as in the program.
+
+    The positions of an image hold token 0 and weight 0.
+    """
+
+    tokens: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    offsets: Ints
+    rows: Ints
+    media: tuple[Media, ...] = ()
 
 
 def take(examples: Examples, mask: NDArray[np.bool_]) -> Examples:
@@ -22,19 +46,11 @@ def take(examples: Examples, mask: NDArray[np.bool_]) -> Examples:
     >>> take(pair, np.array([False, True])).tokens, take(pair, np.array([False, True])).rows
     (array([1, 2], dtype=int32), array([5]))
     """
-    if mask.all():
-        return examples
-    lengths = np.diff(examples.offsets)
-    places = np.repeat(mask, lengths)
-    numbers = np.cumsum(mask) - 1
-    media = tuple(m._replace(example=int(numbers[m.example])) for m in examples.media if mask[m.example])
-    return Examples(
-        examples.tokens[places], examples.weights[places], _offsets(lengths[mask]), examples.rows[mask], media
-    )
+    return examples if mask.all() else reorder(examples, np.flatnonzero(mask))
 
 
 def concat(parts: Sequence[Examples]) -> Examples:
-    """At least one batch of examples, one behind the other.
+    """At least one batch of examples, one after the other.
 
     >>> one = Examples(np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([0, 1, 3]), np.array([4, 5]))
     >>> concat([one, one]).offsets, concat([one, one]).rows
@@ -44,33 +60,74 @@ def concat(parts: Sequence[Examples]) -> Examples:
     return Examples(
         np.concatenate([part.tokens for part in parts]),
         np.concatenate([part.weights for part in parts]),
-        _offsets(np.concatenate([np.diff(part.offsets) for part in parts])),
+        _concat_offsets([part.offsets for part in parts]),
         np.concatenate([part.rows for part in parts]),
         tuple(m._replace(example=m.example + n) for part, n in zip(parts, before, strict=False) for m in part.media),
     )
 
 
-def reorder(examples: Examples, order: NDArray[np.int64]) -> Examples:
-    """The examples in another order.
+def reorder(examples: Examples, order: Ints) -> Examples:
+    """The examples of these numbers, in this order.
 
     Args:
         examples: B of them.
-        order: int64[B], which stands at each place.
+        order: int64[b], which example comes where; each at most once.
 
     >>> pair = Examples(np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([0, 1, 3]), np.array([4, 5]))
     >>> reorder(pair, np.array([1, 0])).tokens, reorder(pair, np.array([1, 0])).rows
     (array([1, 2, 0], dtype=int32), array([5, 4]))
     """
-    lengths = np.diff(examples.offsets)[order]
-    offsets = _offsets(lengths)
-    places = np.repeat(examples.offsets[order] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    now_at = np.empty(len(order), np.int64)
-    now_at[order] = np.arange(len(order))
-    media = sorted(m._replace(example=int(now_at[m.example])) for m in examples.media)
-    return Examples(examples.tokens[places], examples.weights[places], offsets, examples.rows[order], tuple(media))
+    offsets = _taken_offsets(examples.offsets, order)
+    tokens, weights = (_gather(values, examples.offsets, order, offsets) for values in examples[:2])
+    now_at = dict(zip(order.tolist(), range(len(order)), strict=True)) if examples.media else {}
+    media = sorted(m._replace(example=now_at[m.example]) for m in examples.media if m.example in now_at)
+    return Examples(tokens, weights, offsets, examples.rows[order], tuple(media))
 
 
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
+def concat_ragged(parts: Sequence[Ragged]) -> Ragged:
+    """The lists of all parts, in order.
+
+    >>> one, other = (Ragged(np.array(ids, np.int32), np.array([0, len(ids)])) for ids in ([5, 6], [7]))
+    >>> ids, offsets = concat_ragged([one, other])
+    >>> ids.tolist(), offsets.tolist()
+    ([5, 6, 7], [0, 2, 3])
+    """
+    if len(parts) == 1:
+        return parts[0]
+    ids = np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)])
+    return Ragged(ids, _concat_offsets([part.offsets for part in parts]))
+
+
+def take_ragged(lists: Ragged, which: Ints) -> Ragged:
+    """The lists of these numbers, in that order, each as often as it is named.
+
+    Args:
+        lists: n lists.
+        which: int64[m], each in [0, n).
+
+    >>> ids, offsets = take_ragged(Ragged(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])), np.array([1, 0, 1]))
+    >>> ids.tolist(), offsets.tolist()
+    ([7, 5, 6, 7], [0, 1, 3, 4])
+    """
+    offsets = _taken_offsets(lists.offsets, which)
+    return Ragged(_gather(lists.ids, lists.offsets, which, offsets), offsets)
+
+
+def _concat_offsets(parts: Sequence[Ints]) -> Ints:
+    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *map(np.diff, parts)]))
+
+
+def _taken_offsets(offsets: Ints, which: Ints) -> Ints:
+    taken = np.zeros(len(which) + 1, np.int64)
+    np.cumsum(np.diff(offsets)[which], out=taken[1:])
+    return taken
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(values, starts, which, offsets):  # type: ignore[no-untyped-def]  # of int32 or float32
+    out = np.empty(offsets[len(which)], values.dtype)
+    for i in range(len(which)):
+        own, room = values[starts[which[i]] :], out[offsets[i] : offsets[i + 1]]
+        for j in range(len(room)):
+            room[j] = own[j]
+    return out

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.datum import n_kept
-from kernel.examples import take
-from kernel.render.assemble import Examples
+from kernel.examples import Examples, take
 from kernel.row_outcomes import Outcome
 
 Int64 = NDArray[np.int64]

@@ -1,102 +1,158 @@
-"""What is known of each message of a conversation: where it stands, what it holds, whether its reasoning is kept.
+"""Conditions of each message: its position, its content, and whether its reasoning is kept.
 
-A renderer's pieces ask about nothing else, so two messages of the same role, facts and shape are written alike.
+A renderer's pieces ask about nothing else, so messages of the same role, conditions and kinds of parts are written
+alike.
 """
 
-from functools import lru_cache
+from kernel.chat_format.pieces import Condition, Conditions, Content, Reasoning, Renderer, Row
+from kernel.conversation import Conversation
 
-from kernel.chat_format.pieces import Condition, Conditions, Renderer
-from kernel.conversation import Conversation, Message, last_user
-
-
-def conditions_of(renderer: Renderer, conversation: Conversation, target: bool) -> list[int]:
-    """What is known of each message, as bit masks of `Condition`.
-
-    >>> from kernel.formats import LLAMA3
-    >>> mask, = conditions_of(LLAMA3, (Message("user", "Hi"),), target=True)
-    >>> [condition.name for condition in Condition if mask & condition][:5]
-    ['FIRST', 'LAST', 'LAST_IN_EXAMPLE', 'HAS_USER', 'LAST_USER']
-    """
-    n, query = len(conversation), last_user(conversation)
-    turn = renderer.turn_start(conversation[:-1] if target else conversation)
-    other = max([i for i, message in enumerate(conversation) if message.role != "assistant"], default=-1)
-    everywhere = int(Condition.HAS_USER) if query >= 0 else 0
-    if any(message.tools for message in conversation):
-        everywhere |= Condition.TOOLS_DECLARED
-    masks = []
-    for i, message in enumerate(conversation):
-        mask = everywhere | _after(conversation, i)
-        if i == n - 1:
-            mask |= _TARGET if target else Condition.LAST
-        else:
-            mask |= _BEFORE.get(conversation[i + 1].role, 0)
-        if i >= other:
-            mask |= Condition.ONLY_ASSISTANT_FOLLOWS
-        if i >= query:
-            mask |= Condition.LAST_USER if i == query else Condition.AFTER_LAST_USER
-        if i >= turn:
-            mask |= Condition.IN_TURN
-        masks.append(_content_facts(renderer, message, mask))
-    return masks
-
-
-_TARGET = int(Condition.LAST | Condition.LAST_IN_EXAMPLE)
-_SPOKEN = int(Condition.HAS_TEXT | Condition.HAS_TEXT_OR_REASONING)
+# plain integers: an IntEnum's operators are slow
+_FIRST, _LAST, _LAST_IN_EXAMPLE = int(Condition.FIRST), int(Condition.LAST), int(Condition.LAST_IN_EXAMPLE)
+_HAS_USER, _TOOLS_DECLARED = int(Condition.HAS_USER), int(Condition.TOOLS_DECLARED)
+_LAST_USER, _AFTER_LAST_USER = int(Condition.LAST_USER), int(Condition.AFTER_LAST_USER)
+_ONLY_ASSISTANT_FOLLOWS, _IN_TURN = int(Condition.ONLY_ASSISTANT_FOLLOWS), int(Condition.IN_TURN)
+_HAS_TEXT = int(Condition.HAS_TEXT | Condition.HAS_TEXT_OR_REASONING)
+_HAS_REASONING, _HAS_CALLS = int(Condition.HAS_REASONING), int(Condition.HAS_CALLS)
+_HAS_TOOLS, _HAS_NAME = int(Condition.HAS_TOOLS), int(Condition.HAS_NAME)
+_KEEPS_REASONING = int(Condition.KEEPS_REASONING)
+_SHOWS_REASONING = int(Condition.KEEPS_REASONING | Condition.SHOWS_REASONING | Condition.HAS_TEXT_OR_REASONING)
+_AFTER_CALLS, _AFTER_FIRST_SYSTEM = int(Condition.AFTER_CALLS), int(Condition.AFTER_FIRST_SYSTEM)
 _AFTER = {
     "user": int(Condition.AFTER_USER),
     "assistant": int(Condition.AFTER_ANSWER),
     "tool": int(Condition.AFTER_TOOL),
 }
 _BEFORE = {"user": int(Condition.BEFORE_USER), "tool": int(Condition.BEFORE_TOOL)}
+_REFUSABLE = int(Condition.HAS_TEXT) | _HAS_REASONING | _HAS_CALLS | _HAS_TOOLS
+"""What decides whether a message is refused: always asked about, so that no cached one replaces a refusal."""
+_BEYOND = 1 << 62
+BY_LATER_MESSAGES = int(
+    _LAST
+    | (_HAS_USER | _TOOLS_DECLARED | _LAST_USER | _AFTER_LAST_USER | _ONLY_ASSISTANT_FOLLOWS | _IN_TURN)
+    | (Condition.BEFORE_USER | Condition.BEFORE_TOOL | _KEEPS_REASONING)
+)
+"""What a later message can change (where there is reasoning, SHOWS_REASONING and HAS_TEXT_OR_REASONING too)."""
 
 
-def _after(conversation: Conversation, i: int) -> int:
-    """What is known of message i from the one before it."""
-    if i == 0:
-        return int(Condition.FIRST)
-    before = conversation[i - 1]
-    if before.tool_calls and before.role == "assistant":
-        return int(Condition.AFTER_CALLS)
-    return int(Condition.AFTER_FIRST_SYSTEM) if i == 1 and before.role == "system" else _AFTER.get(before.role, 0)
+Prefix = tuple[int, int, int, int]
+"""What a conversation up to a message decides about all of it: conditions, last user, last other than the assistant,
+and turn start; constant where the renderer never asks."""
 
 
-def _content_facts(renderer: Renderer, message: Message, mask: int) -> int:
-    content = message.content
-    if isinstance(content, str):
-        if content:
-            mask |= _SPOKEN
-    else:
-        for part in content:
-            mask |= Condition.HAS_REASONING if part.kind == "thinking" else _SPOKEN
-    if message.tool_calls:
-        mask |= Condition.HAS_CALLS
-    if message.tools:
-        mask |= Condition.HAS_TOOLS
-    if message.name:
-        mask |= Condition.HAS_NAME
-    for keep in _keeps(renderer):
-        if mask & keep == keep:
-            return mask | (_REASONS if mask & Condition.HAS_REASONING else Condition.KEEPS_REASONING)
-    return mask
+class AskedConditions:
+    """What a renderer asks about: conditions by role, those that keep reasoning, and where a turn starts."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.by_role = {role: _asked(row) for role, row in renderer.rows.items()}
+        self.keep = [_mask(conjunction) for conjunction in renderer.keep]
+        self.anywhere = 0
+        for mask in (*self.by_role.values(), *self.keep):
+            self.anywhere |= mask
+        self.starts_turn = renderer.turn_starts_after if self.anywhere & _IN_TURN else None
 
 
-_REASONS = int(Condition.KEEPS_REASONING | Condition.SHOWS_REASONING | Condition.HAS_TEXT_OR_REASONING)
+class MessageConditions:
+    """The conditions of a conversation's messages, in examples and prompts that end at any of them."""
+
+    def __init__(self, asked: AskedConditions, conversation: Conversation) -> None:
+        self._keep, starts_turn = asked.keep, asked.starts_turn
+        asks_user = asked.anywhere & (_LAST_USER | _AFTER_LAST_USER)
+        asks_other = asked.anywhere & _ONLY_ASSISTANT_FOLLOWS
+        everywhere, user, other, turn, after = 0, -1, -1, 0, _FIRST
+        self._own, self._before, self.after = list[int](), list[int](), [after]
+        self._prefixes: list[Prefix] = [(everywhere, user, other, turn)]
+        for i, message in enumerate(conversation):
+            role, content, calls, name, _, _, tools = message
+            mask = after
+            if isinstance(content, str):
+                if content:
+                    mask |= _HAS_TEXT
+            else:
+                for part in content:
+                    mask |= _HAS_REASONING if part.kind == "thinking" else _HAS_TEXT
+            if calls:
+                mask |= _HAS_CALLS
+            if name:
+                mask |= _HAS_NAME
+            if tools:
+                mask |= _HAS_TOOLS
+                everywhere |= asked.anywhere & _TOOLS_DECLARED
+            after = _AFTER.get(role, 0)
+            if role == "assistant":
+                after = _AFTER_CALLS if calls else after
+            elif role == "user":
+                everywhere |= asked.anywhere & _HAS_USER
+                user = i if asks_user else user
+            elif i == 0 and role == "system":
+                after = _AFTER_FIRST_SYSTEM
+            if asks_other and role != "assistant":
+                other = i
+            if starts_turn is not None and starts_turn(i, message):
+                turn = i + 1
+            self._own.append(mask)
+            self._before.append(_BEFORE.get(role, 0))
+            self.after.append(after)
+            self._prefixes.append((everywhere, user, other, turn))
+
+    def prefix(self, n: int, is_example: bool) -> Prefix:
+        """What the first n messages decide; the turn that an example produces starts before its last message."""
+        prefix = self._prefixes[n]
+        return (*prefix[:3], self._prefixes[n - 1][3]) if is_example and n else prefix
+
+    def inside(self, i: int, prefix: Prefix) -> int:
+        """The conditions of message i, before the last one of a prefix."""
+        return self._mask(i, prefix, self._before[i + 1])
+
+    def last(self, i: int, prefix: Prefix, is_example: bool) -> int:
+        """The conditions of message i as the last one of a prefix."""
+        return self._mask(i, prefix, _LAST | _LAST_IN_EXAMPLE if is_example else _LAST)
+
+    def _mask(self, i: int, prefix: Prefix, mask: int) -> int:
+        everywhere, user, other, turn = prefix
+        mask |= self._own[i] | everywhere
+        if i >= user:
+            mask |= _LAST_USER if i == user else _AFTER_LAST_USER
+        if i >= other:
+            mask |= _ONLY_ASSISTANT_FOLLOWS
+        if i >= turn:
+            mask |= _IN_TURN
+        for keep in self._keep:
+            if mask & keep == keep:
+                return mask | (_SHOWS_REASONING if mask & _HAS_REASONING else _KEEPS_REASONING)
+        return mask
 
 
-@lru_cache(maxsize=256)
-def _keeps(renderer: Renderer) -> list[int]:
-    return [int(sum(conjunction)) for conjunction in renderer.keep]
+def first_difference(a: Prefix, b: Prefix) -> int:
+    """Index of the first message about which two prefixes may decide differently; beyond any where none does.
+
+    >>> first_difference((0, 2, -1, 0), (0, 5, -1, 0))
+    2
+    """
+    if a[0] != b[0]:
+        return 0
+    return max(0, min((min(x, y) for x, y in zip(a[1:], b[1:], strict=True) if x != y), default=_BEYOND))
 
 
 def holds(mask: int, when: Conditions, unless: Conditions) -> bool:
-    """Whether all of `when` and none of `unless` is known.
+    """Whether all of `when` and none of `unless` is true.
 
     >>> holds(Condition.FIRST | Condition.LAST, when=(Condition.FIRST,), unless=(Condition.LAST,))
     False
     """
-    return all(mask & fact for fact in when) and not any(mask & fact for fact in unless)
+    return all(mask & condition for condition in when) and not any(mask & condition for condition in unless)
 
 
-def cue_conditions(conversation: Conversation) -> int:
-    """What is known where a prompt ends: what stands before it."""
-    return _after(conversation, len(conversation))
+def _mask(conditions: Conditions) -> int:
+    return sum(set(map(int, conditions)))
+
+
+def _asked(row: Row) -> int:
+    """The conditions that a row's pieces ask about."""
+    mask = _REFUSABLE
+    pieces = [inner for piece in row for inner in (piece, *(piece.pieces if isinstance(piece, Content) else ()))]
+    for piece in pieces:
+        mask |= _mask((*piece.when, *piece.unless))
+    if mask & Condition.HAS_TEXT_OR_REASONING or any(isinstance(piece, Reasoning) for piece in pieces):
+        mask |= Condition.SHOWS_REASONING
+    return mask

@@ -1,10 +1,7 @@
-"""Pieces to atoms: what a message is written with, cut at control tokens, with slots where its own text goes.
+"""Interpreter of the pieces: a row and the conditions of a message give the elements it is written with.
 
-This is the interpreter of the language in `kernel.chat_format.pieces`. It never looks at a message's text: what a row
-writes
-depends on the facts and on the shape of the content alone, so `kernel.chat_format.compile` can keep it, and what is
-data stays
-marked as data.
+It never looks at a message's text: elements depend on conditions and kinds of parts alone, so they can be cached, and
+what is data stays marked as data.
 """
 
 import re
@@ -13,7 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from kernel.chat_format.conditions import cue_conditions, holds
+from kernel.chat_format.conditions import holds
 from kernel.chat_format.pieces import (
     Calls,
     Condition,
@@ -30,7 +27,7 @@ from kernel.chat_format.pieces import (
     Text,
     Tools,
 )
-from kernel.conversation import Conversation, Message, parts_of, text_of
+from kernel.conversation import Message, parts_of, text_of
 from kernel.errors import InputError, expected, unknown
 
 
@@ -64,19 +61,19 @@ Shape = tuple[str, ...] | None
 
 
 def row_elements(renderer: Renderer, role: str, mask: int, shape: Shape, at: str) -> list[Element]:
-    """What a message of this role, with these facts and this shape, is written with: a pure function of the table."""
+    """What a message of this role, with these conditions and kinds of parts, is written with. Raises: InputError."""
     for piece in renderer.rows[role]:
         if isinstance(piece, Refuse) and holds(mask, piece.when, piece.unless):
             raise expected(piece.expected, piece.got, at)
-    return list(_row_atoms(renderer, renderer.rows[role], mask, shape))
+    return list(_row_elements(renderer, renderer.rows[role], mask, shape))
 
 
-def cue_elements(renderer: Renderer, conversation: Conversation) -> list[Element]:
-    """What a prompt that holds this (prepared) conversation ends on."""
-    return list(_row_atoms(renderer, renderer.cue, cue_conditions(conversation), None))
+def cue_elements(renderer: Renderer, mask: int) -> list[Element]:
+    """What a prompt ends on, after a message of these conditions."""
+    return list(_row_elements(renderer, renderer.cue, mask, None))
 
 
-def _row_atoms(renderer: Renderer, row: Row, mask: int, shape: Shape) -> Iterator[Element]:
+def _row_elements(renderer: Renderer, row: Row, mask: int, shape: Shape) -> Iterator[Element]:
     for piece in row:
         if not holds(mask, piece.when, piece.unless):
             continue
@@ -100,11 +97,11 @@ def _row_atoms(renderer: Renderer, row: Row, mask: int, shape: Shape) -> Iterato
 
 def _content(renderer: Renderer, pieces: tuple[Text | Reasoning, ...], mask: int, shape: Shape) -> Iterator[Element]:
     """Each part in its own order, by the first piece of its kind that applies."""
-    behind_block = not mask & Condition.HAS_REASONING
+    opens = not mask & Condition.HAS_REASONING
     for i, kind in enumerate(("text",) if shape is None else shape):
         if kind == "image":
             yield from _image(renderer, i)
-            behind_block = False
+            opens = False
             continue
         wanted = Reasoning if kind == "thinking" else Text
         piece = next((p for p in pieces if isinstance(p, wanted) and holds(mask, p.when, p.unless)), None)
@@ -112,34 +109,31 @@ def _content(renderer: Renderer, pieces: tuple[Text | Reasoning, ...], mask: int
         if isinstance(piece, Reasoning):
             yield from _wrapped(renderer, piece.wrap, Slot(field, piece.strip, piece.strip))
         elif isinstance(piece, Text):
-            yield from _wrapped(renderer, piece.wrap, Slot(field, piece.lstrip if behind_block else "", piece.rstrip))
-        behind_block = isinstance(piece, Reasoning)
+            yield from _wrapped(renderer, piece.wrap, Slot(field, piece.lstrip if opens else "", piece.rstrip))
+        opens = isinstance(piece, Reasoning)
 
 
 def _among_images(renderer: Renderer, piece: Text, shape: tuple[str, ...]) -> Iterator[Element]:
     """A message's texts and images, in their order."""
-    before, _, behind = piece.wrap.partition("{}")
+    before, _, after = piece.wrap.partition("{}")
     yield from _template(renderer, before, True)
     for i, kind in enumerate(shape):
         if kind == "image":
             yield from _image(renderer, i)
         elif kind == "text":
             yield Element(SpanKind.MESSAGE, Slot(i, "", piece.rstrip if i + 1 == len(shape) else ""), True)
-    yield from _template(renderer, behind, True)
+    yield from _template(renderer, after, True)
 
 
 def _image(renderer: Renderer, part: int) -> Iterator[Element]:
-    before, _, behind = renderer.image.partition("{}")
-    yield from _template(renderer, before, True)
-    yield Element(SpanKind.IMAGE, Slot(part), True)
-    yield from _template(renderer, behind, True)
+    yield from _wrapped(renderer, renderer.image, Slot(part), SpanKind.IMAGE)
 
 
-def _wrapped(renderer: Renderer, wrap: str, slot: Slot) -> Iterator[Element]:
-    before, _, behind = wrap.partition("{}")
+def _wrapped(renderer: Renderer, wrap: str, slot: Slot, kind: SpanKind = SpanKind.MESSAGE) -> Iterator[Element]:
+    before, _, after = wrap.partition("{}")
     yield from _template(renderer, before, True)
-    yield Element(SpanKind.MESSAGE, slot, True)
-    yield from _template(renderer, behind, True)
+    yield Element(kind, slot, True)
+    yield from _template(renderer, after, True)
 
 
 _FIELD = re.compile(r"\{(name|tool_call_id|newlines)\}")
@@ -176,25 +170,11 @@ def _controls(renderer: Renderer) -> re.Pattern[str] | None:
     return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
 
 
-def filled(atoms: list[Element], message: Message) -> Iterator[tuple[SpanKind, str, bool]]:
-    """The atoms with the message's own text in their slots; a slot that stays empty is left out.
-
-    A `Calls` or `Tools` atom is passed over here; `expanded` writes it.
-    """
-    for kind, text, sampled in atoms:
-        if isinstance(text, Slot):
-            own = slot_text(text, message)
-            if own:
-                yield kind, own, sampled
-        elif isinstance(text, str):
-            yield kind, text, sampled
-
-
-def expanded(renderer: Renderer, atoms: list[Element], message: Message) -> list[Element]:
-    """The atoms with tool calls and declarations written out, so that only text and slots are left."""
+def expanded(renderer: Renderer, elements: list[Element], message: Message) -> list[Element]:
+    """The elements with tool calls and declarations written out, so that only text and slots are left."""
     out: list[Element] = []
-    for atom in atoms:
-        match atom.text:
+    for element in elements:
+        match element.text:
             case Calls(write_call, join):
                 for i, call in enumerate(message.tool_calls):
                     out += _template(renderer, join, True) if i else ()
@@ -202,7 +182,7 @@ def expanded(renderer: Renderer, atoms: list[Element], message: Message) -> list
             case Tools(write_tools):
                 out += _markup(renderer, write_tools(message.tools))
             case _:
-                out.append(atom)
+                out.append(element)
     return out
 
 
@@ -216,7 +196,7 @@ def _markup(renderer: Renderer, markup: Markup) -> Iterator[Element]:
 
 
 def slot_text(slot: Slot, message: Message) -> str:
-    """The text a slot stands for."""
+    """The text of a message that goes into a slot."""
     field, lstrip, rstrip = slot
     if isinstance(field, int):
         text = message.content[field].text  # type: ignore[union-attr]  # a numbered slot comes from the parts' shape
@@ -260,6 +240,22 @@ def unknown_role(role: str, name: str, roles: Iterable[str], at: str) -> InputEr
     if role == "text":
         return expected(f"a conversation, for {name} writes turns", "raw text (--renderer-name text trains it)", at)
     return unknown("role", role, [role for role in roles if role != "text"], at)
+
+
+def in_runs(elements: Iterable[Element]) -> list[list[Element]]:
+    """The elements, joined where one BPE pass reads them: neighbours alike in being sampled that are text."""
+    runs: list[list[Element]] = []
+    sampled: bool | None = None
+    for element in elements:
+        if element.kind is SpanKind.CONTROL or element.kind is SpanKind.IMAGE:
+            runs.append([element])
+            sampled = None
+        elif element.sampled is sampled:
+            runs[-1].append(element)
+        else:
+            runs.append([element])
+            sampled = element.sampled
+    return runs
 
 
 def flat(row: Row) -> list[Piece]:

@@ -4,7 +4,7 @@ A renderer says, for each role, with which pieces a message is written, in order
 terms of a closed set of facts about where the message stands and what it holds. So a chat format is a short table that
 can be read, compared, mutated and tested, and a variant of a format is the same table with one field replaced. What a
 table cannot say it does not need methods for: `before` rewrites the conversation, and `Calls` and `Tools` name the
-functions that write a family's own syntax. The interpreter is `kernel.render.inspect`.
+functions that write a family's own syntax. The interpreter is `kernel.chat_format.elements`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.conversation import Conversation, ToolCall, ToolSpec, last_user
+from kernel.conversation import Conversation, Message, ToolCall, ToolSpec
 from kernel.errors import expected
 
 if TYPE_CHECKING:
@@ -145,28 +145,28 @@ def unchanged(conversation: Conversation) -> Conversation:
     return conversation
 
 
-TurnStart = Callable[[Conversation], int]
+TurnBoundary = Callable[[int, Message], bool]
 
 
-def by_roles(turn_start: TurnStart) -> TurnStart:
-    """Marks a `turn_start` that looks at roles and tool calls alone: what it led to is kept for each pattern of roles.
+def by_roles(boundary: TurnBoundary) -> TurnBoundary:
+    """Marks a `turn_starts_after` that looks at roles and tool calls alone, so skeletons are cached per pattern.
 
-    Another may look at what is said, so each conversation is worked out anew, which takes several times as long.
+    One that is not marked may look at texts, so each conversation is compiled anew, which takes several times as long.
 
     >>> @by_roles
-    ... def behind_first(conversation: Conversation) -> int:
-    ...     return 1
-    >>> behind_first.by_roles
+    ... def is_first(i: int, message: Message) -> bool:
+    ...     return i == 0
+    >>> is_first.by_roles
     True
     """
-    turn_start.by_roles = True  # type: ignore[attr-defined]
-    return turn_start
+    boundary.by_roles = True  # type: ignore[attr-defined]
+    return boundary
 
 
 @by_roles
-def after_last_user(conversation: Conversation) -> int:
-    """The default of `Renderer.turn_start`: the turn being produced starts behind the last user message."""
-    return last_user(conversation) + 1
+def is_user(_i: int, message: Message) -> bool:
+    """The default of `Renderer.turn_starts_after`."""
+    return message.role == "user"
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,8 @@ class Renderer:
         keep: where reasoning stays: under any of these conjunctions of facts.
         refuses_reasoning: the cue closes the block of reasoning, so a trained turn that reasons is an error.
         before: rewrites the conversation before anything is written.
-        turn_start: where the turn being produced starts; see `by_roles`.
+        turn_starts_after: whether the turn being produced can start after this message of that index (it starts after
+            the last such message); see `by_roles`.
         parse: a sampled turn, as segments, back to a message.
         image: how an image stands among a message's texts (`{}` is the image); "" for a format that sees none.
         image_tokens: (height, width) in pixels -> how many tokens the model will see; None where that is not known.
@@ -200,7 +201,7 @@ class Renderer:
     keep: tuple[Conditions, ...] = ((Condition.LAST,),)
     refuses_reasoning: bool = False
     before: Callable[[Conversation], Conversation] = unchanged
-    turn_start: TurnStart = after_last_user
+    turn_starts_after: TurnBoundary = is_user
     image: str = ""
     image_tokens: Callable[[int, int], int] | None = None
     spoofable: bool = False
@@ -212,3 +213,10 @@ class Renderer:
                 if not isinstance(piece, Piece):
                     wanted = "pieces (Header, Sampled, Text, ...) in a tuple"
                     raise expected(wanted, repr(piece)[:60], at=f"{self.name}, {role}")
+
+    def turn_start(self, conversation: Conversation) -> int:
+        """Index at which the turn being produced starts, given all messages before its last."""
+        for i in range(len(conversation) - 1, -1, -1):
+            if self.turn_starts_after(i, conversation[i]):
+                return i + 1
+        return 0

@@ -73,10 +73,9 @@ def with_opening(conversation: Conversation) -> Conversation:
 
 
 @by_roles
-def behind_request(conversation: Conversation) -> int:
-    """Where the turn being produced starts: behind the last user message or later system message."""
-    requests = [i for i, m in enumerate(conversation) if m.role == "user" or (m.role == "system" and i)]
-    return requests[-1] + 1 if requests else 0
+def is_request(i: int, message: Message) -> bool:
+    """Whether a message is the user's, or a later system message: the turn being produced starts after the last one."""
+    return message.role == "user" or (message.role == "system" and i > 0)
 
 
 _EOS = "<｜end▁of▁sentence｜>"
@@ -136,7 +135,7 @@ DEEPSEEKV4_1 = Renderer(
     bos="<｜begin▁of▁sentence｜>",
     keep=((Condition.ONLY_ASSISTANT_FOLLOWS,), (Condition.TOOLS_DECLARED,)),
     before=with_opening,
-    turn_start=behind_request,
+    turn_starts_after=is_request,
 )
 
 

@@ -31,11 +31,8 @@ def _prepared(conversation: Conversation) -> Conversation:
 
 
 @by_roles
-def _behind_last_answer(conversation: Conversation) -> int:
-    for i in range(len(conversation) - 1, -1, -1):
-        if conversation[i].role == "assistant" and not conversation[i].tool_calls:
-            return i + 1
-    return 0
+def _is_answer(_i: int, message: Message) -> bool:
+    return message.role == "assistant" and not message.tool_calls
 
 
 _END = Sampled("<|im_end|>")
@@ -85,7 +82,7 @@ KIMI_K2 = Renderer(
     ),
     keep=((Condition.IN_TURN,),),
     before=_prepared,
-    turn_start=_behind_last_answer,
+    turn_starts_after=_is_answer,
 )
 
 _OPEN = (*_CUE, Header("<think>"))

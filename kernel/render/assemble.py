@@ -1,31 +1,27 @@
-"""Many conversations at once: what must be encoded, and how the ids become tokens and weights.
+"""Token programs: what must be encoded, and how the ids become tokens and weights.
 
-A `TokenProgram` is a batch of rendered conversations with the text taken out: a flat array of operations (static run
-number
-s, -1 for "the next text", -2 for "the next image") and the texts in order. The shell encodes the texts in one call, and
-the static runs once per tokenizer; `assemble` puts the ids together in one pass of numba.
-`kernel.render.batch_renderer` writes
-scripts.
+A `TokenProgram` is a batch of rendered conversations with the texts taken out: operations (the number of a constant
+text, -1 for "the next text", -2 for "the next image") and the texts in order. The caller encodes the texts in one call,
+and the constant texts once per tokenizer; `assemble` puts the ids together in one pass of numba.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.chat_format.compile import CompiledMessage
+from kernel.chat_format.elements import SpanKind
+from kernel.conversation import Conversation
 from kernel.datum import Media
 from kernel.errors import expected
+from kernel.examples import Examples, Ragged, concat_ragged, take_ragged
 
 Ints = NDArray[np.int64]
-
-
-class Ragged(NamedTuple):
-    """Lists of ids, one behind the other: list i is `ids[offsets[i]:offsets[i + 1]]`. int32[N], int64[n + 1]."""
-
-    ids: NDArray[np.int32]
-    offsets: Ints
+Source = tuple[Sequence[list[CompiledMessage]], Conversation]
+"""What a conversation's examples were compiled to (the opening, then the messages), and the prepared conversation."""
 
 
 class PromptMask(NamedTuple):
@@ -34,7 +30,7 @@ class PromptMask(NamedTuple):
     examples: Ints  # int64[H], whose prompt it is
     since: Ints  # int64[H], the operation of the example from which on weight is lost
     shared: Ints  # int64[H], how many of the example's operations the prompt begins with
-    ops: NDArray[np.int32]  # what the prompt adds behind them
+    ops: NDArray[np.int32]  # what the prompt adds after them
     offsets: Ints  # int64[H + 1], into ops
 
 
@@ -42,7 +38,8 @@ class TokenProgram(NamedTuple):
     """A batch of conversations to encode and assemble.
 
     `ops[offsets[b]:offsets[b + 1]]` writes example b; `weights` are 0 or 1 per operation; `rows[b]` is the number of
-    the conversation (in the call) that example b came from; the texts and images of `heads` come last.
+    the conversation (in the call) that example b came from; the texts and images of `prompt_masks` come last.
+    `sources`, one per conversation, are for `kernel.render.inspect`.
     """
 
     texts: list[str]
@@ -51,35 +48,44 @@ class TokenProgram(NamedTuple):
     weights: NDArray[np.uint8]
     offsets: Ints
     rows: Ints
-    heads: PromptMask
+    prompt_masks: PromptMask
     places: Sequence[str]
     refuses: str
+    sources: Sequence[Source] = ()
 
 
-class Examples(NamedTuple):
-    """Tokens with their weights, ragged: int32[T], float32[T], int64[B + 1]; `rows` int64[B] as in the script.
+def encode_constants(
+    constant_texts: Sequence[tuple[SpanKind, str]],
+    encode: Callable[[list[str]], Ragged],
+    control_ids: Mapping[str, int],
+) -> Ragged:
+    """Ids of constant texts: a control token's own id, template text encoded.
 
-    The places of an image hold token 0 and weight 0.
+    Raises:
+        InputError: a control token that has no id.
     """
+    controls = [text for kind, text in constant_texts if kind is SpanKind.CONTROL]
+    missing = [name for name in controls if name not in control_ids]
+    if missing:
+        raise expected("an id for every control token", f"none for {', '.join(missing)}")
+    ids = np.array([control_ids[name] for name in controls], np.int32)
+    texts = encode([text for kind, text in constant_texts if kind is not SpanKind.CONTROL])
+    is_control = np.array([kind is SpanKind.CONTROL for kind, _ in constant_texts], np.bool_)
+    order = np.where(is_control, np.cumsum(is_control) - 1, len(controls) + np.cumsum(~is_control) - 1)
+    return take_ragged(concat_ragged([Ragged(ids, np.arange(len(ids) + 1)), texts]), order)
 
-    tokens: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    offsets: Ints
-    rows: Ints
-    media: tuple[Media, ...] = ()
 
-
-def assemble(script: TokenProgram, statics: Ragged, texts: Ragged, image_lengths: Ints | None = None) -> Examples:
-    """Tokens and weights of a script's examples.
+def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_lengths: Ints | None = None) -> Examples:
+    """Tokens and weights of a program's examples.
 
     Args:
-        script: what a `BatchRenderer` composed.
-        statics: ids of its static runs, in the order of `BatchRenderer.constant_texts`.
-        texts: ids of `script.texts`, encoded literally, in order.
-        image_lengths: int64[n], how many tokens each of `script.images` stands for; may be left out if there are none.
+        program: what a `BatchRenderer` composed.
+        constants: ids of its static runs, in the order of `BatchRenderer.constant_texts`.
+        texts: ids of `program.texts`, encoded literally, in order.
+        image_lengths: int64[n], how many tokens each of `program.images` stands for; may be left out if there are none.
 
     Returns:
-        One example per `script.rows`. What the prompt supplies has weight 0 where the mode asks for it and the example
+        One example per `program.rows`. What the prompt supplies has weight 0 where the mode asks for it and the example
         does begin with that prompt.
 
     Raises:
@@ -90,73 +96,43 @@ def assemble(script: TokenProgram, statics: Ragged, texts: Ragged, image_lengths
     >>> from kernel.render.loss_mask import TrainOnWhat
     >>> from kernel.formats import ROLE_COLON
     >>> batch_renderer = BatchRenderer(ROLE_COLON)
-    >>> script = batch_renderer.render([(Message("user", "a"),)], TrainOnWhat.ALL_MESSAGES)
+    >>> program = batch_renderer.render([(Message("user", "a"),)], TrainOnWhat.ALL_MESSAGES)
     >>> code = lambda lines: Ragged(np.array([ord(c) for s in lines for c in s], np.int32),
     ...                             np.cumsum([0, *map(len, lines)]))
-    >>> examples = assemble(script, code([text for _, text in batch_renderer.constant_texts]), code(script.texts))
+    >>> examples = assemble(program, code([text for _, text in batch_renderer.constant_texts]), code(program.texts))
     >>> "".join(map(chr, examples.tokens)), examples.weights.tolist()
     ('User: a\\n\\n', [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
     """
     lengths = np.zeros(0, np.int64) if image_lengths is None else image_lengths
-    starts, n_texts, n_images = _starts(script.ops, statics.offsets, texts.offsets, lengths)
-    tokens, weights = _expand(script.ops, script.weights, starts, *statics, *texts)
-    offsets = starts[script.offsets]
-    if len(script.heads.examples):
-        heads = script.heads
+    starts, n_texts, n_images = _starts(program.ops, constants.offsets, texts.offsets, lengths)
+    tokens, weights = _expand(program.ops, program.weights, starts, *constants, *texts)
+    offsets = starts[program.offsets]
+    if len(program.prompt_masks.examples):
+        masks = program.prompt_masks
         rest = Ragged(texts.ids, texts.offsets[n_texts:])
-        added_starts, _, _ = _starts(heads.ops, statics.offsets, rest.offsets, lengths[n_images:])
-        added, _ = _expand(heads.ops, np.zeros(len(heads.ops), np.uint8), added_starts, *statics, *rest)
-        begins = script.offsets[heads.examples]
-        since, heads_at = starts[begins + heads.since], starts[begins + heads.shared]
+        added_starts, _, _ = _starts(masks.ops, constants.offsets, rest.offsets, lengths[n_images:])
+        added, _ = _expand(masks.ops, np.zeros(len(masks.ops), np.uint8), added_starts, *constants, *rest)
+        begins = program.offsets[masks.examples]
+        since, prompt_ends = starts[begins + masks.since], starts[begins + masks.shared]
         agrees = _withhold(
-            tokens, weights, offsets, since, heads_at, heads.examples, added, added_starts[heads.offsets]
+            tokens, weights, offsets, since, prompt_ends, masks.examples, added, added_starts[masks.offsets]
         )
-        if script.refuses and not agrees.all():
-            b = int(heads.examples[np.argmin(agrees)])
+        if program.refuses and not agrees.all():
+            b = int(masks.examples[np.argmin(agrees)])
             raise expected(
-                f"a turn without reasoning ({script.refuses} closes the block of reasoning in its prompt)",
+                f"a turn without reasoning ({program.refuses} closes the block of reasoning in its prompt)",
                 "one that reasons",
-                at=script.places[int(script.rows[b])],
+                at=program.places[int(program.rows[b])],
             )
-    return Examples(tokens, weights, offsets, script.rows, _media(script, starts, offsets) if n_images else ())
+    return Examples(tokens, weights, offsets, program.rows, _media(program, starts, offsets) if n_images else ())
 
 
-def concat_ragged(some: Sequence[Ragged]) -> Ragged:
-    """The lists of all, in order.
-
-    >>> one, other = (Ragged(np.array(ids, np.int32), np.array([0, len(ids)])) for ids in ([5, 6], [7]))
-    >>> ids, offsets = concat_ragged([one, other])
-    >>> ids.tolist(), offsets.tolist()
-    ([5, 6, 7], [0, 2, 3])
-    """
-    if len(some) == 1:
-        return some[0]
-    lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(one.offsets) for one in some)])
-    return Ragged(np.concatenate([np.zeros(0, np.int32), *(one.ids for one in some)]), np.cumsum(lengths))
-
-
-def take_ragged(lists: Ragged, which: Ints) -> Ragged:
-    """The lists of the given numbers, in that order: what was encoded once, as often as it stands.
-
-    Args:
-        lists: n lists.
-        which: int64[m], each in [0, n).
-
-    >>> ids, offsets = take_ragged(Ragged(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])), np.array([1, 0, 1]))
-    >>> ids.tolist(), offsets.tolist()
-    ([7, 5, 6, 7], [0, 1, 3, 4])
-    """
-    offsets = np.zeros(len(which) + 1, np.int64)
-    np.cumsum(np.diff(lists.offsets)[which], out=offsets[1:])
-    return Ragged(_gather(lists.ids, lists.offsets, which, offsets), offsets)
-
-
-def _media(script: TokenProgram, starts: Ints, offsets: Ints) -> tuple[Media, ...]:
+def _media(program: TokenProgram, starts: Ints, offsets: Ints) -> tuple[Media, ...]:
     """Where each image stands in its example."""
-    at = np.flatnonzero(script.ops == -2)
-    examples = np.searchsorted(script.offsets, at, side="right") - 1
+    at = np.flatnonzero(program.ops == -2)
+    examples = np.searchsorted(program.offsets, at, side="right") - 1
     spans = zip(examples.tolist(), (starts[at] - offsets[examples]).tolist(), np.diff(starts)[at].tolist(), strict=True)
-    return tuple(Media(*span, key) for span, key in zip(spans, script.images, strict=False))
+    return tuple(Media(*span, key) for span, key in zip(spans, program.images, strict=False))
 
 
 Ids = NDArray[np.int32]
@@ -165,17 +141,7 @@ Floats = NDArray[np.float32]
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(ids: Ids, starts: Ints, which: Ints, offsets: Ints) -> Ids:
-    out = np.empty(offsets[len(which)], np.int32)
-    for i in range(len(which)):
-        own, room = ids[starts[which[i]] :], out[offsets[i] : offsets[i + 1]]
-        for j in range(len(room)):
-            room[j] = own[j]
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _starts(ops: Ids, static_offsets: Ints, text_offsets: Ints, image_lengths: Ints) -> tuple[Ints, int, int]:
+def _starts(ops: Ids, constant_offsets: Ints, text_offsets: Ints, image_lengths: Ints) -> tuple[Ints, int, int]:
     """Where each operation's tokens start, int64[M + 1], and how many texts and images there are."""
     starts = np.zeros(len(ops) + 1, np.int64)
     text = image = 0
@@ -188,7 +154,7 @@ def _starts(ops: Ids, static_offsets: Ints, text_offsets: Ints, image_lengths: I
             n = image_lengths[image]
             image += 1
         else:
-            n = static_offsets[op + 1] - static_offsets[op]
+            n = constant_offsets[op + 1] - constant_offsets[op]
         starts[k + 1] = starts[k] + n
     return starts, text, image
 
@@ -198,8 +164,8 @@ def _expand(
     ops: Ids,
     op_weights: Bytes,
     starts: Ints,
-    static_ids: Ids,
-    static_offsets: Ints,
+    constant_ids: Ids,
+    constant_offsets: Ints,
     text_ids: Ids,
     text_offsets: Ints,
 ) -> tuple[Ids, Floats]:
@@ -216,7 +182,7 @@ def _expand(
             at, ids = text_offsets[text], text_ids
             text += 1
         else:
-            at, ids = static_offsets[op], static_ids
+            at, ids = constant_offsets[op], constant_ids
         for j in range(starts[k + 1] - n):
             tokens[n + j] = ids[at + j]
     return tokens, weights
@@ -228,18 +194,18 @@ def _withhold(
     weights: Floats,
     offsets: Ints,
     since: Ints,
-    heads_at: Ints,
+    prompt_ends: Ints,
     examples: Ints,
     added: Ids,
     added_offsets: Ints,
 ) -> NDArray[np.bool_]:
     """Weight 0 for the tokens of each prompt that its example begins with; says which do.
 
-    The prompt shares the example's tokens up to `heads_at[h]` and adds `added` there; weight goes from `since[h]` on.
+    The prompt shares the example's tokens up to `prompt_ends[h]`, then adds `added`; weight goes from `since[h]` on.
     """
     agrees = np.ones(len(examples), np.bool_)
     for h in range(len(examples)):
-        b, at = examples[h], heads_at[h]
+        b, at = examples[h], prompt_ends[h]
         n = added_offsets[h + 1] - added_offsets[h]
         agrees[h] = at + n <= offsets[b + 1]
         for j in range(n):

@@ -1,109 +1,69 @@
-"""Conversations to spans: what an example reads like, and what a prompt does.
+"""Typed spans of an example: the readable form of a program, and what its weights train."""
 
-This is the readable form of rendering, for looking and for testing; `kernel.render.batch_renderer` does the same for
-many
-conversations at once, from the same atoms. Two rules hold for every family. Control tokens are named by the renderer
-alone: text that comes from data is `message` text and is encoded literally. And one BPE pass never crosses from what is
-given to what is sampled, from one message to the next, or over a control token (tinker-cookbook's rule, so its tokens
-come out).
-"""
-
-from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
-from kernel.chat_format.conditions import conditions_of
-from kernel.chat_format.elements import SpanKind, check, cue_elements, expanded, filled, flat, row_elements, spelled
-from kernel.chat_format.pieces import Reasoning, Renderer
-from kernel.conversation import Conversation, Message, split_inline_reasoning
+import numpy as np
+
+from kernel.chat_format.elements import Slot, SpanKind, in_runs, slot_text
+from kernel.conversation import Message
+from kernel.render.assemble import TokenProgram
+
+_NO_MESSAGE = Message("")
 
 
 class Span(NamedTuple):
-    """A stretch of a rendered conversation. `message` is the index of its message as `prepared`, -1 for none."""
+    """A stretch of a rendered conversation. `message` is the index of its message as prepared, -1 for the opening."""
 
     kind: SpanKind
     text: str
     sampled: bool
     message: int
+    weight: float = 0.0
 
 
-def write(renderer: Renderer, conversation: Conversation, at: str = "$") -> list[Span]:
-    """What a supervised example of the conversation reads like.
+def spans(program: TokenProgram, example: int = 0) -> list[Span]:
+    """What an example of a program reads like.
+
+    Control tokens are the renderer's alone: text that comes from data is `message` text, whatever it spells. One BPE
+    pass never crosses from what is given to what is sampled, from one message to the next, or over a control token.
 
     Args:
-        renderer: the chat format.
-        conversation: at least one message.
-        at: where the conversation stands, for errors.
+        program: what a `BatchRenderer` rendered.
+        example: its number in the program.
 
     Returns:
-        Spans in order; `sampled` says that the model would produce the span, whoever's turn it is.
-
-    Raises:
-        InputError: for a message that the format cannot write.
+        Spans in order. `sampled`: the model would produce the span, whoever's turn it is; never in a cue or a prefill,
+        whose `message` is the number of messages. `weight` is 0.0 or 1.0, before `assemble` takes away that of a
+        prompt, which may end inside a span; an image has that of its message, though `assemble` gives it none.
 
     >>> from kernel.formats import LLAMA3
-    >>> for span in write(LLAMA3, (Message("user", "Hi<|eot_id|>"),)):
-    ...     print(span.kind, repr(span.text), span.sampled)
-    control '<|begin_of_text|>' False
-    control '<|start_header_id|>' False
-    template 'user' False
-    control '<|end_header_id|>' False
-    template '\\n\\n' False
-    message 'Hi<|eot_id|>' True
-    control '<|eot_id|>' True
+    >>> from kernel.render.batch_renderer import BatchRenderer
+    >>> from kernel.render.loss_mask import TrainOnWhat
+    >>> program = BatchRenderer(LLAMA3).render([(Message("user", "Hi<|eot_id|>"),)], TrainOnWhat.ALL_MESSAGES)
+    >>> for span in spans(program):
+    ...     print(span.kind, repr(span.text), span.sampled, span.weight)
+    control '<|begin_of_text|>' False 0.0
+    control '<|start_header_id|>' False 0.0
+    template 'user' False 0.0
+    control '<|end_header_id|>' False 0.0
+    template '\\n\\n' False 0.0
+    message 'Hi<|eot_id|>' True 1.0
+    control '<|eot_id|>' True 1.0
     """
-    return [*_opening(renderer), *_body(renderer, conversation, True, at)]
-
-
-def write_prompt(renderer: Renderer, conversation: Conversation, prefill: str = "", at: str = "$") -> list[Span]:
-    """What the model is shown before it samples its turn: the conversation, the cue, and a prefill if there is one.
-
-    Args and errors are those of `write`; `prefill` is text that the turn is made to start with.
-
-    >>> from kernel.formats import ROLE_COLON
-    >>> "".join(span.text for span in write_prompt(ROLE_COLON, (Message("user", "Hi"),)))
-    'User: Hi\\n\\nAssistant:'
-    """
-    spans = [*_opening(renderer), *_body(renderer, conversation, False, at)]
-    conversation = prepared(renderer, conversation)
-    n = len(conversation)
-    spans += [Span(kind, text, False, n) for kind, text, _ in filled(cue_elements(renderer, conversation), Message(""))]
-    return [*spans, Span(SpanKind.MESSAGE, prefill, False, n)] if prefill else spans
-
-
-def prepared(renderer: Renderer, conversation: Conversation) -> Conversation:
-    """The conversation as the renderer wants it: inline reasoning read where the format has reasoning, then `before`.
-
-    >>> from kernel.formats import LLAMA3, QWEN3
-    >>> from kernel.conversation import parts_of
-    >>> message = Message("assistant", "<think>hm</think>ok")
-    >>> [len(parts_of(prepared(renderer, (message,))[0])) for renderer in (LLAMA3, QWEN3)]
-    [1, 2]
-    """
-    if "assistant" in _reasoning_roles(renderer):
-        for message in conversation:
-            if message.role == "assistant" and isinstance(message.content, str) and "</think>" in message.content:
-                conversation = tuple([split_inline_reasoning(m) for m in conversation])
-                break
-    return renderer.before(conversation)
-
-
-@lru_cache(maxsize=256)
-def _reasoning_roles(renderer: Renderer) -> frozenset[str]:
-    return frozenset(r for r, row in renderer.rows.items() if any(isinstance(p, Reasoning) for p in flat(row)))
-
-
-def _opening(renderer: Renderer) -> list[Span]:
-    return [Span(kind, text, False, -1) for kind, text in spelled(renderer, renderer.bos)]
-
-
-def _body(renderer: Renderer, conversation: Conversation, target: bool, at: str) -> Iterator[Span]:
-    ready = prepared(renderer, conversation)
-    n_added = len(ready) - len(conversation)  # by `before`, in front: errors count the messages that were given
-    for i, (message, mask) in enumerate(zip(ready, conditions_of(renderer, ready, target), strict=True)):
-        place = f"{at}.messages[{i - n_added}]"
-        check(renderer, message, place)
-        shape = None if isinstance(message.content, str) else tuple(part.kind for part in message.content)
-        atoms = expanded(renderer, row_elements(renderer, message.role, mask, shape, place), message)
-        for kind, text, sampled in filled(atoms, message):
-            yield Span(kind, text, sampled, i)
+    row = int(program.rows[example])
+    compiled, conversation = program.sources[row]
+    first, op, n = int(np.searchsorted(program.rows, row)), int(program.offsets[example]), len(conversation)
+    out: list[Span] = []
+    for i, message in enumerate(compiled[example - first], start=-1):
+        runs = in_runs(message.elements)
+        weights = program.weights[op : op + len(runs)].tolist()
+        op += len(runs)
+        is_given = not 0 <= i < n
+        own = _NO_MESSAGE if is_given else conversation[i]
+        for run, weight in zip(runs, weights, strict=True):
+            for kind, slot, sampled in run:
+                text = slot_text(slot, own) if isinstance(slot, Slot) else str(slot)
+                shown = max(weights) if kind is SpanKind.IMAGE else weight
+                if text:
+                    out.append(Span(kind, text, sampled and not is_given, min(i, n), float(shown)))
+    return out

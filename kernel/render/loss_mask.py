@@ -4,13 +4,10 @@ The modes and their meaning are tinker-cookbook's. A token has weight 1 when the
 would sample it there; everything else has weight 0.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
 
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation, last_user
 from kernel.errors import expected, unknown
-from kernel.render.inspect import Span, prepared
 
 
 class TrainOnWhat(StrEnum):
@@ -72,9 +69,8 @@ def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> N
         InputError: a message without the field in CUSTOMIZED, or with it in any other mode.
     """
     is_wanted = mode is TrainOnWhat.CUSTOMIZED
-    for message in conversation:
+    for i, message in enumerate(conversation):
         if (message.trainable is None) is is_wanted:
-            i = next(i for i, one in enumerate(conversation) if one is message)
             place = f"{at} $.messages[{i}].trainable" if at != "$" else f"$.messages[{i}].trainable"
             if mode is TrainOnWhat.CUSTOMIZED:
                 raise expected("true or false on every message (customized)", "nothing", place)
@@ -98,34 +94,3 @@ def produced_from(mode: TrainOnWhat, conversation: Conversation) -> int | None:
     else:
         return None
     return at if 0 <= at < len(conversation) and conversation[at].role == "assistant" else None
-
-
-def weigh(
-    renderer: Renderer, conversation: Conversation, spans: Sequence[Span], mode: TrainOnWhat, at: str = "$"
-) -> list[float]:
-    """The weight of each span that `write` gave for the conversation.
-
-    In the two LAST modes the tokens that the prompt supplies lose their weight in `kernel.render.assemble.assemble`,
-    which sees
-    ids: a prompt may end inside a span.
-
-    Args:
-        spans: `write(renderer, conversation)`.
-
-    Returns:
-        A weight of 0.0 or 1.0 per span.
-
-    >>> from kernel.conversation import Message
-    >>> from kernel.render.inspect import write
-    >>> from kernel.formats import ROLE_COLON
-    >>> talk = (Message("user", "2+2?"), Message("assistant", "4"))
-    >>> spans = write(ROLE_COLON, talk)
-    >>> weights = weigh(ROLE_COLON, talk, spans, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
-    >>> "".join(span.text for span, weight in zip(spans, weights) if weight)
-    ' 4\\n\\nUser:'
-    """
-    check_trainable(mode, conversation, at)
-    ready = prepared(renderer, conversation)
-    on = trained(mode, ready, renderer.turn_start(ready[:-1]))
-    everything = mode is TrainOnWhat.ALL_TOKENS
-    return [float(s.message >= 0 and (everything or (s.sampled and on[s.message]))) for s in spans]

@@ -1,44 +1,67 @@
-"""Outlines: what a conversation is written with, all but its text, kept for every conversation of the same pattern.
+"""Rendered form of a conversation minus its texts, and the program that skeletons and conversations make.
 
-Chat data repeats itself: nearly all conversations are a few sequences of roles. What decides how one is written (the
-facts of its messages, where it is split, what it trains) is worked out once for each pattern; after that a conversation
-costs a look-up and the joining of its texts.
+Chat data repeats itself: nearly all conversations are a few sequences of roles. What decides how one is written is
+worked out once per sequence; after that a conversation costs a look-up and the joining of its texts.
 """
 
 from __future__ import annotations  # array.array is not subscriptable at run time in Python 3.11
 
 from array import array
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
 from kernel.chat_format.compile import CompiledMessage
 from kernel.conversation import Conversation, Message
-from kernel.render.assemble import PromptMask, TokenProgram
+from kernel.render.assemble import PromptMask, Source, TokenProgram
 
-NOBODY = -1
+NO_MESSAGE = Message("")
+_CUE = -1
 """The number of the message that a cue is written for: it has no text"""
-_EMPTY = Message("")
+
+
+class Prompt(NamedTuple):
+    """A prompt that an example may begin with, in messages."""
+
+    since: int  # where it may take weight from; -1: from the very first token
+    n_shared: int  # how many messages it begins with as the example does
+    rest: list[CompiledMessage]  # its other messages, and the cue
+
+
+class Example(NamedTuple):
+    """Messages as they are written and trained in one example."""
+
+    compiled: list[CompiledMessage]
+    trained: Sequence[bool]
+    prompts: Sequence[Prompt] = ()
+
+
+Order = tuple[tuple[int, ...], tuple[int, ...]]
+"""Numbers of the slots' texts, and of their images."""
 
 
 class Skeleton(NamedTuple):
-    """The examples of one conversation. Layouts go with the number of the message whose text fills them."""
+    """The examples of one conversation. Slots are messages with texts or images, by number, each filled once."""
 
     ops: array[int]
     weights: bytes
     starts: tuple[int, ...]  # per example, its first operation
-    fills: tuple[tuple[int, CompiledMessage], ...]
-    heads: tuple[tuple[int, int, int], ...]  # example, since, shared: see `kernel.render.assemble.Heads`
-    head_ops: array[int]
-    head_ends: tuple[int, ...]
-    head_fills: tuple[tuple[int, CompiledMessage], ...]
+    slots: tuple[tuple[int, CompiledMessage], ...]
+    order: Order | None  # of the slots' texts and images in the examples; None: each once
+    masks: tuple[tuple[int, int, int], ...]  # example, since, shared: see `PromptMask`
+    mask_ops: array[int]
+    mask_ends: tuple[int, ...]
+    mask_order: Order
     plain: tuple[tuple[int, str, str], ...] | None
-    """the fills, where each is the text of a message whose content is a string, and what stands around it"""
+    """the slots, where each is the text of a message whose content is a string, and what precedes and follows it"""
+    examples: tuple[list[CompiledMessage], ...]
+    """what opens each example, then its messages"""
 
 
 def pattern(conversation: Conversation) -> Hashable | None:
-    """What the outline of a prepared conversation depends on, beside the renderer and the mode.
+    """What the skeleton of a prepared conversation depends on, beside the renderer and the mode.
 
     Returns:
         Roles, and whether there is text or of which kinds its parts are. None where it may depend on more: tool calls
@@ -56,75 +79,83 @@ def pattern(conversation: Conversation) -> Hashable | None:
     return tuple(kinds)
 
 
-class SkeletonBuilder:
-    """The outline of one conversation as it grows.
+def build_skeleton(
+    bos: CompiledMessage, examples: Iterable[Example], conversation: Conversation, everything: bool = False
+) -> Skeleton:
+    """The skeleton of a conversation's examples; `everything` trains all tokens of a trained message."""
+    ops, weights, starts, written = array("i"), bytearray(), list[int](), list[list[CompiledMessage]]()
+    slots: dict[tuple[int, int], tuple[range, range]] = {}
+    filled, n_texts, n_images = list[tuple[int, CompiledMessage]](), 0, 0
+    order, mask_order = (list[int](), list[int]()), (list[int](), list[int]())
+    masks, mask_ops, mask_ends = list[tuple[int, int, int]](), array("i"), list[int]()
 
-    Args:
-        bos: the operations that open every example.
-    """
+    def fill(i: int, compiled: CompiledMessage, order: tuple[list[int], list[int]]) -> None:
+        nonlocal n_texts, n_images
+        numbers = slots.get((i, id(compiled)))
+        if numbers is None:
+            stop, image_stop = n_texts + len(compiled.runs), n_images + len(compiled.images)
+            numbers = slots[i, id(compiled)] = range(n_texts, stop), range(n_images, image_stop)
+            n_texts, n_images = stop, image_stop
+            filled.append((i, compiled))
+        order[0].extend(numbers[0])
+        order[1].extend(numbers[1])
 
-    def __init__(self, bos: Sequence[int]) -> None:
-        self._bos = array("i", bos)
-        self._ops, self._weights, self._starts = array("i"), bytearray(), list[int]()
-        self._fills, self._head_fills = list[tuple[int, CompiledMessage]](), list[tuple[int, CompiledMessage]]()
-        self._heads, self._head_ops, self._head_ends = list[tuple[int, int, int]](), array("i"), list[int]()
-
-    def begin(self) -> None:
-        """One more example."""
-        self._starts.append(len(self._ops))
-        self._ops += self._bos
-        self._weights += bytes(len(self._bos))
-
-    def add(self, message: int, layout: CompiledMessage, hit: bool = False, everything: bool = False) -> None:
-        """One more message of the example, by its number."""
-        self._ops += layout.ops
-        self._weights += layout.zeros if not hit else layout.ones if everything else layout.said
-        if layout.runs or layout.images:
-            self._fills.append((message, layout))
-
-    def add_head(self, since: int, n_shared: int, rest: Sequence[tuple[int, CompiledMessage]]) -> None:
-        """A prompt of the example's: where it may take weight from, and what it adds to the operations it shares."""
-        self._heads.append((len(self._starts) - 1, since, n_shared))
-        for message, layout in rest:
-            self._head_ops += layout.ops
-            if layout.runs or layout.images:
-                self._head_fills.append((message, layout))
-        self._head_ends.append(len(self._head_ops))
-
-    def outline(self, conversation: Conversation) -> Skeleton:
-        """What was sketched of a conversation."""
-        plain = [
-            (i, *layout.simple)
-            for i, layout in self._fills
-            if layout.simple is not None and i != NOBODY and isinstance(conversation[i].content, str)
-        ]
-        return Skeleton(
-            self._ops,
-            bytes(self._weights),
-            tuple(self._starts),
-            tuple(self._fills),
-            tuple(self._heads),
-            self._head_ops,
-            tuple(self._head_ends),
-            tuple(self._head_fills),
-            tuple(plain) if len(plain) == len(self._fills) else None,
-        )
+    kind = 2 if everything else 1
+    for compiled, trained, prompts in examples:
+        starts.append(len(ops))
+        ops += bos.ops
+        weights += bos.weights[0]
+        for i, message in enumerate(compiled):
+            ops += message.ops
+            weights += message.weights[kind if trained[i] else 0]
+            if message.runs or message.images:
+                fill(i, message, order)
+        written.append([bos, *compiled])
+        begins = list(accumulate((len(message.ops) for message in compiled), initial=len(bos.ops))) if prompts else []
+        for since, n_shared, rest in prompts:
+            masks.append((len(starts) - 1, 0 if since < 0 else begins[since], begins[n_shared]))
+            for i, message in enumerate(rest, n_shared):
+                mask_ops += message.ops
+                if message.runs or message.images:
+                    fill(_CUE if i == n_shared + len(rest) - 1 else i, message, mask_order)
+            mask_ends.append(len(mask_ops))
+    plain = [
+        (i, *message.simple)
+        for i, message in filled
+        if message.simple is not None and 0 <= i < len(conversation) and isinstance(conversation[i].content, str)
+    ]
+    once = len(order[0]) == n_texts and len(order[1]) == n_images and not any(mask_order)
+    return Skeleton(
+        ops,
+        bytes(weights),
+        tuple(starts),
+        tuple(filled),
+        None if once else (tuple(order[0]), tuple(order[1])),
+        tuple(masks),
+        mask_ops,
+        tuple(mask_ends),
+        (tuple(mask_order[0]), tuple(mask_order[1])),
+        tuple(plain) if len(plain) == len(filled) else None,
+        tuple(written),
+    )
 
 
 class ProgramBuilder:
-    """A script as it grows, a conversation at a time."""
+    """Builds a program, a conversation at a time."""
 
     def __init__(self) -> None:
-        self._texts, self._head_texts = list[str](), list[str]()
-        self._images, self._head_images = list[str](), list[str]()
+        self._texts, self._mask_texts = list[str](), list[str]()
+        self._images, self._mask_images = list[str](), list[str]()
         self._ops, self._weights = array("i"), bytearray()
         self._starts, self._rows = list[int](), list[int]()
-        self._heads, self._head_ops, self._head_ends = list[tuple[int, int, int]](), array("i"), [0]
+        self._masks, self._mask_ops, self._mask_ends = list[tuple[int, int, int]](), array("i"), [0]
+        self._sources: list[Source] = []
 
-    def put(self, row: int, outline: Skeleton, conversation: Conversation) -> None:
-        """One more conversation, prepared, by the outline of its pattern; `row` is its number."""
-        ops, weights, starts, fills, heads, head_ops, head_ends, head_fills, plain = outline
-        n_ops = len(self._ops)
+    def add(self, skeleton: Skeleton, conversation: Conversation) -> None:
+        """One more conversation, prepared, with the skeleton of its pattern."""
+        ops, weights, starts, slots, order, masks, mask_ops, mask_ends, mask_order, plain, examples = skeleton
+        n_ops, row = len(self._ops), len(self._sources)
+        self._sources.append((examples, conversation))
         if len(starts) == 1:
             self._starts.append(n_ops)
             self._rows.append(row)
@@ -133,40 +164,42 @@ class ProgramBuilder:
             self._rows += [row] * len(starts)
         self._ops += ops
         self._weights += weights
+        texts, images = self._texts, self._images
+        if order is not None:  # some texts come several times: they are written once, then put in order
+            texts, images = [], []
         if plain is not None:
-            texts = [before + conversation[i].content + behind for i, before, behind in plain]  # type: ignore[operator]
-            self._texts += texts
+            texts += [before + conversation[i].content + after for i, before, after in plain]  # type: ignore[operator]
         else:
-            _fill(fills, conversation, self._texts, self._images)
-        if heads:
-            n_examples, n_head_ops = len(self._starts) - len(starts), len(self._head_ops)
-            self._heads += [(n_examples + example, since, shared) for example, since, shared in heads]
-            self._head_ends += [n_head_ops + end for end in head_ends]
-            self._head_ops += head_ops
-            _fill(head_fills, conversation, self._head_texts, self._head_images)
+            for i, compiled in slots:
+                compiled.add_texts(conversation[i] if 0 <= i < len(conversation) else NO_MESSAGE, texts, images)
+        if order is not None:
+            self._texts += [texts[number] for number in order[0]]
+            self._mask_texts += [texts[number] for number in mask_order[0]]
+            if images:
+                self._images += [images[number] for number in order[1]]
+                self._mask_images += [images[number] for number in mask_order[1]]
+        if masks:
+            n_examples, n_mask_ops = len(self._starts) - len(starts), len(self._mask_ops)
+            self._masks += [(n_examples + example, since, shared) for example, since, shared in masks]
+            self._mask_ends += [n_mask_ops + end for end in mask_ends]
+            self._mask_ops += mask_ops
 
-    def script(self, places: Sequence[str], refuses: str) -> TokenProgram:
-        """What was drafted."""
-        examples, since, shared = np.ascontiguousarray(np.array(self._heads, np.int64).reshape(-1, 3).T)
-        heads = PromptMask(examples, since, shared, _ints(self._head_ops), np.array(self._head_ends, np.int64))
+    def program(self, places: Sequence[str], refuses: str) -> TokenProgram:
+        """The program of what was added."""
+        examples, since, shared = np.ascontiguousarray(np.array(self._masks, np.int64).reshape(-1, 3).T)
+        masks = PromptMask(examples, since, shared, _ints(self._mask_ops), np.array(self._mask_ends, np.int64))
         return TokenProgram(
-            self._texts + self._head_texts,
-            self._images + self._head_images,
+            self._texts + self._mask_texts,
+            self._images + self._mask_images,
             _ints(self._ops),
             np.frombuffer(bytes(self._weights), np.uint8),
             np.array([*self._starts, len(self._ops)], np.int64),
             np.array(self._rows, np.int64),
-            heads,
+            masks,
             places,
             refuses,
+            self._sources,
         )
-
-
-def _fill(
-    fills: tuple[tuple[int, CompiledMessage], ...], talk: Conversation, texts: list[str], images: list[str]
-) -> None:
-    for i, layout in fills:
-        layout.fill(_EMPTY if i == NOBODY else talk[i], texts, images)
 
 
 def _ints(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:

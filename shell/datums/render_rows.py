@@ -16,9 +16,9 @@ from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.datum import Datums, Reduction, build_datums
 from kernel.errors import InputError, expected
-from kernel.examples import concat, reorder, take
+from kernel.examples import Examples, concat, reorder, take
 from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
-from kernel.render.assemble import Examples, TokenProgram, assemble
+from kernel.render.assemble import TokenProgram, assemble
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_outcomes import Outcome
 from kernel.row_reader import read_conversation

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from kernel.errors import expected
-from kernel.render.assemble import Ragged
+from kernel.examples import Ragged
 from shell.process.cpus import n_threads
 from shell.text.encoder_check import first_difference, probes
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from kernel.render.assemble import Ragged
+from kernel.examples import Ragged
 
 Encode = Callable[[Sequence[str]], Ragged]
 

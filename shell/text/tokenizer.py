@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError, expected
+from kernel.examples import Ragged, concat_ragged, take_ragged
 from kernel.parsing.segments import Segment
-from kernel.render.assemble import Ragged, concat_ragged, take_ragged
 from shell.data.hub import unreachable
 from shell.process.deferred import Deferred
 from shell.text.encoder import Choice, HotSwapEncoder, check_installed

@@ -16,8 +16,7 @@ import msgspec
 import numpy as np
 
 from kernel.errors import expected
-from kernel.examples import concat
-from kernel.render.assemble import Examples
+from kernel.examples import Examples, concat
 from shell.data.rows import Rows
 from shell.datums.render_rows import Rendered, RowRenderer
 from shell.provenance import Provenance

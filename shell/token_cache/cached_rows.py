@@ -9,8 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.examples import concat, reorder
-from kernel.render.assemble import Examples
+from kernel.examples import Examples, concat, reorder
 from shell.data.rows import Rows
 from shell.datums.render_rows import Rendered, RowRenderer
 from shell.process.deferred import Deferred

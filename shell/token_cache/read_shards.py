@@ -14,7 +14,7 @@ from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from kernel.render.assemble import Examples
+from kernel.examples import Examples
 from shell.token_cache.shard import HEADER, row_sum
 
 Int64 = NDArray[np.int64]

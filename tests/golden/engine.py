@@ -14,11 +14,11 @@ from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.render.assemble import Ragged, assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import write, write_prompt
-from kernel.render.loss_mask import TrainOnWhat, weigh
+from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.cases import CASES
+from tests.spans import weigh, write, write_prompt
 
 __all__ = ["RENDERERS", "Encoded", "InputError", "Renderer", "Tokenizer", "open_tokenizer"]
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.datum import Media
-from kernel.examples import concat, take
-from kernel.render.assemble import Examples
+from kernel.examples import Examples, concat, take
 
 
 def batch(lengths):

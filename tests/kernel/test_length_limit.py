@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.datum import build_datums, n_kept
+from kernel.examples import Examples
 from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
-from kernel.render.assemble import Examples
 from kernel.row_outcomes import Outcome
 
 RUNS = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=9), min_size=1, max_size=6)

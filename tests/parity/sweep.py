@@ -22,8 +22,9 @@ import numpy as np
 
 from kernel.conversation import Conversation
 from kernel.errors import InputError
+from kernel.examples import Ragged
 from kernel.formats import RENDERERS
-from kernel.render.assemble import Ragged, TokenProgram, assemble
+from kernel.render.assemble import TokenProgram, assemble
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation

@@ -14,12 +14,13 @@ from kernel.chat_format.elements import SpanKind
 from kernel.conversation import parts_of
 from kernel.formats import TML_V0
 from kernel.parsing.segments import Parsed, Segment
-from kernel.render.inspect import Span, write, write_prompt
-from kernel.render.loss_mask import TrainOnWhat, weigh
+from kernel.render.inspect import Span
+from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, text
 from tests.parity.declarations import typed_tool as tool
+from tests.spans import weigh, write, write_prompt
 
 pytestmark = needs_oracle
 MODES = ("prompt", "all_assistant_messages", "last_assistant_turn", "last_assistant_message", "customized")

@@ -18,10 +18,11 @@ import pytest
 from kernel.chat_format.elements import SpanKind
 from kernel.formats import RENDERERS
 from kernel.parsing.segments import ParseTermination, Segment
-from kernel.render.inspect import Span, write, write_prompt
+from kernel.render.inspect import Span
 from kernel.row_reader import read_conversation
 from tests.parity.conversations import conversation
 from tests.parity.declarations import typed_tool as tool
+from tests.spans import write, write_prompt
 
 ENCODER = os.environ.get("TINSMITH_KIMI_K3", "")
 N = int(os.environ.get("TINSMITH_PARITY_N", "200"))

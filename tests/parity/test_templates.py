@@ -23,7 +23,6 @@ from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import write, write_prompt
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.jinja.chat_template import DATE, ChatTemplate
@@ -36,6 +35,7 @@ from shell.text.tokenizer import Tokenizer
 from tests.parity import alike
 from tests.parity.conversations import conversation
 from tests.parity.tokenizers import with_controls
+from tests.spans import write, write_prompt
 
 TEMPLATES = Path(os.environ.get("TINSMITH_TEMPLATES", ""))
 TOKENIZERS = Path(os.environ.get("TINSMITH_TOKENIZERS", ""))

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernel.chat_format.elements import SpanKind
-from kernel.chat_format.pieces import after_last_user
-from kernel.conversation import Conversation, split_inline_reasoning
+from kernel.conversation import Conversation, last_user, split_inline_reasoning
 from kernel.errors import InputError
 from kernel.origin import retold
 from kernel.render.assemble import PromptMask, TokenProgram
@@ -90,7 +89,7 @@ class TemplateRenderer:
         rendering, n = self._rendering(conversation, at), len(conversation)
         if mode is TrainOnWhat.ALL_TOKENS:
             return [self._everything(rendering, n)]
-        on = trained(mode, conversation, after_last_user(conversation[:-1]))
+        on = trained(mode, conversation, last_user(conversation[:-1]) + 1)
         turns = [i for i, hit in enumerate(on) if hit]
         if not (self.split_turns and mode in SPLITTABLE):
             return [self._example(rendering, n, {i: rendering.turn(i, n) for i in turns})]
@@ -128,7 +127,7 @@ class TemplateRenderer:
             weights=np.array(weights, np.uint8),
             offsets=np.array(ends, np.int64),
             rows=np.array(rows, np.int64),
-            heads=PromptMask(none, none, none, np.zeros(0, np.int32), np.zeros(1, np.int64)),
+            prompt_masks=PromptMask(none, none, none, np.zeros(0, np.int32), np.zeros(1, np.int64)),
             places=places,
             refuses="",
         )

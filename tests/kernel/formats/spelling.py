@@ -6,8 +6,9 @@ from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.parsing.segments import Parsed, Segment
-from kernel.render.inspect import Span, write, write_prompt
-from kernel.render.loss_mask import TrainOnWhat, weigh
+from kernel.render.inspect import Span
+from kernel.render.loss_mask import TrainOnWhat
+from tests.spans import weigh, write, write_prompt
 
 
 def said(renderer: Renderer, talk: Conversation) -> str:

@@ -11,10 +11,10 @@ from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
 from kernel.errors import InputError
 from kernel.formats import DEEPSEEKV3, DEEPSEEKV3_DISABLE_THINKING, DEEPSEEKV3_THINKING
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.spans import write
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 SYSTEM, ASK, RESULT = Message("system", "Be brief."), Message("user", "2+2?"), Message("tool", "4")

@@ -18,10 +18,10 @@ from kernel.formats import (
     DEEPSEEKV4_1_PRESERVE_THINKING,
 )
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.spans import write
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 EFFORT = "<｜System｜>Reasoning Effort: 75 (range 1-100, the higher the value, the more thorough the reasoning)\n\n"

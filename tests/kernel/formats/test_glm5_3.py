@@ -11,10 +11,10 @@ from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
 from kernel.formats import GLM5_3_HIGH_REASONING, GLM5_3_LOW_REASONING
 from kernel.formats import GLM5_3_MAX_REASONING as GLM
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.spans import write
 
 OPENING = "[gMASK]<sop><|system|>Reasoning Effort: Max"
 SYSTEM, ASK = Message("system", "Be brief."), Message("user", "2+2?")

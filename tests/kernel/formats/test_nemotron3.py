@@ -17,9 +17,9 @@ from kernel.formats import (
     NEMOTRON3_ULTRA_PRESERVE_THINKING,
 )
 from kernel.parsing.segments import ParseTermination
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from tests.kernel.formats.spelling import prompt, said, sampled, trained
+from tests.spans import write
 
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
 BOTH = pytest.mark.parametrize("renderer", [NEMOTRON3, NEMOTRON3_ULTRA], ids=lambda r: r.name)

@@ -7,10 +7,10 @@ from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.formats import QWEN3_5, QWEN3_5_DISABLE_THINKING, QWEN3_5_PRESERVE_THINKING
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.spans import write
 
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
 ASKED = Message("user", " 2+2?\n")

@@ -11,9 +11,9 @@ from kernel.formats import (
     QWEN3_8_MEDIUM_REASONING,
     QWEN3_8_XHIGH_REASONING,
 )
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from tests.kernel.formats.spelling import prompt, said, trained
+from tests.spans import write
 
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
 LOW = "Reasoning effort is set to low. Keep your thinking brief and focused, moving directly to the conclusion without "

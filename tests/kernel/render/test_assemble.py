@@ -5,17 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.chat_format.compile import prepared
 from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation, Message, Part
 from kernel.errors import InputError
+from kernel.examples import Examples, Ragged
 from kernel.formats import QWEN3, QWEN3_DISABLE_THINKING, RENDERERS, ROLE_COLON
-from kernel.render.assemble import Examples, Ragged, TokenProgram, assemble
+from kernel.render.assemble import TokenProgram, assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import Span, prepared, write, write_prompt
-from kernel.render.loss_mask import TrainOnWhat, produced_from, weigh
+from kernel.render.inspect import Span
+from kernel.render.loss_mask import TrainOnWhat, produced_from
 from tests import strategies
 from tests.kernel.render.test_inspect import ALL, FEW, fits
+from tests.spans import weigh, write, write_prompt
 
 CONTROL_IDS = {name: 1000 + i for i, name in enumerate(strategies.CONTROLS)}
 

@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernel.chat_format.compile import prepared
 from kernel.chat_format.pieces import Condition, Renderer
 from kernel.conversation import Conversation, Message, Part, ToolCall
 from kernel.errors import InputError
 from kernel.formats import LLAMA3, QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT, RENDERERS, ROLE_COLON
 from kernel.render.batch_renderer import SPLITTABLE, BatchRenderer
-from kernel.render.inspect import prepared, write, write_prompt
 from kernel.render.loss_mask import TrainOnWhat, trained
 from tests.kernel.render.test_assemble import examples_of, tokens_of
 from tests.kernel.render.test_inspect import ALL, fits
+from tests.spans import write, write_prompt
 
 
 def open_ended(renderer: Renderer) -> Renderer:
@@ -145,8 +146,8 @@ def test_what_is_remembered_of_a_pattern_changes_nothing(renderer: Renderer, spl
     def law(talks: list[Conversation], mode: TrainOnWhat) -> None:
         talks = [tuple(m._replace(trainable=True) for m in t) if mode is TrainOnWhat.CUSTOMIZED else t for t in talks]
         forgets = BatchRenderer(renderer, split)
-        forgets._remembers = False
-        forgets._book = remembers._book  # the same numbers for the same static runs
+        forgets._caches_patterns = False
+        forgets._compiler = remembers._compiler  # the same numbers for the same static runs
         assert composed(remembers, talks, mode) == composed(forgets, talks, mode)
         assert composed(remembers, talks, mode) == composed(forgets, talks, mode)
 
@@ -154,10 +155,7 @@ def test_what_is_remembered_of_a_pattern_changes_nothing(renderer: Renderer, spl
 
 
 def test_a_turn_that_begins_where_something_is_said_is_found_in_each_conversation() -> None:
-    def behind_go(talk: Conversation) -> int:
-        return max((i + 1 for i, message in enumerate(talk) if message.content == "Go."), default=0)
-
-    renderer = replace(QWEN3, turn_start=behind_go)
+    renderer = replace(QWEN3, turn_starts_after=lambda _, message: message.content == "Go.")
     talks = [
         (Message("user", first), Message("assistant", "4"), Message("user", second), Message("assistant", "5"))
         for first, second in (("Go.", "And?"), ("Well?", "Go."))
@@ -173,7 +171,7 @@ def composed(batch_renderer: BatchRenderer, talks: list[Conversation], mode: Tra
         script = batch_renderer.render(talks, mode, [f"row {i}" for i in range(len(talks))])
     except InputError as error:
         return str(error)
-    arrays = (script.ops, script.weights, script.offsets, script.rows, *script.heads)
+    arrays = (script.ops, script.weights, script.offsets, script.rows, *script.prompt_masks)
     return script.texts, script.images, [array.tolist() for array in arrays]
 
 
@@ -182,4 +180,4 @@ def test_patterns_are_forgotten_when_there_are_too_many(monkeypatch: pytest.Monk
     batch_renderer = BatchRenderer(ROLE_COLON)
     for n in range(1, 9):
         batch_renderer.render([(Message("user", "a"), Message("assistant", "b")) * n], TrainOnWhat.ALL_MESSAGES)
-    assert len(batch_renderer._outlines) <= 3
+    assert len(batch_renderer._skeletons) <= 3

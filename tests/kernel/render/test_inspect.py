@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 
+from kernel.chat_format.compile import prepared
 from kernel.chat_format.elements import SpanKind, spelled
 from kernel.chat_format.pieces import (
     Calls,
@@ -23,9 +24,9 @@ from kernel.chat_format.pieces import (
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
 from kernel.formats import LLAMA3, QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT, RENDERERS, ROLE_COLON, find_renderer
-from kernel.render.inspect import prepared, write, write_prompt
-from kernel.render.loss_mask import TrainOnWhat, weigh
+from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
+from tests.spans import weigh, write, write_prompt
 
 FEW = settings(max_examples=25)
 """Enough for a law that runs for every renderer."""

@@ -12,13 +12,13 @@ from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
 from kernel.formats import RENDERERS, find_renderer
 from kernel.image_tokens import kimi_tokens, qwen_tokens
-from kernel.render.inspect import write
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.datums.images import image_lengths, read_image
 from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.tokenizer import open_tokenizer
+from tests.spans import write
 
 SEEING = [name for name, renderer in RENDERERS.items() if renderer.image]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernel.datum import Media
 from kernel.errors import InputError
-from kernel.render.assemble import Examples
+from kernel.examples import Examples
 from shell.datums.render_rows import Rendered
 from shell.token_cache.read_shards import Found, Shards, count, gather
 from shell.token_cache.shard import HEADER, check_shard, read_sizes, write_shard

@@ -6,10 +6,10 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.formats import find_renderer
-from kernel.render.inspect import write_prompt
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import open_tokenizer
 from shell.training.sampling import open_prompts, shown, stops_of
+from tests.spans import write_prompt
 
 TOKENIZER = open_tokenizer("sample")
 ASK, ANSWER = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}

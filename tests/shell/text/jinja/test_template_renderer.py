@@ -11,8 +11,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
+from kernel.examples import Examples
 from kernel.formats import LLAMA3, QWEN3, QWEN3_INSTRUCT
-from kernel.render.assemble import Examples, assemble
+from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.inspect import Span
 from kernel.render.loss_mask import TrainOnWhat
