@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernel.formats import ROLE_COLON
+from kernel.formats.plain_text import ROLE_COLON
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row

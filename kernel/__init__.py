@@ -51,15 +51,10 @@ _HOMES = {
     ),
     "chat_format.elements": ("SpanKind",),
     "render.inspect": ("Span", "spans"),
-    "formats": (
-        "LLAMA3",
-        "QWEN3",
-        "QWEN3_DISABLE_THINKING",
-        "QWEN3_INSTRUCT",
-        "RENDERERS",
-        "ROLE_COLON",
-        "find_renderer",
-    ),
+    "formats": ("RENDERERS", "find_renderer"),
+    "formats.llama3": ("LLAMA3",),
+    "formats.plain_text": ("ROLE_COLON",),
+    "formats.qwen3": ("QWEN3", "QWEN3_DISABLE_THINKING", "QWEN3_INSTRUCT"),
     "render.loss_mask": ("TrainOnWhat",),
     "render.batch_renderer": ("BatchRenderer", "render_examples"),
     "render.assemble": ("TokenProgram", "assemble", "encode_constants"),
@@ -115,15 +110,10 @@ if TYPE_CHECKING:
     from kernel.datum import Datums, Media, build_datums, n_kept
     from kernel.errors import InputError
     from kernel.examples import Examples, Ragged, concat, take
-    from kernel.formats import (
-        LLAMA3,
-        QWEN3,
-        QWEN3_DISABLE_THINKING,
-        QWEN3_INSTRUCT,
-        RENDERERS,
-        ROLE_COLON,
-        find_renderer,
-    )
+    from kernel.formats import RENDERERS, find_renderer
+    from kernel.formats.llama3 import LLAMA3
+    from kernel.formats.plain_text import ROLE_COLON
+    from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
     from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
     from kernel.loss import LossSums, sum_loss
     from kernel.mixture import Mixture, mix

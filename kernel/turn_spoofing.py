@@ -13,7 +13,8 @@ from kernel.conversation import Message, text_of
 def spoofs_turn(renderer: Renderer, message: Message) -> bool:
     """Whether a message holds, behind a blank line, words that open a turn in a format of plain text.
 
-    >>> from kernel.formats import LLAMA3, ROLE_COLON
+    >>> from kernel.formats.llama3 import LLAMA3
+    >>> from kernel.formats.plain_text import ROLE_COLON
     >>> message = Message("user", "Translate:\\n\\nUser: hola")
     >>> spoofs_turn(ROLE_COLON, message), spoofs_turn(LLAMA3, message)
     (True, False)
@@ -27,7 +28,7 @@ def spoofs_turn(renderer: Renderer, message: Message) -> bool:
 def headers(renderer: Renderer) -> Sequence[str]:
     """The words that open a turn, one for each role.
 
-    >>> from kernel.formats import ROLE_COLON
+    >>> from kernel.formats.plain_text import ROLE_COLON
     >>> sorted(headers(ROLE_COLON))[:2]
     ['Assistant:', 'Developer:']
     """

@@ -105,7 +105,7 @@ class MessageCompiler:
         """Elements to operations, one per run."""
         ops, trained, runs, images = array("i"), bytearray(), list[Run](), list[Slot]()
         for run in in_runs(elements):
-            kind, text, sampled = run[0]
+            kind, text, sampled, _ = run[0]
             if isinstance(text, Slot) and kind is SpanKind.IMAGE:
                 ops.append(IMAGE)
                 images.append(text)
@@ -244,7 +244,8 @@ class CompiledConversation:
 def prepared(renderer: Renderer, conversation: Conversation) -> Conversation:
     """The conversation as the renderer wants it: inline reasoning read where the format has reasoning, then `before`.
 
-    >>> from kernel.formats import LLAMA3, QWEN3
+    >>> from kernel.formats.llama3 import LLAMA3
+    >>> from kernel.formats.qwen3 import QWEN3
     >>> message = Message("assistant", "<think>hm</think>ok")
     >>> [len(prepared(renderer, (message,))[0].content) for renderer in (LLAMA3, QWEN3)]
     [19, 2]
@@ -268,7 +269,7 @@ _OWN = Slot("text")
 def _joined(run: list[Element]) -> Run:
     """The texts and slots of a run, neighbouring texts joined."""
     out: list[str | Slot] = []
-    for _, text, _ in run:
+    for _, text, _, _ in run:
         if out and isinstance(text, str) and isinstance(out[-1], str):
             out[-1] += text
         else:

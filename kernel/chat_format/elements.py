@@ -54,6 +54,7 @@ class Element(NamedTuple):
     kind: SpanKind
     text: str | Slot | Calls | Tools
     sampled: bool
+    ends_run: bool = False  # what follows is encoded apart
 
 
 Shape = tuple[str, ...] | None
@@ -133,7 +134,8 @@ def _wrapped(renderer: Renderer, wrap: str, slot: Slot, kind: SpanKind = SpanKin
     before, _, after = wrap.partition("{}")
     yield from _template(renderer, before, True)
     yield Element(kind, slot, True)
-    yield from _template(renderer, after, True)
+    for element in _template(renderer, after, True):
+        yield element._replace(ends_run=kind is SpanKind.IMAGE)
 
 
 _FIELD = re.compile(r"\{(name|tool_call_id|newlines)\}")
@@ -155,7 +157,7 @@ def _template(renderer: Renderer, text: str, sampled: bool) -> Iterator[Element]
 def spelled(renderer: Renderer, text: str) -> list[tuple[SpanKind, str]]:
     """Template text cut into control tokens and text.
 
-    >>> from kernel.formats import LLAMA3
+    >>> from kernel.formats.llama3 import LLAMA3
     >>> [(kind.value, text) for kind, text in spelled(LLAMA3, "<|start_header_id|>user")]
     [('control', '<|start_header_id|>'), ('template', 'user')]
     """
@@ -250,11 +252,12 @@ def in_runs(elements: Iterable[Element]) -> list[list[Element]]:
         if element.kind is SpanKind.CONTROL or element.kind is SpanKind.IMAGE:
             runs.append([element])
             sampled = None
-        elif element.sampled is sampled:
-            runs[-1].append(element)
         else:
-            runs.append([element])
-            sampled = element.sampled
+            if element.sampled is sampled:
+                runs[-1].append(element)
+            else:
+                runs.append([element])
+            sampled = None if element.ends_run else element.sampled
     return runs
 
 

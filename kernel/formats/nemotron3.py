@@ -1,29 +1,77 @@
-"""Nemotron 3: ChatML with a system message at all times, calls as XML, and a block of reasoning on every turn.
+"""Nemotron 3: ChatML with a system message at all times, calls and declarations as XML, a block on every turn.
 
 A turn that shows no reasoning shows `<think></think>`, which is not how the prompt of the reasoning variants opens
 (`<think>` and a newline): this is NVIDIA's own template, kept as it is. Nano and Super write newlines around reasoning
-where Ultra and the 3.5 models write none; efforts below the full one are asked for behind the last user message.
+where Ultra and the 3.5 models write none. Efforts below the full one are asked for after the last user message.
 """
 
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 
-from kernel.chat_format.pieces import Calls, Condition, Content, Header, Reasoning, Renderer, Row, Sampled, Text, Tools
-from kernel.conversation import Conversation, Message
-from kernel.formats.chatml import CONTROLS, END, header, turn
-from kernel.formats.tool_syntax.nemotron import write_nemotron_tools
-from kernel.formats.tool_syntax.xml import read_xml_call, write_xml_call
+from kernel.chat_format.pieces import Content, Header, Reasoning, Renderer, Row, Sampled, Text
+from kernel.conversation import Conversation, Message, ToolSpec
+from kernel.formats.chatml import CONTROLS, END, added_system, declared, header, read_xml_call, system, turn, xml_calls
+from kernel.formats.tool_syntax import C, Data, Markup, Schema, fields
 from kernel.parsing.blocks import parse_blocks
+
+
+def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
+    return declared([_function(json.loads(tool.json)) for tool in tools])
+
+
+def _function(tool: Schema) -> Markup:
+    """An element per field; one that the format does not know goes by its own name, lists and objects as JSON."""
+    description = _stripped(tool.get("description"))
+    parameters = fields(tool.get("parameters"))
+    lines: list[Markup] = [("<function>",), _element("name", tool.get("name"))]
+    if description:
+        lines.append(_element("description", description))
+    lines.append(("<parameters>",))
+    for name, schema in fields(parameters.get("properties")).items():
+        lines += _parameter(name, fields(schema))
+    lines += _others(parameters, ("type", "properties", "required"))
+    if "required" in parameters:
+        lines.append(_element("required", json.dumps(parameters["required"])))
+    lines.append(("</parameters>",))
+    lines += _others(tool, ("type", "name", "description", "parameters"))
+    lines.append(("</function>",))
+    return tuple(piece for i, line in enumerate(lines) for piece in (("\n", *line) if i else line))
+
+
+def _parameter(name: str, schema: Schema) -> Iterator[Markup]:
+    yield ("<parameter>",)
+    yield _element("name", name)
+    for key, write in (("type", str), ("description", _stripped), ("enum", json.dumps)):
+        if key in schema:
+            yield _element(key, write(schema[key]))
+    yield from _others(schema, ("name", "type", "description", "enum"))
+    yield ("</parameter>",)
+
+
+def _others(schema: Schema, known: Collection[str]) -> Iterator[Markup]:
+    for name, value in schema.items():
+        if name not in known:
+            text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            yield "<", Data(name), ">", Data(text), "</", Data(name), ">"
+
+
+def _element(name: str, value: object) -> Markup:
+    return f"<{name}>", Data(str(value)), f"</{name}>"
+
+
+def _stripped(text: object) -> str:
+    return "" if text is None else str(text).strip()
 
 
 def _prepared(conversation: Conversation, asking: bool = False) -> Conversation:
     """A system message in front, and plain text without white space at its ends; text beside reasoning stays.
 
-    The end of a text is no end where something is written behind it: the tools, or an effort that is asked for.
+    White space at the end stays where something is written after the text: the tools, or an effort.
     """
     if not conversation or conversation[0].role != "system":
-        flagged = any(message.trainable is not None for message in conversation)
-        conversation = (Message("system", trainable=False if flagged else None), *conversation)
+        conversation = (added_system(conversation), *conversation)
     return tuple([_trimmed(message, asking) for message in conversation])
 
 
@@ -35,67 +83,44 @@ def _trimmed(message: Message, asking: bool) -> Message:
     return message if text == message.content else message._replace(content=text)
 
 
-_EMPTY = Header("<think></think>", unless=(Condition.SHOWS_REASONING,))
-_CALLS: Row = (Calls(partial(write_xml_call, scalar=str), join="\n"), Sampled("\n", when=(Condition.HAS_CALLS,)))
-_RESULT: Row = (
-    Header("\n<|im_start|>user\n", unless=(Condition.AFTER_TOOL,)),
-    Sampled("<tool_response>\n"),
-    Text(),
-    Sampled("\n</tool_response>\n"),
-    Sampled("<|im_end|>", unless=(Condition.BEFORE_TOOL,)),
-)
+_EMPTY = Header("<think></think>", unless=(C.SHOWS_REASONING,))
+_CALLS: Row = (xml_calls(str), Sampled("\n", when=(C.HAS_CALLS,)))
 
 NEMOTRON3 = Renderer(
     "nemotron3",
     {
-        "system": (
-            *header("system"),
-            Text(),
-            Sampled("\n\n", when=(Condition.HAS_TOOLS, Condition.HAS_TEXT)),
-            Tools(write_nemotron_tools),
-            END,
-        ),
+        "system": system(_write_tools),
         "developer": turn("developer"),
         "user": turn("user"),
         "assistant": (
             *header("assistant"),
             _EMPTY,
-            Header(
-                "\n",
-                when=(Condition.HAS_REASONING, Condition.HAS_TEXT),
-                unless=(Condition.SHOWS_REASONING, Condition.HAS_CALLS),
-            ),
+            Header("\n", when=(C.HAS_REASONING, C.HAS_TEXT), unless=(C.SHOWS_REASONING, C.HAS_CALLS)),
             Content((Reasoning("<think>\n{}\n</think>\n"), Text())),
-            Sampled("\n", when=(Condition.HAS_CALLS,), unless=(Condition.HAS_REASONING,)),
-            Sampled("\n", when=(Condition.HAS_CALLS, Condition.HAS_REASONING, Condition.HAS_TEXT)),
+            Sampled("\n", when=(C.HAS_CALLS,), unless=(C.HAS_REASONING,)),
+            Sampled("\n", when=(C.HAS_CALLS, C.HAS_REASONING, C.HAS_TEXT)),
             *_CALLS,
             END,
         ),
-        "tool": _RESULT,
+        "tool": (
+            Header("\n<|im_start|>user\n", unless=(C.AFTER_TOOL,)),
+            *(Sampled("<tool_response>\n"), Text(), Sampled("\n</tool_response>\n")),
+            Sampled("<|im_end|>", unless=(C.BEFORE_TOOL,)),
+        ),
     },
     cue=(*header("assistant"), Header("<think>\n")),
     stops=("<|im_end|>",),
     parse=partial(parse_blocks, stop="<|im_end|>", read_call=read_xml_call, framed=True, trims=True, opened=True),
     controls=CONTROLS,
-    keep=((Condition.AFTER_LAST_USER,),),
+    keep=((C.AFTER_LAST_USER,),),
     before=_prepared,
 )
 
-NEMOTRON3_ULTRA = replace(
-    NEMOTRON3,
-    name="nemotron3_ultra",
-    rows={
-        **NEMOTRON3.rows,
-        "assistant": (
-            *header("assistant"),
-            _EMPTY,
-            Content((Reasoning("<think>\n{}</think>"), Text())),
-            Sampled("\n", when=(Condition.HAS_CALLS,)),
-            *_CALLS,
-            END,
-        ),
-    },
+_ULTRA_ASSISTANT = (
+    *(*header("assistant"), _EMPTY, Content((Reasoning("<think>\n{}</think>"), Text()))),
+    *(Sampled("\n", when=(C.HAS_CALLS,)), *_CALLS, END),
 )
+NEMOTRON3_ULTRA = replace(NEMOTRON3, name="nemotron3_ultra", rows={**NEMOTRON3.rows, "assistant": _ULTRA_ASSISTANT})
 
 
 def _preserving(renderer: Renderer) -> Renderer:
@@ -113,18 +138,22 @@ _SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.
 def _asking(renderer: Renderer, name: str, effort: str) -> Renderer:
     user = (
         *header("user"),
-        Text(rstrip=_SPACE, unless=(Condition.LAST_USER,)),
-        Text(when=(Condition.LAST_USER,)),
-        Sampled("\n\n", when=(Condition.LAST_USER, Condition.HAS_TEXT)),
-        Sampled(f"{{reasoning effort: {effort}}}", when=(Condition.LAST_USER,)),
+        Text(rstrip=_SPACE, unless=(C.LAST_USER,)),
+        Text(when=(C.LAST_USER,)),
+        Sampled("\n\n", when=(C.LAST_USER, C.HAS_TEXT)),
+        Sampled(f"{{reasoning effort: {effort}}}", when=(C.LAST_USER,)),
         END,
     )
     return replace(renderer, name=name, rows={**renderer.rows, "user": user}, before=partial(_prepared, asking=True))
 
 
-NEMOTRON3_PRESERVE_THINKING = _preserving(NEMOTRON3)
-NEMOTRON3_DISABLE_THINKING = _disabled(NEMOTRON3)
-NEMOTRON3_LOW_THINKING = _asking(NEMOTRON3, "nemotron3_low_thinking", "low")
-NEMOTRON3_ULTRA_PRESERVE_THINKING = _preserving(NEMOTRON3_ULTRA)
-NEMOTRON3_ULTRA_DISABLE_THINKING = _disabled(NEMOTRON3_ULTRA)
-NEMOTRON3_ULTRA_MEDIUM_THINKING = _asking(NEMOTRON3_ULTRA, "nemotron3_ultra_medium_thinking", "efficient")
+FORMATS = (
+    NEMOTRON3,
+    _asking(NEMOTRON3, "nemotron3_low_thinking", "low"),
+    _disabled(NEMOTRON3),
+    _preserving(NEMOTRON3),
+    NEMOTRON3_ULTRA,
+    _disabled(NEMOTRON3_ULTRA),
+    _asking(NEMOTRON3_ULTRA, "nemotron3_ultra_medium_thinking", "efficient"),
+    _preserving(NEMOTRON3_ULTRA),
+)

@@ -19,27 +19,26 @@ def parse_plain(segments: Sequence[Segment], stop: str) -> Parsed:
 
 
 def parse_text(segments: Sequence[Segment]) -> Parsed:
-    """Text that nothing but a control token (EOS) ends.
-
-    >>> parse_text([Segment(SpanKind.MESSAGE, "4"), Segment(SpanKind.CONTROL, "<eos>")]).message.content
-    '4'
-    """
-    eos = bool(segments) and segments[-1].kind is SpanKind.CONTROL
-    termination = ParseTermination.EOS if eos else ParseTermination.MALFORMED
-    return Parsed(Message("assistant", spelled(segments[:-1] if eos else segments)), termination)
+    """Text that nothing but a control token (EOS) ends."""
+    text, is_ended = _text(segments)
+    return Parsed(Message("assistant", text), ParseTermination.EOS if is_ended else ParseTermination.MALFORMED)
 
 
 def parse_role_colon(segments: Sequence[Segment]) -> Parsed:
-    r"""A turn of the plain-text format: it ends with the text `\n\nUser:`, or with a control token (EOS).
+    r"""A turn that ends with the text `\n\nUser:`, or with a control token (EOS).
 
     >>> parsed = parse_role_colon([Segment(SpanKind.MESSAGE, " 4\n\nUser:")])
     >>> parsed.message.content, str(parsed.termination)
     ('4', 'stop_sequence')
     """
-    eos = bool(segments) and segments[-1].kind is SpanKind.CONTROL
-    said, *others = spelled(segments[:-1] if eos else segments).split("\n\nUser:")
-    if not others:
-        termination = ParseTermination.EOS if eos else ParseTermination.MALFORMED
-    else:
-        termination = ParseTermination.STOP_SEQUENCE if len(others) == 1 and not eos else ParseTermination.MALFORMED
-    return Parsed(Message("assistant", said.removeprefix(" ").removesuffix("\n\n")), termination)
+    text, is_ended = _text(segments)
+    answer, *others = text.split("\n\nUser:")
+    clean = ParseTermination.STOP_SEQUENCE if others else ParseTermination.EOS
+    termination = clean if len(others) + is_ended == 1 else ParseTermination.MALFORMED
+    return Parsed(Message("assistant", answer.removeprefix(" ").removesuffix("\n\n")), termination)
+
+
+def _text(segments: Sequence[Segment]) -> tuple[str, bool]:
+    """The text before a control token at the end, and whether there is one."""
+    is_ended = bool(segments) and segments[-1].kind is SpanKind.CONTROL
+    return spelled(segments[:-1] if is_ended else segments), is_ended

@@ -1,8 +1,7 @@
-"""Sampled ids back to a message: how the turn ended, what it said, what it reasoned, which tools it called.
+"""Sampled turns as segments, and what they are parsed to: the types and helpers that all parsers share.
 
-Parsing works on segments: the shell finds the control ids first and decodes the text between them, so a marker that
-the model merely spelled in text ends nothing. What cannot be read is never dropped: it stays in the text, and a broken
-call is reported beside the message. Here are the words that all formats share; `kernel.parsing` has a module a format.
+The shell finds the control ids and decodes the text between them, so a marker that the model only spelled in text is
+text. What cannot be read stays in the text, and a broken call is reported beside the message.
 """
 
 from collections.abc import Sequence
@@ -51,18 +50,18 @@ class Parsed(NamedTuple):
     bad_calls: tuple[BadCall, ...] = ()
 
 
+def control(name: str) -> Segment:
+    """The segment of a control token."""
+    return Segment(SpanKind.CONTROL, name)
+
+
 def spelled(segments: Sequence[Segment]) -> str:
     """The segments as one text, control tokens spelled out."""
     return "".join(segment.text for segment in segments)
 
 
 def ended(segments: Sequence[Segment], *stops: str, eos: str = "") -> tuple[Sequence[Segment], ParseTermination]:
-    """The segments before the token that ends the turn (any of `stops`, or `eos`), and how the turn ended.
-
-    >>> text, end = Segment(SpanKind.MESSAGE, "4"), Segment(SpanKind.CONTROL, "<|im_end|>")
-    >>> [str(ended(sampled, "<|im_end|>")[1]) for sampled in ([text, end], [text], [text, end, end])]
-    ['stop_sequence', 'malformed', 'malformed']
-    """
+    """The segments before the token that ends the turn (any of `stops`, or `eos`), and how the turn ended."""
     closers = (*stops, eos) if eos else stops
     ends = [i for i, segment in enumerate(segments) if segment.kind is SpanKind.CONTROL and segment.text in closers]
     if not ends:

@@ -94,7 +94,7 @@ def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_leng
     >>> from kernel.render.batch_renderer import BatchRenderer
     >>> from kernel.conversation import Message
     >>> from kernel.render.loss_mask import TrainOnWhat
-    >>> from kernel.formats import ROLE_COLON
+    >>> from kernel.formats.plain_text import ROLE_COLON
     >>> batch_renderer = BatchRenderer(ROLE_COLON)
     >>> program = batch_renderer.render([(Message("user", "a"),)], TrainOnWhat.ALL_MESSAGES)
     >>> code = lambda lines: Ragged(np.array([ord(c) for s in lines for c in s], np.int32),

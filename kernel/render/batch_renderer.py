@@ -62,7 +62,7 @@ class BatchRenderer:
             InputError: for a conversation that the format cannot write or the mode cannot train, with its place.
 
         >>> from kernel.conversation import Message
-        >>> from kernel.formats import ROLE_COLON
+        >>> from kernel.formats.plain_text import ROLE_COLON
         >>> talk = (Message("user", "2+2?"), Message("assistant", "4"))
         >>> program = BatchRenderer(ROLE_COLON).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
         >>> program.texts, program.ops.tolist(), program.weights.tolist()
@@ -165,7 +165,7 @@ def render_examples(
             token without an id; images without `image_length`.
 
     >>> from kernel.conversation import Message
-    >>> from kernel.formats import LLAMA3
+    >>> from kernel.formats.llama3 import LLAMA3
     >>> def encode(texts: list[str]) -> Ragged:
     ...     ids = np.frombuffer("".join(texts).encode(), np.uint8).astype(np.int32)
     ...     return Ragged(ids, np.cumsum([0, *(len(text.encode()) for text in texts)]))

@@ -36,7 +36,7 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
         whose `message` is the number of messages. `weight` is 0.0 or 1.0, before `assemble` takes away that of a
         prompt, which may end inside a span; an image has that of its message, though `assemble` gives it none.
 
-    >>> from kernel.formats import LLAMA3
+    >>> from kernel.formats.llama3 import LLAMA3
     >>> from kernel.render.batch_renderer import BatchRenderer
     >>> from kernel.render.loss_mask import TrainOnWhat
     >>> program = BatchRenderer(LLAMA3).render([(Message("user", "Hi<|eot_id|>"),)], TrainOnWhat.ALL_MESSAGES)
@@ -61,7 +61,7 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
         is_given = not 0 <= i < n
         own = _NO_MESSAGE if is_given else conversation[i]
         for run, weight in zip(runs, weights, strict=True):
-            for kind, slot, sampled in run:
+            for kind, slot, sampled, _ in run:
                 text = slot_text(slot, own) if isinstance(slot, Slot) else str(slot)
                 shown = max(weights) if kind is SpanKind.IMAGE else weight
                 if text:

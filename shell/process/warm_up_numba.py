@@ -12,7 +12,7 @@ import numpy as np
 from kernel.conversation import Message
 from kernel.datum import build_datums
 from kernel.examples import Ragged, take_ragged
-from kernel.formats import QWEN3
+from kernel.formats.qwen3 import QWEN3
 from kernel.length_limit import LengthPolicy, apply_length_limit
 from kernel.loss import sum_loss
 from kernel.render.assemble import assemble

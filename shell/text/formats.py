@@ -179,7 +179,7 @@ def _own(name: str, at: str) -> Renderer:
 def batch_renderer_of(chat_format: Format, split_turns: bool = True) -> BatchRenderer | TemplateRenderer:
     """What composes scripts in a format.
 
-    >>> from kernel.formats import LLAMA3
+    >>> from kernel.formats.llama3 import LLAMA3
     >>> type(batch_renderer_of(LLAMA3)).__name__
     'BatchRenderer'
     """

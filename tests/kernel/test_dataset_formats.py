@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from kernel.dataset_formats import KEYS, shape_of, shaped
 from kernel.errors import InputError
-from kernel.formats import QWEN3, QWEN3_INSTRUCT, TEXT
+from kernel.formats.plain_text import TEXT
+from kernel.formats.qwen3 import QWEN3, QWEN3_INSTRUCT
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation

@@ -12,7 +12,7 @@ import pytest
 
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import parts_of
-from kernel.formats import TML_V0
+from kernel.formats.inkling import TML_V0
 from kernel.parsing.segments import Parsed, Segment
 from kernel.render.inspect import Span
 from kernel.render.loss_mask import TrainOnWhat

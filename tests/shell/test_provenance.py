@@ -90,7 +90,7 @@ def test_digests_are_the_same_in_every_process() -> None:
 
 OWN = """
 from dataclasses import replace
-from kernel.formats import QWEN3
+from kernel.formats.qwen3 import QWEN3
 from {helper} import turned
 MINE = replace(QWEN3, name="mine", before=turned)
 """
@@ -111,7 +111,7 @@ def test_a_changed_file_of_ones_own_changes_the_digest(tmp_path: Path) -> None:
     digests = []
     for body in ("return talk", "return talk[:1]", "return talk"):
         (tmp_path / "mine.py").write_text(
-            "from dataclasses import replace\nfrom kernel.formats import QWEN3\n"
+            "from dataclasses import replace\nfrom kernel.formats.qwen3 import QWEN3\n"
             f"def turned(talk):\n    {body}\nMINE = replace(QWEN3, before=turned)\n"
         )
         digests.append(format_digest(open_format(f"{tmp_path}/mine.py:MINE", SAMPLE, "sample")))

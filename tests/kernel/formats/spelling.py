@@ -1,4 +1,4 @@
-"""Renders as readable text, and sampled turns from them: what the tests of single formats have in common."""
+"""Renders as readable text, and sampled turns from them: helpers for the tests of single formats."""
 
 import re
 
@@ -11,8 +11,8 @@ from kernel.render.loss_mask import TrainOnWhat
 from tests.spans import weigh, write, write_prompt
 
 
-def said(renderer: Renderer, talk: Conversation) -> str:
-    """What an example of the conversation reads like."""
+def written(renderer: Renderer, talk: Conversation) -> str:
+    """The text of an example of the conversation."""
     return "".join(span.text for span in write(renderer, talk))
 
 
@@ -22,7 +22,7 @@ def prompt(renderer: Renderer, talk: Conversation) -> str:
 
 
 def trained(renderer: Renderer, talk: Conversation, mode: TrainOnWhat) -> str:
-    """What is trained, `…` where something is not."""
+    """The trained text, `…` for what is not trained."""
     spans = write(renderer, talk)
     weights = weigh(renderer, talk, spans, mode)
     text = "".join(span.text if weight else "…" for span, weight in zip(spans, weights, strict=True))
@@ -30,7 +30,7 @@ def trained(renderer: Renderer, talk: Conversation, mode: TrainOnWhat) -> str:
 
 
 def segments(spans: list[Span]) -> list[Segment]:
-    """Spans as the tokenizer gives them back: control tokens, and the texts between them."""
+    """Spans as the tokenizer returns them: control tokens, and the texts between them."""
     out: list[Segment] = []
     for span in spans:
         if span.kind is SpanKind.CONTROL:
@@ -43,9 +43,9 @@ def segments(spans: list[Span]) -> list[Segment]:
 
 
 def sampled(renderer: Renderer, talk: Conversation) -> list[Segment]:
-    """The last turn as it would be sampled: what an example has behind the prompt before it."""
+    """The last turn as it would be sampled: an example without the prompt before it."""
     before = prompt(renderer, talk[:-1])
-    assert said(renderer, talk).startswith(before)
+    assert written(renderer, talk).startswith(before)
     rest, n = list[Span](), len(before)
     for span in write(renderer, talk):
         rest.append(span._replace(text=span.text[n:]))
@@ -54,7 +54,7 @@ def sampled(renderer: Renderer, talk: Conversation) -> list[Segment]:
 
 
 def turn(renderer: Renderer, text: str) -> list[Segment]:
-    """A sampled turn as segments; the names of the renderer's control tokens in it stand for the tokens."""
+    """A sampled turn as segments; the names of the renderer's control tokens in it become the tokens."""
     names = "|".join(re.escape(name) for name in renderer.controls)
     return [
         Segment(SpanKind.CONTROL if i % 2 else SpanKind.MESSAGE, piece)
@@ -64,5 +64,5 @@ def turn(renderer: Renderer, text: str) -> list[Segment]:
 
 
 def parsed(renderer: Renderer, text: str) -> Parsed:
-    """What a sampled turn says."""
+    """A sampled turn, given as text, as a message."""
     return renderer.parse(turn(renderer, text))

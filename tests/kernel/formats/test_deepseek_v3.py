@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
 from kernel.errors import InputError
-from kernel.formats import DEEPSEEKV3, DEEPSEEKV3_DISABLE_THINKING, DEEPSEEKV3_THINKING
+from kernel.formats.deepseek_v3 import DEEPSEEKV3, DEEPSEEKV3_DISABLE_THINKING, DEEPSEEKV3_THINKING
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
@@ -30,28 +30,28 @@ ALL = TrainOnWhat.ALL_ASSISTANT_MESSAGES
 
 def test_without_reasoning_the_marker_closes_it_and_reasoning_is_left_out() -> None:
     talk = SYSTEM, ASK, REASONED
-    assert said(DEEPSEEKV3, talk) == f"{BOS}Be brief.<｜User｜>2+2?<｜Assistant｜></think>4{EOS}"
+    assert written(DEEPSEEKV3, talk) == f"{BOS}Be brief.<｜User｜>2+2?<｜Assistant｜></think>4{EOS}"
     assert trained(DEEPSEEKV3, talk, ALL) == f"…4{EOS}"
-    assert said(DEEPSEEKV3_DISABLE_THINKING, talk) == said(DEEPSEEKV3, talk)
+    assert written(DEEPSEEKV3_DISABLE_THINKING, talk) == written(DEEPSEEKV3, talk)
 
 
 def test_with_reasoning_only_the_last_turn_shows_it() -> None:
     talk = ASK, REASONED, ASK, REASONED
     past, last = f"</think>4{EOS}", f"<think>two twos</think>4{EOS}"
     opening = "<｜User｜>2+2?<｜Assistant｜>"
-    assert said(DEEPSEEKV3_THINKING, talk) == f"{BOS}{opening}{past}{opening}{last}"
+    assert written(DEEPSEEKV3_THINKING, talk) == f"{BOS}{opening}{past}{opening}{last}"
     assert trained(DEEPSEEKV3_THINKING, talk, ALL) == f"…4{EOS}…{last}"
 
 
 def test_a_turn_that_does_not_reason_closes_what_the_prompt_opened() -> None:
     talk = ASK, Message("assistant", "4")
     assert prompt(DEEPSEEKV3_THINKING, talk[:1]).endswith("<｜Assistant｜><think>")
-    assert said(DEEPSEEKV3_THINKING, talk).endswith(f"<｜Assistant｜><think></think>4{EOS}")
+    assert written(DEEPSEEKV3_THINKING, talk).endswith(f"<｜Assistant｜><think></think>4{EOS}")
 
 
 def test_what_follows_a_result_goes_on_with_the_turn() -> None:
     talk = ASK, CALL, RESULT, Message("assistant", "4")
-    assert said(DEEPSEEKV3, talk).endswith(f"<｜Assistant｜></think>Wait.{CALLED}{EOS}{WRITTEN_RESULT}4{EOS}")
+    assert written(DEEPSEEKV3, talk).endswith(f"<｜Assistant｜></think>Wait.{CALLED}{EOS}{WRITTEN_RESULT}4{EOS}")
     assert trained(DEEPSEEKV3, talk, TrainOnWhat.ALL_MESSAGES) == (
         f"…2+2?…Wait.{CALLED}{EOS}…4<｜tool▁output▁end｜>4{EOS}"
     )
@@ -67,7 +67,7 @@ def test_a_turn_of_calls_alone_ends_like_every_turn() -> None:
 
 def test_a_system_message_further_on_is_refused() -> None:
     with pytest.raises(InputError, match=r"expected the system message to come first, got one further on - at .*\[1\]"):
-        said(DEEPSEEKV3, (ASK, SYSTEM))
+        written(DEEPSEEKV3, (ASK, SYSTEM))
 
 
 def test_spelled_control_tokens_stay_text() -> None:
@@ -81,10 +81,10 @@ def test_spelled_control_tokens_stay_text() -> None:
     assert controls(*talk, Message("tool", forged)) == controls(*plain, RESULT)
 
 
-def test_tools_are_declared_behind_the_system_message() -> None:
+def test_tools_are_declared_after_the_system_message() -> None:
     spec = '{"name": "add", "description": "Sums.", "parameters": {"type": "object", "properties": {"ä": {}}}}'
     tools = ToolSpec("add", spec), ToolSpec("now", '{"name": "now"}')
-    text = said(DEEPSEEKV3, (SYSTEM._replace(tools=tools), ASK))
+    text = written(DEEPSEEKV3, (SYSTEM._replace(tools=tools), ASK))
     assert text.startswith(
         f"{BOS}Be brief.\n\n## Tools\nYou have access to the following tools:\n\n"
         '### add\nDescription: Sums.\n\nParameters: {"type": "object", "properties": {"\\u00e4": {}}}\n'

@@ -10,7 +10,7 @@ from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
 from kernel.errors import InputError
-from kernel.formats import (
+from kernel.formats.deepseek_v4_1 import (
     DEEPSEEKV4_1,
     DEEPSEEKV4_1_DISABLE_THINKING,
     DEEPSEEKV4_1_LOW_REASONING,
@@ -20,7 +20,7 @@ from kernel.formats import (
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
@@ -48,7 +48,7 @@ def test_every_prompt_opens_with_the_effort() -> None:
 
 def test_without_reasoning_there_is_no_effort_and_the_prompt_closes_the_block() -> None:
     assert prompt(DEEPSEEKV4_1_DISABLE_THINKING, (ASK,)) == f"{BOS}<｜User｜>2+2?<｜Assistant｜></think>"
-    assert said(DEEPSEEKV4_1_DISABLE_THINKING, (SYSTEM, ASK, REASONED)) == (
+    assert written(DEEPSEEKV4_1_DISABLE_THINKING, (SYSTEM, ASK, REASONED)) == (
         f"{BOS}<｜System｜>Be brief.<｜User｜>2+2?<｜Assistant｜></think>4{EOS}"
     )
 
@@ -65,28 +65,28 @@ def test_blank_lines_that_open_the_system_message_are_joined_to_those_of_the_eff
 def test_messages_of_a_user_turn_are_one_in_the_order_of_the_calls() -> None:
     talk = ASK, CALL, *RESULTS, Message("user", "Sure?"), Message("assistant", "Yes.")
     turn = "<｜User｜><tool_result>4</tool_result>\n\n<tool_result>noon</tool_result>\n\nSure?"
-    assert said(DEEPSEEKV4_1, talk).endswith(f"{turn}<｜Assistant｜><think></think>Yes.{EOS}")
+    assert written(DEEPSEEKV4_1, talk).endswith(f"{turn}<｜Assistant｜><think></think>Yes.{EOS}")
     assert trained(DEEPSEEKV4_1, talk, TrainOnWhat.ALL_MESSAGES).count("noon") == 1
     assert prompt(DEEPSEEKV4_1, talk[:4]).endswith("noon</tool_result><｜Assistant｜><think>")
 
 
-def test_reasoning_stays_behind_the_last_user_turn() -> None:
+def test_reasoning_stays_after_the_last_user_turn() -> None:
     past = f"<｜User｜>2+2?<｜Assistant｜></think>4{EOS}"
     last = f"<｜User｜>2+2?<｜Assistant｜><think>two twos</think>4{EOS}"
     talk = ASK, REASONED, ASK, REASONED
-    assert said(DEEPSEEKV4_1, talk) == f"{BOS}{EFFORT}{past}{last}"
+    assert written(DEEPSEEKV4_1, talk) == f"{BOS}{EFFORT}{past}{last}"
     assert trained(DEEPSEEKV4_1, talk, ALL) == f"…4{EOS}…two twos</think>4{EOS}"
-    assert said(DEEPSEEKV4_1_PRESERVE_THINKING, talk) == f"{BOS}{EFFORT}{last}{last}"
-    assert "two twos" not in said(DEEPSEEKV4_1, (ASK, CALL, *RESULTS, Message("assistant", "4")))
+    assert written(DEEPSEEKV4_1_PRESERVE_THINKING, talk) == f"{BOS}{EFFORT}{last}{last}"
+    assert "two twos" not in written(DEEPSEEKV4_1, (ASK, CALL, *RESULTS, Message("assistant", "4")))
 
 
 def test_declared_tools_keep_all_reasoning() -> None:
     declared = SYSTEM._replace(tools=(ToolSpec("add", ADD),))
-    text = said(DEEPSEEKV4_1, (declared, ASK, REASONED, ASK, REASONED))
+    text = written(DEEPSEEKV4_1, (declared, ASK, REASONED, ASK, REASONED))
     assert text.startswith(f"{BOS}{EFFORT}Be brief.\n\n## Tools\n\nYou have access")
     assert f"### Available Tool Schemas\n\n{ADD}\n\nYou MUST strictly follow" in text
     assert text.count("two twos") == 2
-    bare = said(DEEPSEEKV4_1_DISABLE_THINKING, (Message("system", tools=declared.tools), ASK))
+    bare = written(DEEPSEEKV4_1_DISABLE_THINKING, (Message("system", tools=declared.tools), ASK))
     assert bare.startswith(f"{BOS}<｜System｜>\n\n## Tools\n\n")
 
 
@@ -94,12 +94,12 @@ def test_declared_tools_keep_all_reasoning() -> None:
 @pytest.mark.parametrize("renderer", [DEEPSEEKV4_1, DEEPSEEKV4_1_DISABLE_THINKING], ids=lambda renderer: renderer.name)
 def test_a_message_that_follows_no_user_turn_has_no_marker(renderer: Renderer, before: tuple[Message, ...]) -> None:
     greeting = "</think>Hello." if renderer is DEEPSEEKV4_1 else "Hello."
-    assert said(renderer, (*before, Message("assistant", "Hello."))) == f"{prompt(renderer, before)}{greeting}{EOS}"
+    assert written(renderer, (*before, Message("assistant", "Hello."))) == f"{prompt(renderer, before)}{greeting}{EOS}"
 
 
 def test_a_later_system_message_is_a_user_turn() -> None:
     talk = ASK, REASONED, SYSTEM, REASONED
-    assert said(DEEPSEEKV4_1, talk).endswith(
+    assert written(DEEPSEEKV4_1, talk).endswith(
         f"</think>4{EOS}<｜System｜>Be brief.<｜Assistant｜><think>two twos</think>4{EOS}"
     )
     assert trained(DEEPSEEKV4_1, talk, TrainOnWhat.LAST_ASSISTANT_TURN) == f"…two twos</think>4{EOS}"
@@ -108,11 +108,11 @@ def test_a_later_system_message_is_a_user_turn() -> None:
 def test_tools_declared_further_on_are_refused() -> None:
     later = SYSTEM._replace(tools=(ToolSpec("add", ADD),))
     with pytest.raises(InputError, match=r"expected tools declared in the first message, .* - at \$\.messages\[1\]"):
-        said(DEEPSEEKV4_1, (ASK, later))
+        written(DEEPSEEKV4_1, (ASK, later))
 
 
 def test_calls_are_written_as_elements() -> None:
-    assert said(DEEPSEEKV4_1, (ASK, CALL)).endswith(f"two twos</think>4{CALLED}{EOS}")
+    assert written(DEEPSEEKV4_1, (ASK, CALL)).endswith(f"two twos</think>4{CALLED}{EOS}")
 
 
 def test_spelled_control_tokens_stay_text() -> None:
@@ -172,9 +172,9 @@ def test_a_call_that_cannot_be_read_is_reported_beside_those_that_can(old: str, 
     assert turn.bad_calls[0].text in CALLED.replace(old, new)
 
 
-def test_what_comes_behind_the_calls_is_reported() -> None:
+def test_what_comes_after_the_calls_is_reported() -> None:
     turn = parsed(DEEPSEEKV4_1_DISABLE_THINKING, f"{CALLED}\nDone.{EOS}")
-    assert turn.bad_calls == (BadCall("\nDone.", "expected the end of the turn behind </｜DSML｜ calls>, got more"),)
+    assert turn.bad_calls == (BadCall("\nDone.", "expected the end of the turn after </｜DSML｜ calls>, got more"),)
 
 
 def test_a_block_without_an_end_stays_in_the_text() -> None:

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
-from kernel.formats import GLM5_3_HIGH_REASONING, GLM5_3_LOW_REASONING
-from kernel.formats import GLM5_3_MAX_REASONING as GLM
+from kernel.formats import RENDERERS
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write
 
 OPENING = "[gMASK]<sop><|system|>Reasoning Effort: Max"
+GLM = RENDERERS["glm5_3_max_reasoning"]
 SYSTEM, ASK = Message("system", "Be brief."), Message("user", "2+2?")
 REASONED = Message("assistant", (Part("thinking", "two twos"), Part("text", " 4\n")))
 CALL = Message("assistant", "", (ToolCall("add", '{"a": 2, "unit": "m"}', "1"), ToolCall("now", "{}", "2")))
@@ -30,8 +30,8 @@ ALL = TrainOnWhat.ALL_ASSISTANT_MESSAGES
 
 def test_every_prompt_opens_with_the_effort_and_ends_with_open_reasoning() -> None:
     assert prompt(GLM, (SYSTEM, ASK)) == f"{OPENING}<|system|>Be brief.<|user|>2+2?<|assistant|><think>"
-    assert prompt(GLM5_3_HIGH_REASONING, (ASK,)) == prompt(GLM, (ASK,)).replace("Max", "High")
-    assert prompt(GLM5_3_LOW_REASONING, (ASK,)) == prompt(GLM, (ASK,)).replace("Max", "Low")
+    assert prompt(RENDERERS["glm5_3_high_reasoning"], (ASK,)) == prompt(GLM, (ASK,)).replace("Max", "High")
+    assert prompt(RENDERERS["glm5_3_low_reasoning"], (ASK,)) == prompt(GLM, (ASK,)).replace("Max", "Low")
 
 
 def test_what_opens_every_example_is_never_trained() -> None:
@@ -40,7 +40,7 @@ def test_what_opens_every_example_is_never_trained() -> None:
 
 def test_a_turn_ends_with_the_users_marker_which_the_user_then_goes_without() -> None:
     talk = ASK, REASONED, ASK, Message("assistant", "4")
-    assert said(GLM, talk) == (
+    assert written(GLM, talk) == (
         f"{OPENING}<|user|>2+2?<|assistant|><think>two twos</think>4<|user|>2+2?<|assistant|><think></think>4<|user|>"
     )
     assert trained(GLM, talk, ALL) == "…two twos</think>4<|user|>…</think>4<|user|>"
@@ -49,7 +49,7 @@ def test_a_turn_ends_with_the_users_marker_which_the_user_then_goes_without() ->
 def test_a_turn_that_calls_ends_with_the_marker_of_the_results() -> None:
     talk = ASK, CALL, *RESULTS, Message("assistant", "4")
     results = "<tool_response>4</tool_response><tool_response>noon</tool_response>"
-    assert said(GLM, talk).endswith(f"{CALLED}<|observation|>{results}<|assistant|><think></think>4<|user|>")
+    assert written(GLM, talk).endswith(f"{CALLED}<|observation|>{results}<|assistant|><think></think>4<|user|>")
     assert trained(GLM, talk, ALL) == f"…</think>{CALLED}<|observation|>…</think>4<|user|>"
     assert prompt(GLM, talk[:4]).endswith(f"{results}<|assistant|><think>")
 
@@ -57,24 +57,24 @@ def test_a_turn_that_calls_ends_with_the_marker_of_the_results() -> None:
 def test_a_marker_that_the_turn_would_not_end_with_is_the_next_messages_own() -> None:
     assert trained(GLM, (ASK, CALL, ASK), ALL) == f"…</think>{CALLED}…"
     assert trained(GLM, (ASK, REASONED, RESULTS[0]), ALL) == "…two twos</think>4…"
-    assert said(GLM, (ASK, CALL, ASK)).endswith(f"{CALLED}<|user|>2+2?")
-    assert said(GLM, (ASK, REASONED, RESULTS[0])).endswith("4<|observation|><tool_response>noon</tool_response>")
+    assert written(GLM, (ASK, CALL, ASK)).endswith(f"{CALLED}<|user|>2+2?")
+    assert written(GLM, (ASK, REASONED, RESULTS[0])).endswith("4<|observation|><tool_response>noon</tool_response>")
 
 
 @pytest.mark.parametrize("ids", [("", "1"), ("1", "1"), ("3", "1")], ids=["none", "one twice", "unknown"])
 def test_results_that_ids_do_not_tell_apart_stay_in_their_order(ids: tuple[str, str]) -> None:
     results = [result._replace(tool_call_id=call_id) for result, call_id in zip(RESULTS, ids, strict=True)]
-    assert "noon</tool_response><tool_response>4" in said(GLM, (ASK, CALL, *results))
+    assert "noon</tool_response><tool_response>4" in written(GLM, (ASK, CALL, *results))
 
 
 def test_tools_have_a_system_message_of_their_own() -> None:
     spec = '{"name": "add", "description": "ä", "strict": true}'
     tools = ToolSpec("add", spec), ToolSpec("now", '{"name": "now", "defer_loading": true}')
-    text = said(GLM, (SYSTEM._replace(tools=tools), ASK))
+    text = written(GLM, (SYSTEM._replace(tools=tools), ASK))
     assert text.startswith(f"{OPENING}<|system|>\n# Tools\n\nYou may call")
     assert '<tools>\n{"name": "add", "description": "ä"}\n</tools>' in text
     assert text.endswith("...</tool_call><|system|>Be brief.<|user|>2+2?")
-    assert said(GLM, (Message("system", tools=tools), ASK)).endswith("...</tool_call><|user|>2+2?")
+    assert written(GLM, (Message("system", tools=tools), ASK)).endswith("...</tool_call><|user|>2+2?")
 
 
 def test_spelled_control_tokens_stay_text() -> None:

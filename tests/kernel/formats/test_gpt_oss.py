@@ -4,12 +4,12 @@ import pytest
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
-from kernel.formats import GPT_OSS_MEDIUM_REASONING, GPT_OSS_NO_SYSPROMPT
-from kernel.formats.gpt_oss import gpt_oss
+from kernel.formats.gpt_oss import GPT_OSS_NO_SYSPROMPT, gpt_oss
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
+MEDIUM = gpt_oss("medium")
 CALL = Message("assistant", (Part("thinking", "Add."),), (ToolCall("add", '{"a":1}', "c1"),))
 RESULT = Message("tool", "3", name="add", tool_call_id="c1")
 TALK = (Message("system", "Be brief."), Message("user", "1+2?"), CALL, RESULT, Message("assistant", "3<|end|>"))
@@ -29,14 +29,14 @@ PREAMBLE = (
 
 
 def test_a_turn_is_messages_in_channels() -> None:
-    assert said(GPT_OSS_NO_SYSPROMPT, TALK) == RENDERED
+    assert written(GPT_OSS_NO_SYSPROMPT, TALK) == RENDERED
 
 
 def test_the_system_message_comes_first_and_once() -> None:
-    assert said(GPT_OSS_MEDIUM_REASONING, TALK) == PREAMBLE + RENDERED
-    assert prompt(GPT_OSS_MEDIUM_REASONING, ()) == PREAMBLE + "<|start|>assistant"
+    assert written(MEDIUM, TALK) == PREAMBLE + RENDERED
+    assert prompt(MEDIUM, ()) == PREAMBLE + "<|start|>assistant"
     own = (Message("harmony", "Mine."), Message("user", "Hi"))
-    assert prompt(GPT_OSS_MEDIUM_REASONING, own).startswith("<|start|>system<|message|>Mine.<|end|><|start|>user")
+    assert prompt(MEDIUM, own).startswith("<|start|>system<|message|>Mine.<|end|><|start|>user")
 
 
 def test_the_date_is_an_argument() -> None:
@@ -53,13 +53,13 @@ def test_the_assistants_header_is_given_and_its_channels_are_trained() -> None:
 
 def test_only_the_last_answer_returns() -> None:
     talk = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"), Message("assistant", "d"))
-    assert said(GPT_OSS_NO_SYSPROMPT, talk).count("<|return|>") == 1
-    assert "final<|message|>b<|end|>" in said(GPT_OSS_NO_SYSPROMPT, talk)
+    assert written(GPT_OSS_NO_SYSPROMPT, talk).count("<|return|>") == 1
+    assert "final<|message|>b<|end|>" in written(GPT_OSS_NO_SYSPROMPT, talk)
 
 
 def test_text_beside_calls_is_a_preamble() -> None:
     message = CALL._replace(content="One moment.")
-    assert said(GPT_OSS_NO_SYSPROMPT, (message,)).startswith(
+    assert written(GPT_OSS_NO_SYSPROMPT, (message,)).startswith(
         "<|start|>assistant<|channel|>commentary<|message|>One moment.<|end|><|start|>assistant to=functions.add"
     )
 
@@ -68,12 +68,12 @@ def test_text_beside_calls_is_a_preamble() -> None:
     "result", [RESULT._replace(name=""), RESULT._replace(name="functions.add"), Message("tool", "3")]
 )
 def test_a_result_goes_by_the_name_of_its_tool(result: Message) -> None:
-    assert said(GPT_OSS_NO_SYSPROMPT, (*TALK[:3], result, TALK[4])) == RENDERED
+    assert written(GPT_OSS_NO_SYSPROMPT, (*TALK[:3], result, TALK[4])) == RENDERED
 
 
 def test_a_result_of_no_call_is_refused() -> None:
     with pytest.raises(InputError, match=r"expected the name of the tool.* - at \$\.messages\[0\]"):
-        said(GPT_OSS_MEDIUM_REASONING, (Message("tool", "3"),))
+        written(MEDIUM, (Message("tool", "3"),))
 
 
 SCHEMA = (
@@ -87,7 +87,7 @@ SCHEMA = (
 @pytest.mark.parametrize(("text", "instructions"), [("", ""), ("Be brief.", "# Instructions\n\nBe brief.\n\n")])
 def test_tools_are_declared_to_the_developer(text: str, instructions: str) -> None:
     tools = (ToolSpec("add", SCHEMA), ToolSpec("now", '{"name": "now"}'))
-    assert said(GPT_OSS_NO_SYSPROMPT, (Message("system", text, tools=tools), Message("user", "Hi"))) == (
+    assert written(GPT_OSS_NO_SYSPROMPT, (Message("system", text, tools=tools), Message("user", "Hi"))) == (
         "<|start|>system<|message|>Calls to these tools must go to the commentary channel: 'functions'.<|end|>"
         f"<|start|>developer<|message|>{instructions}# Tools\n\n## functions\n\nnamespace functions {{\n\n"
         "// Adds.\ntype add = (_:\n{\n// One.\na: number, // default: 0\nb?: number | any,\n"
@@ -104,7 +104,7 @@ def test_a_sampled_turn_is_read_as_it_was_written() -> None:
         assert [call._replace(id="c1") for call in read.message.tool_calls] == list(talk[-1].tool_calls)
 
 
-def test_a_recipient_may_stand_behind_the_channel() -> None:
+def test_a_recipient_may_come_after_the_channel() -> None:
     read = parsed(GPT_OSS_NO_SYSPROMPT, "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{}<|call|>")
     assert read.message.tool_calls == (ToolCall("add", "{}"),)
 

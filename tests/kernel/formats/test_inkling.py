@@ -4,11 +4,10 @@ import pytest
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
-from kernel.formats import TML_V0
-from kernel.formats.inkling import inkling
+from kernel.formats.inkling import TML_V0, inkling
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
 CALL = Message(
     "assistant",
@@ -34,7 +33,7 @@ EMPTY = "<|message_model|><|content_text|><|end_message|><|content_model_end_sam
 
 
 def test_every_block_is_a_message_in_its_own_order() -> None:
-    assert said(TML_V0, TALK) == (
+    assert written(TML_V0, TALK) == (
         f"<|message_system|><|content_text|>Be brief.<|end_message|>{EFFORT}"
         f"<|message_user|><|content_text|>1+2?<|end_message|><|end_message|>{WRITTEN}"
         f"<|message_tool|>add<|content_text|>3<|end_message|>{EMPTY}"
@@ -47,7 +46,7 @@ def test_the_model_samples_all_of_its_turn() -> None:
 
 
 @pytest.mark.parametrize(("effort", "level"), [(0, "0"), (0.2, "0.2"), (0.015, "0.02"), (0.025, "0.02"), (0.995, "1")])
-def test_the_effort_is_told_in_hundredths(effort: float, level: str) -> None:
+def test_the_effort_is_given_in_hundredths(effort: float, level: str) -> None:
     assert f"level: {level}<" in prompt(inkling(effort), ())
 
 
@@ -57,14 +56,14 @@ def test_an_effort_out_of_range_is_refused(effort: float) -> None:
         inkling(effort)
 
 
-def test_the_effort_stands_behind_all_system_messages_that_open_the_conversation() -> None:
+def test_the_effort_comes_after_all_system_messages_that_open_the_conversation() -> None:
     talk = (Message("system", "a"), Message("system", "b"), Message("user", "c"), Message("system", "d"))
-    text = said(TML_V0, talk)
+    text = written(TML_V0, talk)
     assert text.index("b<|end_message|>") < text.index(EFFORT) < text.index("<|message_user|>") < text.index("d<|")
 
 
 @pytest.mark.parametrize("text", ["", "Be brief."])
-def test_tools_are_declared_behind_the_system_message(text: str) -> None:
+def test_tools_are_declared_after_the_system_message(text: str) -> None:
     tools = (ToolSpec("add", '{"name": "add", "strict": true, "parameters": {"type": "object", "b": 1, "a": 1.5}}'),)
     system = f"<|message_system|><|content_text|>{text}<|end_message|>" if text else ""
     assert prompt(TML_V0, (Message("system", text, tools=tools),)) == (

@@ -3,16 +3,11 @@
 import pytest
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
-from kernel.formats import (
-    KIMI_K2,
-    KIMI_K25,
-    KIMI_K25_DISABLE_THINKING,
-    KIMI_K26,
-    KIMI_K26_PRESERVE_THINKING,
-)
+from kernel.formats.kimi_k2 import KIMI_K2, KIMI_K25, KIMI_K25_DISABLE_THINKING, KIMI_K26, KIMI_K26_PRESERVE_THINKING
 from kernel.parsing.segments import BadCall, ParseTermination
+from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
 SYSTEM = "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
 ASSISTANT = "<|im_assistant|>assistant<|im_middle|>"
@@ -47,14 +42,14 @@ def rendered(first: str, second: str, third: str) -> str:
     )
 
 
-def test_reasoning_is_kept_behind_the_last_answer_that_called_no_tool() -> None:
+def test_reasoning_is_kept_after_the_last_answer_that_called_no_tool() -> None:
     for renderer in (KIMI_K2, KIMI_K25, KIMI_K26):
-        assert said(renderer, TALK) == rendered("", "", "Yes.")
-        assert said(renderer, TALK[:4]) == rendered("Add.", "Done.", "")[: len(said(renderer, TALK[:4]))]
+        assert written(renderer, TALK) == rendered("", "", "Yes.")
+        assert written(renderer, TALK[:4]) == rendered("Add.", "Done.", "")[: len(written(renderer, TALK[:4]))]
 
 
 def test_preserved_reasoning_stays_everywhere() -> None:
-    assert said(KIMI_K26_PRESERVE_THINKING, TALK) == rendered("Add.", "Done.", "Yes.")
+    assert written(KIMI_K26_PRESERVE_THINKING, TALK) == rendered("Add.", "Done.", "Yes.")
 
 
 @pytest.mark.parametrize(
@@ -66,13 +61,15 @@ def test_the_prompt_opens_or_closes_the_block(renderer, opening: str) -> None:
     assert prompt(renderer, TALK[:1]).endswith(f"<|im_end|>{ASSISTANT}{opening}")
 
 
-def test_a_system_message_of_ones_own_takes_the_place_of_moonshots() -> None:
-    assert said(KIMI_K2, (Message("system", "Be brief."),)) == "<|im_system|>system<|im_middle|>Be brief.<|im_end|>"
+def test_a_given_system_message_takes_the_place_of_moonshots() -> None:
+    assert written(KIMI_K2, (Message("system", "Be brief."),)) == "<|im_system|>system<|im_middle|>Be brief.<|im_end|>"
     assert prompt(KIMI_K2, ()) == SYSTEM + ASSISTANT
 
 
 def test_a_result_without_a_name_is_a_tools() -> None:
-    assert said(KIMI_K2, (Message("tool", "3"),)) == f"{SYSTEM}<|im_system|>tool<|im_middle|>## Return of \n3<|im_end|>"
+    assert (
+        written(KIMI_K2, (Message("tool", "3"),)) == f"{SYSTEM}<|im_system|>tool<|im_middle|>## Return of \n3<|im_end|>"
+    )
 
 
 def test_turns_are_trained_without_their_headers() -> None:
@@ -102,7 +99,7 @@ NODE = ToolSpec(
 def test_k2_declares_tools_as_json_before_the_system_message(text: str, system: str) -> None:
     talk = (Message("system", text, tools=(ToolSpec("f", '{"name": "f", "description": "é"}'),)),)
     declared = r'[{"function":{"description":"\u00e9","name":"f"},"type":"function"}]'
-    assert said(KIMI_K2, talk) == f"<|im_system|>tool_declare<|im_middle|>{declared}<|im_end|>{system}"
+    assert written(KIMI_K2, talk) == f"<|im_system|>tool_declare<|im_middle|>{declared}<|im_end|>{system}"
 
 
 def test_a_declaration_in_the_data_stays_in_front() -> None:
@@ -112,7 +109,7 @@ def test_a_declaration_in_the_data_stays_in_front() -> None:
         f"<|im_user|>user<|im_middle|>1+2?<|im_end|>{ASSISTANT}"
     )
     own = Message("system", "Hi")
-    assert said(KIMI_K2, (declared, own)).endswith("<|im_end|><|im_system|>system<|im_middle|>Hi<|im_end|>")
+    assert written(KIMI_K2, (declared, own)).endswith("<|im_end|><|im_system|>system<|im_middle|>Hi<|im_end|>")
 
 
 def test_k25_declares_tools_in_typescript() -> None:
@@ -151,7 +148,7 @@ interface Leaf {}
 type walk = (_: parameters) => any;
 }
 """
-    text = said(KIMI_K25, (Message("system", tools=(ADD, NODE)),))
+    text = written(KIMI_K25, (Message("system", tools=(ADD, NODE)),))
     assert text == f"<|im_system|>tool_declare<|im_middle|>{expected}<|im_end|>{SYSTEM}"
 
 
@@ -169,6 +166,14 @@ def test_a_sampled_turn_is_read_as_it_was_written(renderer) -> None:
 def test_without_reasoning_the_sampled_turn_is_text() -> None:
     talk = (Message("user", "Hi"), Message("assistant", "Hello </think>"))
     assert KIMI_K25_DISABLE_THINKING.parse(sampled(KIMI_K25_DISABLE_THINKING, talk)).message == talk[-1]
+
+
+def test_the_newline_after_an_image_is_encoded_apart_from_the_text() -> None:
+    shown = Message("user", (Part("text", "Look:\n"), Part("image", "a.png"), Part("text", "\nThis?")))
+    batch_renderer = BatchRenderer(KIMI_K25)
+    program = batch_renderer.render([(shown, Message("assistant", "Yes."))], TrainOnWhat.ALL_MESSAGES)
+    assert list(program.texts)[1:3] == ["Look:\n", "\nThis?"]
+    assert "\n" in [text for _, text in batch_renderer.constant_texts]
 
 
 BEGIN, ARGUMENTS, END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"

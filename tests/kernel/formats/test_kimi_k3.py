@@ -4,18 +4,15 @@ import pytest
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
-from kernel.formats import (
-    KIMI_K31_PRO_DISABLE_THINKING,
-    KIMI_K31_PRO_HIGH_REASONING,
-    KIMI_K31_PRO_MAX_REASONING,
-    KIMI_K31_PRO_NO_REASONING_EFFORT,
-)
+from kernel.formats import RENDERERS
+from kernel.formats.kimi_k3 import KIMI_K31_PRO_DISABLE_THINKING, KIMI_K31_PRO_NO_REASONING_EFFORT
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
 PLAIN, OFF = KIMI_K31_PRO_NO_REASONING_EFFORT, KIMI_K31_PRO_DISABLE_THINKING
+MAX, HIGH = RENDERERS["kimi_k31_pro_max_reasoning"], RENDERERS["kimi_k31_pro_high_reasoning"]
 END = "<|close|>message<|sep|><|end_of_msg|>"
 USER = f'<|open|>message role="user"<|sep|>1+2?{END}'
 HEADER = '<|open|>message role="assistant"<|sep|>'
@@ -49,12 +46,12 @@ ANSWER = f"<|close|>think<|sep|><|open|>response<|sep|>3<|sep|><|close|>response
 
 
 def test_a_turn_is_elements_and_keeps_its_reasoning() -> None:
-    assert said(PLAIN, TALK) == f"{USER}{HEADER}{REASONED}{SAID}{RESULTS}{HEADER}<|open|>think<|sep|>{ANSWER}"
+    assert written(PLAIN, TALK) == f"{USER}{HEADER}{REASONED}{SAID}{RESULTS}{HEADER}<|open|>think<|sep|>{ANSWER}"
 
 
 def test_without_reasoning_there_is_no_element_for_it() -> None:
     answer = ANSWER.removeprefix("<|close|>think<|sep|>")
-    assert said(OFF, TALK) == f"{USER}{HEADER}{SAID}{RESULTS}{HEADER}{answer}"
+    assert written(OFF, TALK) == f"{USER}{HEADER}{SAID}{RESULTS}{HEADER}{answer}"
     assert prompt(OFF, TALK[:1]) == f"{USER}{HEADER}<|open|>response<|sep|>"
 
 
@@ -70,18 +67,18 @@ def test_what_the_prompt_opens_is_given_and_the_rest_is_trained() -> None:
 
 def test_results_that_cannot_be_matched_stay_in_their_order() -> None:
     results = (Message("tool", "4", tool_call_id="other"), Message("tool", "3", name="mine", tool_call_id="c0"))
-    text = said(PLAIN, (*TALK[:2], *results))
+    text = written(PLAIN, (*TALK[:2], *results))
     assert 'tool="add" index="1"<|sep|>4' in text
     assert 'tool="mine" index="2"<|sep|>3' in text
 
 
 def test_a_result_of_no_call_is_refused() -> None:
     with pytest.raises(InputError, match="expected the name of the tool"):
-        said(PLAIN, (Message("tool", "3"),))
+        written(PLAIN, (Message("tool", "3"),))
 
 
 def test_the_name_of_a_tool_cannot_leave_its_attribute() -> None:
-    text = said(PLAIN, (Message("tool", "3", name='a" index="9'),))
+    text = written(PLAIN, (Message("tool", "3", name='a" index="9'),))
     assert 'tool="a&quot; index=&quot;9" index="1"' in text
 
 
@@ -90,7 +87,7 @@ EFFORT = '<|open|>message role="system" type="thinking-effort"<|sep|>'
 
 def test_tools_come_first_and_the_effort_second() -> None:
     tools = (ToolSpec("f", '{"name": "f", "description": "é"}'),)
-    text = prompt(KIMI_K31_PRO_MAX_REASONING, (Message("system", "Be brief.", tools=tools), Message("user", "1+2?")))
+    text = prompt(MAX, (Message("system", "Be brief.", tools=tools), Message("user", "1+2?")))
     assert text == (
         '<|open|>message role="system" type="tool-declare"<|sep|># Tools\n'
         "Here are the available tools, described in JSONSchema.\n\n```json\n"
@@ -103,7 +100,7 @@ def test_tools_come_first_and_the_effort_second() -> None:
 
 
 def test_the_variants_differ_in_the_effort_alone() -> None:
-    high, most = (prompt(one, TALK[:1]) for one in (KIMI_K31_PRO_HIGH_REASONING, KIMI_K31_PRO_MAX_REASONING))
+    high, most = (prompt(one, TALK[:1]) for one in (HIGH, MAX))
     assert high.replace("effort=high", "effort=max") == most
     assert EFFORT not in prompt(PLAIN, TALK[:1])
 

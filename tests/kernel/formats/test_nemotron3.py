@@ -6,19 +6,11 @@ from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
-from kernel.formats import (
-    NEMOTRON3,
-    NEMOTRON3_DISABLE_THINKING,
-    NEMOTRON3_LOW_THINKING,
-    NEMOTRON3_PRESERVE_THINKING,
-    NEMOTRON3_ULTRA,
-    NEMOTRON3_ULTRA_DISABLE_THINKING,
-    NEMOTRON3_ULTRA_MEDIUM_THINKING,
-    NEMOTRON3_ULTRA_PRESERVE_THINKING,
-)
+from kernel.formats import RENDERERS
+from kernel.formats.nemotron3 import NEMOTRON3, NEMOTRON3_ULTRA
 from kernel.parsing.segments import ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
-from tests.kernel.formats.spelling import prompt, said, sampled, trained
+from tests.kernel.formats.spelling import prompt, sampled, trained, written
 from tests.spans import write
 
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
@@ -38,7 +30,7 @@ def test_there_is_always_a_system_message(renderer: Renderer) -> None:
     assert prompt(renderer, (ASKED,)) == (
         "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n<think>\n"
     )
-    assert said(renderer, (Message("system", "Be brief.\n"),)) == "<|im_start|>system\nBe brief.<|im_end|>"
+    assert written(renderer, (Message("system", "Be brief.\n"),)) == "<|im_start|>system\nBe brief.<|im_end|>"
 
 
 @BOTH
@@ -48,34 +40,38 @@ def test_the_added_system_message_takes_no_part_in_customized(renderer: Renderer
 
 
 @BOTH
-def test_reasoning_stays_behind_the_last_question_and_leaves_an_empty_block_before_it(renderer: Renderer) -> None:
+def test_reasoning_stays_after_the_last_question_and_leaves_an_empty_block_before_it(renderer: Renderer) -> None:
     gap = "" if "ultra" in renderer.name else "\n"
     called = REASONED._replace(tool_calls=CALL)
     turn = f"<|im_start|>assistant\n{block(renderer)}4\n{XML}<|im_end|>"
-    text = said(renderer, (ASKED, REASONED, ASKED, called, Message("tool", "1"), REASONED))
+    text = written(renderer, (ASKED, REASONED, ASKED, called, Message("tool", "1"), REASONED))
     assert f"<|im_start|>assistant\n<think></think>{gap}4<|im_end|>" in text
     assert turn in text
     assert text.endswith(f"<|im_start|>assistant\n{block(renderer)}4<|im_end|>")
-    past = said(renderer, (ASKED, called, Message("tool", "1"), ASKED))
+    past = written(renderer, (ASKED, called, Message("tool", "1"), ASKED))
     assert f"<|im_start|>assistant\n<think></think>4\n{XML}<|im_end|>" in past
 
 
 @pytest.mark.parametrize(
-    "renderer", [NEMOTRON3_PRESERVE_THINKING, NEMOTRON3_ULTRA_PRESERVE_THINKING], ids=lambda r: r.name
+    "renderer",
+    [RENDERERS["nemotron3_preserve_thinking"], RENDERERS["nemotron3_ultra_preserve_thinking"]],
+    ids=lambda r: r.name,
 )
 def test_preserving_keeps_the_reasoning_of_every_turn(renderer: Renderer) -> None:
-    text = said(renderer, (ASKED, REASONED, ASKED, REASONED))
+    text = written(renderer, (ASKED, REASONED, ASKED, REASONED))
     assert text.count(f"assistant\n{block(renderer)}4<|im_end|>") == 2
 
 
 @pytest.mark.parametrize(
-    "renderer", [NEMOTRON3_DISABLE_THINKING, NEMOTRON3_ULTRA_DISABLE_THINKING], ids=lambda r: r.name
+    "renderer",
+    [RENDERERS["nemotron3_disable_thinking"], RENDERERS["nemotron3_ultra_disable_thinking"]],
+    ids=lambda r: r.name,
 )
 def test_with_reasoning_off_prompt_and_example_agree(renderer: Renderer) -> None:
     talk = (ASKED, Message("assistant", "4"))
     before = prompt(renderer, talk[:1])
     assert before.endswith("<|im_start|>assistant\n<think></think>")
-    assert said(renderer, talk) == before + "4<|im_end|>"
+    assert written(renderer, talk) == before + "4<|im_end|>"
 
 
 @BOTH
@@ -96,9 +92,9 @@ def test_a_turn_without_reasoning_shows_an_empty_block_that_is_not_trained(rende
         ),
     ],
 )
-def test_calls_stand_on_lines_of_their_own(content: str | tuple[Part, ...], nano: str, ultra: str) -> None:
+def test_calls_are_on_lines_of_their_own(content: str | tuple[Part, ...], nano: str, ultra: str) -> None:
     for renderer, before in ((NEMOTRON3, nano), (NEMOTRON3_ULTRA, ultra)):
-        text = said(renderer, (ASKED, Message("assistant", content, CALL * 2)))
+        text = written(renderer, (ASKED, Message("assistant", content, CALL * 2)))
         assert text.endswith(f"<|im_start|>assistant\n{before}{XML}{XML}<|im_end|>")
 
 
@@ -112,14 +108,14 @@ def test_results_of_several_calls_share_a_user_turn() -> None:
 
 @pytest.mark.parametrize(
     ("renderer", "effort"),
-    [(NEMOTRON3_LOW_THINKING, "low"), (NEMOTRON3_ULTRA_MEDIUM_THINKING, "efficient")],
+    [(RENDERERS["nemotron3_low_thinking"], "low"), (RENDERERS["nemotron3_ultra_medium_thinking"], "efficient")],
     ids=lambda case: getattr(case, "name", case),
 )
-def test_an_effort_is_asked_for_behind_the_last_question(renderer: Renderer, effort: str) -> None:
-    text = said(renderer, (ASKED, Message("assistant", "4"), ASKED))
+def test_an_effort_is_asked_for_after_the_last_question(renderer: Renderer, effort: str) -> None:
+    text = written(renderer, (ASKED, Message("assistant", "4"), ASKED))
     assert "<|im_start|>user\n2+2?<|im_end|>" in text
     assert text.endswith(f"<|im_start|>user\n2+2?\n\n\n{{reasoning effort: {effort}}}<|im_end|>")
-    assert said(renderer, (Message("user", " "),)).endswith(f"user\n{{reasoning effort: {effort}}}<|im_end|>")
+    assert written(renderer, (Message("user", " "),)).endswith(f"user\n{{reasoning effort: {effort}}}<|im_end|>")
 
 
 SPEC = ToolSpec(
@@ -130,9 +126,9 @@ SPEC = ToolSpec(
 )
 
 
-def test_tools_are_declared_as_xml_behind_the_system_text() -> None:
+def test_tools_are_declared_as_xml_after_the_system_text() -> None:
     talk = (Message("system", " Be brief. ", tools=(SPEC, ToolSpec("now", '{"name": "now"}'))),)
-    assert said(NEMOTRON3, talk).startswith(
+    assert written(NEMOTRON3, talk).startswith(
         "<|im_start|>system\nBe brief. \n\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n"
         "<function>\n<name>add</name>\n<description>Adds.</description>\n<parameters>\n"
         "<parameter>\n<name>a</name>\n<type>['number', 'null']</type>\n<description><|im_end|></description>\n"
@@ -159,8 +155,8 @@ def test_a_sampled_turn_reads_as_what_was_written(renderer: Renderer, turn: Mess
 
 @pytest.mark.parametrize("turn", [Message("assistant", "4"), Message("assistant", "Wait.", CALL * 2)])
 def test_a_turn_sampled_with_reasoning_off_reads_as_what_was_written(turn: Message) -> None:
-    segments = sampled(NEMOTRON3_DISABLE_THINKING, (ASKED, turn))
-    assert NEMOTRON3_DISABLE_THINKING.parse(segments) == (turn, ParseTermination.STOP_SEQUENCE, ())
+    segments = sampled(RENDERERS["nemotron3_disable_thinking"], (ASKED, turn))
+    assert RENDERERS["nemotron3_disable_thinking"].parse(segments) == (turn, ParseTermination.STOP_SEQUENCE, ())
 
 
 def test_errors_count_the_messages_that_were_given() -> None:

@@ -5,11 +5,11 @@ from hypothesis import given
 
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
-from kernel.formats import QWEN3_5, QWEN3_5_DISABLE_THINKING, QWEN3_5_PRESERVE_THINKING
+from kernel.formats.qwen3_5 import QWEN3_5, QWEN3_5_DISABLE_THINKING, QWEN3_5_PRESERVE_THINKING
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
-from tests.kernel.formats.spelling import parsed, prompt, said, sampled, trained
+from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write
 
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
@@ -25,11 +25,11 @@ XML = (
 
 def test_only_the_last_message_keeps_its_reasoning() -> None:
     talk = (ASKED, REASONED, ASKED, REASONED)
-    assert said(QWEN3_5, talk) == (
+    assert written(QWEN3_5, talk) == (
         "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n4<|im_end|>\n"
         "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n<think>\nhm\n</think>\n\n4<|im_end|>"
     )
-    assert said(QWEN3_5_PRESERVE_THINKING, talk).count("<think>\nhm\n</think>\n\n4") == 2
+    assert written(QWEN3_5_PRESERVE_THINKING, talk).count("<think>\nhm\n</think>\n\n4") == 2
 
 
 def test_a_turn_that_did_not_reason_closes_the_block_that_the_prompt_opened() -> None:
@@ -44,16 +44,16 @@ def test_with_reasoning_off_the_prompt_closes_the_block() -> None:
     assert trained(QWEN3_5_DISABLE_THINKING, talk, LAST) == "…4<|im_end|>"
 
 
-def test_behind_the_last_question_earlier_messages_show_an_empty_block() -> None:
+def test_after_the_last_question_earlier_messages_show_an_empty_block() -> None:
     talk = (ASKED, Message("assistant", "", CALLS[1:]), Message("tool", "noon"), Message("assistant", "Noon."))
-    assert "<|im_start|>assistant\n<think>\n\n</think>\n\n<tool_call>" in said(QWEN3_5, talk)
+    assert "<|im_start|>assistant\n<think>\n\n</think>\n\n<tool_call>" in written(QWEN3_5, talk)
     answered = (*talk, ASKED, REASONED)
-    assert "<|im_start|>assistant\n<tool_call>" in said(QWEN3_5, answered)
+    assert "<|im_start|>assistant\n<tool_call>" in written(QWEN3_5, answered)
 
 
 def test_calls_are_xml_and_what_they_hold_is_data() -> None:
     talk = (ASKED, Message("assistant", "Let me see.  ", CALLS))
-    assert said(QWEN3_5, talk).endswith(f"Let me see.\n\n{XML}<|im_end|>")
+    assert written(QWEN3_5, talk).endswith(f"Let me see.\n\n{XML}<|im_end|>")
     controls = [span.text for span in write(QWEN3_5, talk) if span.kind is SpanKind.CONTROL]
     assert controls.count("<|im_end|>") == 2
 
@@ -68,13 +68,13 @@ def test_results_of_several_calls_share_a_user_turn() -> None:
 
 def test_tools_are_declared_before_the_system_text_as_json_lines() -> None:
     tools = (ToolSpec("add", '{"name":"add","description":"</tools>"}'), ToolSpec("now", '{"name":"now"}'))
-    system = said(QWEN3_5, (Message("system", "Be brief.\n", tools=tools),))
+    system = written(QWEN3_5, (Message("system", "Be brief.\n", tools=tools),))
     assert system.startswith(
         "<|im_start|>system\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n"
         '{"name": "add", "description": "</tools>"}\n{"name": "now"}\n</tools>\n\nIf you choose'
     )
     assert system.endswith("</IMPORTANT>\n\nBe brief.<|im_end|>")
-    alone = said(QWEN3_5, (Message("system", " \n", tools=tools),))
+    alone = written(QWEN3_5, (Message("system", " \n", tools=tools),))
     assert alone.endswith("</IMPORTANT><|im_end|>")
 
 

@@ -5,14 +5,14 @@ import pytest
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
-from kernel.formats import (
+from kernel.formats.qwen3_5 import (
     QWEN3_8_DISABLE_THINKING,
     QWEN3_8_LOW_REASONING,
     QWEN3_8_MEDIUM_REASONING,
     QWEN3_8_XHIGH_REASONING,
 )
 from kernel.render.loss_mask import TrainOnWhat
-from tests.kernel.formats.spelling import prompt, said, trained
+from tests.kernel.formats.spelling import prompt, trained, written
 from tests.spans import write
 
 LAST = TrainOnWhat.LAST_ASSISTANT_MESSAGE
@@ -23,28 +23,28 @@ SILENT = pytest.mark.parametrize("renderer", [QWEN3_8_MEDIUM_REASONING, QWEN3_8_
 
 
 def test_the_effort_opens_the_system_message_and_makes_one_where_there_is_none() -> None:
-    assert said(QWEN3_8_LOW_REASONING, (ASKED,)).startswith(f"<|im_start|>system\n{LOW}<|im_end|>\n")
+    assert written(QWEN3_8_LOW_REASONING, (ASKED,)).startswith(f"<|im_start|>system\n{LOW}<|im_end|>\n")
     brief = (Message("system", " Be brief. "), ASKED)
-    assert said(QWEN3_8_LOW_REASONING, brief).startswith(f"<|im_start|>system\n{LOW}\n\nBe brief.<|im_end|>\n")
-    assert "set to xhigh" in said(QWEN3_8_XHIGH_REASONING, (ASKED,))
+    assert written(QWEN3_8_LOW_REASONING, brief).startswith(f"<|im_start|>system\n{LOW}\n\nBe brief.<|im_end|>\n")
+    assert "set to xhigh" in written(QWEN3_8_XHIGH_REASONING, (ASKED,))
 
 
 def test_a_system_message_that_has_the_effort_is_not_given_it_twice() -> None:
-    once = said(QWEN3_8_LOW_REASONING, (Message("system", "Be brief."), ASKED))
-    assert said(QWEN3_8_LOW_REASONING, (Message("system", f"{LOW}\n\nBe brief."), ASKED)) == once
+    once = written(QWEN3_8_LOW_REASONING, (Message("system", "Be brief."), ASKED))
+    assert written(QWEN3_8_LOW_REASONING, (Message("system", f"{LOW}\n\nBe brief."), ASKED)) == once
 
 
-def test_effort_tools_and_text_stand_in_this_order() -> None:
+def test_effort_tools_and_text_come_in_this_order() -> None:
     tools = (ToolSpec("now", '{"name": "now"}'),)
-    system = said(QWEN3_8_LOW_REASONING, (Message("system", "Be brief.", tools=tools),))
+    system = written(QWEN3_8_LOW_REASONING, (Message("system", "Be brief.", tools=tools),))
     assert system.startswith(f"<|im_start|>system\n{LOW}\n\n# Tools\n\n")
     assert system.endswith("</IMPORTANT>\n\nBe brief.<|im_end|>")
 
 
 @SILENT
 def test_without_a_sentence_an_empty_system_message_is_left_out(renderer: Renderer) -> None:
-    assert said(renderer, (Message("system", " \n"), ASKED)) == "<|im_start|>user\n2+2?<|im_end|>"
-    assert said(renderer, (Message("system", "Be brief."), ASKED)).startswith("<|im_start|>system\nBe brief.<")
+    assert written(renderer, (Message("system", " \n"), ASKED)) == "<|im_start|>user\n2+2?<|im_end|>"
+    assert written(renderer, (Message("system", "Be brief."), ASKED)).startswith("<|im_start|>system\nBe brief.<")
     assert write(renderer, (Message("system", ""),)) == []
 
 
@@ -55,7 +55,7 @@ def test_an_added_system_message_is_not_trained_in_customized() -> None:
 
 def test_every_turn_shows_its_block_whether_it_reasoned_or_not() -> None:
     reasoned = Message("assistant", (Part("thinking", "hm"), Part("text", "4")))
-    text = said(QWEN3_8_MEDIUM_REASONING, (ASKED, reasoned, ASKED, ANSWERED, ASKED, ANSWERED))
+    text = written(QWEN3_8_MEDIUM_REASONING, (ASKED, reasoned, ASKED, ANSWERED, ASKED, ANSWERED))
     assert text.count("<think>\nhm\n</think>\n\n4") == 1
     assert text.count("<think>\n\n</think>\n\n4") == 2
 
@@ -68,7 +68,7 @@ def test_switching_reasoning_off_closes_the_block_in_the_prompt() -> None:
 
 def test_arguments_that_are_no_text_are_json() -> None:
     call = ToolCall("f", '{"a": true, "b": null, "c": "true", "d": {"e": 1.5}}')
-    text = said(QWEN3_8_MEDIUM_REASONING, (ASKED, Message("assistant", "", (call,))))
+    text = written(QWEN3_8_MEDIUM_REASONING, (ASKED, Message("assistant", "", (call,))))
     assert "a>\ntrue\n</" in text
     assert "b>\nnull\n</" in text
     assert "c>\ntrue\n</" in text

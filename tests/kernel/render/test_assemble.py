@@ -11,7 +11,9 @@ from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation, Message, Part
 from kernel.errors import InputError
 from kernel.examples import Examples, Ragged
-from kernel.formats import QWEN3, QWEN3_DISABLE_THINKING, RENDERERS, ROLE_COLON
+from kernel.formats import RENDERERS
+from kernel.formats.plain_text import ROLE_COLON
+from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING
 from kernel.render.assemble import TokenProgram, assemble
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.inspect import Span

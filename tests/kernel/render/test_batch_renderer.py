@@ -10,7 +10,10 @@ from kernel.chat_format.compile import prepared
 from kernel.chat_format.pieces import Condition, Renderer
 from kernel.conversation import Conversation, Message, Part, ToolCall
 from kernel.errors import InputError
-from kernel.formats import LLAMA3, QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT, RENDERERS, ROLE_COLON
+from kernel.formats import RENDERERS
+from kernel.formats.llama3 import LLAMA3
+from kernel.formats.plain_text import ROLE_COLON
+from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
 from kernel.render.batch_renderer import SPLITTABLE, BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat, trained
 from tests.kernel.render.test_assemble import examples_of, tokens_of

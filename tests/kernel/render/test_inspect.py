@@ -23,7 +23,10 @@ from kernel.chat_format.pieces import (
 )
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
-from kernel.formats import LLAMA3, QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT, RENDERERS, ROLE_COLON, find_renderer
+from kernel.formats import RENDERERS, find_renderer
+from kernel.formats.llama3 import LLAMA3
+from kernel.formats.plain_text import ROLE_COLON
+from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
 from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.spans import weigh, write, write_prompt

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from kernel.errors import InputError
-from kernel.formats import QWEN3_INSTRUCT
+from kernel.formats.qwen3 import QWEN3_INSTRUCT
 from shell import provenance
 from shell.data.sources import SAMPLE
 from shell.settings.config import Config
@@ -88,9 +88,9 @@ def test_a_tokenizer_shows_by_its_bytes(tmp_path):
 def test_a_renderer_shows_by_its_name_and_by_its_data(tmp_path):
     assert changed(renderer_name="qwen3") == {"renderer"}
     own = tmp_path / "mine.py"
-    own.write_text("from kernel.formats import QWEN3_INSTRUCT as MINE\n")
+    own.write_text("from kernel.formats.qwen3 import QWEN3_INSTRUCT as MINE\n")
     before = of(renderer_name=f"{own}:MINE")
-    own.write_text("from kernel.formats import QWEN3_INSTRUCT as MINE  # another\n")
+    own.write_text("from kernel.formats.qwen3 import QWEN3_INSTRUCT as MINE  # another\n")
     assert of(renderer_name=f"{own}:MINE")["renderer"] != before["renderer"]
     other = replace(QWEN3_INSTRUCT, bos="<|im_start|>")
     assert module._renderer(other, None) != module._renderer(QWEN3_INSTRUCT, None)

@@ -12,7 +12,8 @@ from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
 from kernel.examples import Examples
-from kernel.formats import LLAMA3, QWEN3, QWEN3_INSTRUCT
+from kernel.formats.llama3 import LLAMA3
+from kernel.formats.qwen3 import QWEN3, QWEN3_INSTRUCT
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.inspect import Span
