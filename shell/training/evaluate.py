@@ -130,8 +130,8 @@ def _open(
 def _evaluated_rows(rows: Dataset, row_renderer: RowRenderer, label: str) -> tuple[Datums, list[Entry]]:
     places = rows.places()
     result = row_renderer.make(rows.to_list(), places)
-    fell = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.fell}
-    return result.datums, [_entry(Outcome.HELD_OUT, place, fell.get(i, ""), label) for i, place in enumerate(places)]
+    reasons = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.fell}
+    return result.datums, [_entry(Outcome.HELD_OUT, place, reasons.get(i, ""), label) for i, place in enumerate(places)]
 
 
 def _entry(outcome: Outcome, place: str, reason: str, label: str) -> Entry:

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from contextlib import suppress
@@ -138,6 +139,18 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_in_it(tmp
         pass
     with enter(tmp_path, "resume"):
         pass
+
+
+def test_a_new_folder_on_a_disk_without_locks_is_refused_and_removed(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(_file, _operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InputError, match=r"^this disk grants no locks: "), enter(tmp_path / "new" / "run", "new"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_run_leaves_no_lock_behind(tmp_path):
