@@ -22,7 +22,7 @@ from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.data.dataset import Dataset
-from shell.data.jsonl import JsonlRows
+from shell.data.json_rows import open_rows
 from shell.data.rows import Row
 from shell.text.tokenizer import SAMPLE as SAMPLE_TOKENIZER
 
@@ -68,7 +68,7 @@ def open_workload(renderers: Iterable[Renderer], folder: Path) -> Workload:
     tokenizer = Path(os.environ.get("TINSMITH_BENCH_TOKENIZER") or SAMPLE_TOKENIZER).expanduser()
     copy = folder / "tokenizer.json"
     added = _add_controls(tokenizer, {name for renderer in renderers for name in renderer.controls}, copy)
-    rows = Dataset(JsonlRows(data)).shuffle(seed=0)
+    rows = Dataset(open_rows(data)).shuffle(seed=0)
     about = {
         "data": data.name,
         "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),

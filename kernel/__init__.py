@@ -55,11 +55,11 @@ _HOMES = {
     "formats.llama3": ("LLAMA3",),
     "formats.plain_text": ("ROLE_COLON",),
     "formats.qwen3": ("QWEN3", "QWEN3_DISABLE_THINKING", "QWEN3_INSTRUCT"),
-    "render.loss_mask": ("TrainOnWhat",),
+    "options": ("TrainOnWhat", "Truncation"),
     "render.batch_renderer": ("BatchRenderer", "render_examples"),
     "render.assemble": ("TokenProgram", "assemble", "encode_constants"),
     "examples": ("Examples", "Ragged", "concat", "take"),
-    "length_limit": ("LengthPolicy", "Truncation", "apply_length_limit"),
+    "length_limit": ("LengthPolicy", "apply_length_limit"),
     "shorten_prompt": ("without_middle", "without_oldest_turns"),
     "row_outcomes": ("Entry", "Outcome", "totals"),
     "parsing.segments": ("BadCall", "ParseTermination", "Parsed", "Segment"),
@@ -114,14 +114,14 @@ if TYPE_CHECKING:
     from kernel.formats.llama3 import LLAMA3
     from kernel.formats.plain_text import ROLE_COLON
     from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-    from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+    from kernel.length_limit import LengthPolicy, apply_length_limit
     from kernel.loss import LossSums, sum_loss
     from kernel.mixture import Mixture, mix
+    from kernel.options import TrainOnWhat, Truncation
     from kernel.parsing.segments import BadCall, Parsed, ParseTermination, Segment
     from kernel.render.assemble import TokenProgram, assemble, encode_constants
     from kernel.render.batch_renderer import BatchRenderer, render_examples
     from kernel.render.inspect import Span, spans
-    from kernel.render.loss_mask import TrainOnWhat
     from kernel.row_outcomes import Entry, Outcome, totals
     from kernel.row_reader import read_conversation
     from kernel.schedules import constant, cosine, join, linear, schedule, warmup

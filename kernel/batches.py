@@ -6,17 +6,14 @@ has the same size) or trained as a short batch ("keep": every row is seen). `ker
 there.
 """
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
+from kernel.options import Tail as Tail
 
-Tail = Literal["drop", "keep"]
 
-
-def n_batches(n_rows: int, batch_size: int, tail: Tail = "drop") -> int:
+def n_batches(n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> int:
     """The number of batches in an epoch.
 
     Args:
@@ -33,8 +30,8 @@ def n_batches(n_rows: int, batch_size: int, tail: Tail = "drop") -> int:
     >>> n_batches(500, 128), n_batches(500, 128, "keep")
     (3, 4)
     """
-    if tail not in get_args(Tail):
-        raise unknown("tail", tail, get_args(Tail), at="$.tail")
+    if tail not in list(Tail):
+        raise unknown("tail", tail, list(Tail), at="$.tail")
     if batch_size < 1:
         raise expected("batch_size >= 1", str(batch_size), at="$.batch_size")
     if n_rows < 1:
@@ -69,7 +66,7 @@ def n_steps(n_batches: int, n_epochs: int, max_steps: int | None = None) -> int:
     return total if max_steps is None else min(total, max_steps)
 
 
-def positions(step: int, n_rows: int, batch_size: int, tail: Tail = "drop") -> tuple[int, NDArray[np.int64]]:
+def positions(step: int, n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> tuple[int, NDArray[np.int64]]:
     """The epoch that a step belongs to, and the places of that epoch which it trains on.
 
     Args:

@@ -1,12 +1,13 @@
-"""Conversations as plain data.
+"""Conversations as plain data: tuples of messages.
 
-A conversation is a tuple of messages. A message's content is a string, or parts where reasoning and text (or an image)
-stand in an order of their own. Everything here is a NamedTuple: cheap to make by the million, hashable, and nothing to
-learn. `kernel.row_reader` makes conversations of rows of JSON.
+A message's content is a string, or a sequence of parts: text, reasoning, images. `kernel.row_reader` reads
+conversations from rows of JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
+
+from kernel.errors import InputError, Path
 
 PartKind = Literal["text", "thinking", "image"]
 
@@ -48,6 +49,36 @@ class Message(NamedTuple):
 Conversation = tuple[Message, ...]
 
 
+class Origin(NamedTuple):
+    """Where a message was in the row as the user wrote it, and what its fields are called there."""
+
+    path: Path
+    fields: Mapping[str, Path] = {}
+
+
+class TracedConversation(tuple[Message, ...]):
+    """A conversation that is not under `messages` in its row; `origins[i]` is where message i was."""
+
+    origins: Sequence[Origin] = ()
+
+
+def at_origin(error: InputError, traced: object) -> InputError:
+    """An error about ("messages", i, ...) with the path in the user's row, if `traced` has `origins`.
+
+    >>> talk = TracedConversation((Message("user"),))
+    >>> talk.origins = [Origin(("conversations", 3), {"content": ("value",)})]
+    >>> at_origin(InputError("expected text, got null", "a:7", ("messages", 0, "content", 1, "text")), talk).path
+    ('conversations', 3, 'value', 1, 'text')
+    """
+    origins = getattr(traced, "origins", None)
+    i = error.path[1] if len(error.path) > 1 else None
+    if not origins or not isinstance(i, int) or i >= len(origins):
+        return error
+    path, fields = origins[i]
+    field = error.path[2:3]
+    return error.at_path((*path, *(fields.get(str(field[0]), field) if field else ()), *error.path[3:]))
+
+
 def last_user(conversation: Sequence[Message]) -> int:
     """Index of the last user message, -1 when there is none.
 
@@ -61,7 +92,7 @@ def last_user(conversation: Sequence[Message]) -> int:
 
 
 def parts_of(message: Message) -> tuple[Part, ...]:
-    """The content as parts, whatever form it came in; empty text gives no part.
+    """The content as parts; empty text gives none.
 
     >>> parts_of(Message("user", "hi"))
     (Part(kind='text', text='hi'),)
@@ -89,7 +120,7 @@ def content_of(parts: Sequence[Part]) -> str | tuple[Part, ...]:
 
 
 def text_of(message: Message) -> str:
-    """What the message says, without its reasoning.
+    """The message's text, without its reasoning.
 
     >>> text_of(Message("assistant", (Part("thinking", "2+2"), Part("text", "4"))))
     '4'

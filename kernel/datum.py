@@ -10,19 +10,18 @@ Some places of an example may be non-text (an image). They hold token 0 and weig
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
+from kernel.options import Reduction as Reduction
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
-Reduction = Literal["mean", "none"]
-REDUCTIONS = get_args(Reduction)
 
 
 class Media(NamedTuple):
@@ -59,7 +58,7 @@ def build_datums(
     offsets: Int64,
     *,
     max_length: int | None,
-    reduction: Reduction = "mean",
+    reduction: Reduction = Reduction.MEAN,
     units: Int64 | None = None,
     media: Sequence[Media] = (),
     places: Sequence[str] | None = None,
@@ -93,8 +92,8 @@ def build_datums(
     >>> datums.weights, datums.offsets
     (array([0.5, 0.5, 1. ], dtype=float32), array([0, 2, 3]))
     """
-    if reduction not in REDUCTIONS:
-        raise unknown("reduction", reduction, REDUCTIONS, at="$.reduction")
+    if reduction not in list(Reduction):
+        raise unknown("reduction", reduction, list(Reduction), at="$.reduction")
     tokens = np.ascontiguousarray(tokens, np.int32)
     weights = np.ascontiguousarray(weights, np.float32)
     offsets = np.ascontiguousarray(offsets, np.int64)

@@ -1,54 +1,90 @@
-"""Errors that a user can act on: one sentence that says what was expected, what came, and where.
+"""Errors that a user can act on: what is wrong in one sentence, and where.
 
-Nothing in Tinsmith is logged and passed over. What cannot be used is refused with an `InputError`; the recipes print
-its text alone and exit with code 2. The form follows msgspec's (`Expected ..., got ... - at $.path`).
+What cannot be used is refused with an `InputError`; the recipes print its text alone and exit with code 2.
 """
 
 import difflib
 from collections.abc import Iterable
+from typing import Self, TypeAlias
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and indices from the top of a row: ("messages", 3, "content")."""
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used. `str(error)` is the whole message, without a traceback's help."""
+    """What the user gave cannot be used. `str(error)` is the whole message.
+
+    Args:
+        sentence: what is wrong.
+        at: the location: a flag, or a file and line. Empty where it is plain; "$" is a row of no known file.
+        path: where in the row.
+
+    >>> str(InputError("expected text, got null", "a.jsonl:7", ("messages", 1, "content")))
+    'expected text, got null - at a.jsonl:7 $.messages[1].content'
+    """
+
+    def __init__(self, sentence: str, at: str = "", path: Path = ()) -> None:
+        super().__init__(sentence, at, path)  # as args, so that the error survives pickling
+        self.sentence, self.at, self.path = sentence, at, path
+
+    def __str__(self) -> str:
+        steps = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
+        at = "" if steps and self.at == "$" else self.at
+        where = " ".join(part for part in (at, steps and f"${steps}") if part)
+        return f"{self.sentence} - at {where}" if where else self.sentence
+
+    def under(self, at: str, *keys: str | int) -> Self:
+        """The same error with a location, and a path that begins with these keys."""
+        return type(self)(self.sentence, self.at or at, (*keys, *self.path))
+
+    def at_path(self, path: Path) -> Self:
+        """The same error with another path."""
+        return type(self)(self.sentence, self.at, path)
 
 
-def expected(what: str, got: str, at: str = "") -> InputError:
+def expected(what: str, got: str, at: str = "", path: Path = ()) -> InputError:
     """The error for a value that is not what it must be.
 
     Args:
         what: what was expected, as a noun phrase.
         got: what came, as the user would recognise it.
-        at: where: a flag, a JSON path, a file and line. Empty when the place is plain.
+        at, path: as in `InputError`.
 
     >>> str(expected("batch_size <= 120 rows", "128", at="$.batch_size"))
     'expected batch_size <= 120 rows, got 128 - at $.batch_size'
     """
-    return InputError(f"expected {what}, got {got}" + (f" - at {at}" if at else ""))
+    return InputError(f"expected {what}, got {got}", at, path)
 
 
-def unknown(kind: str, name: str, known: Iterable[str], at: str = "") -> InputError:
-    """The error for a name that stands in no table, with the nearest names that do.
+def problem(sentence: str, at: str = "", path: Path = ()) -> InputError:
+    """The error for what is not about a value, as a plain sentence.
+
+    >>> str(problem("4 unreadable rows; --max-bad-rows allows 3"))
+    '4 unreadable rows; --max-bad-rows allows 3'
+    """
+    return InputError(sentence, at, path)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], at: str = "", path: Path = ()) -> InputError:
+    """The error for a name that is in no table, with the nearest names that are.
 
     Args:
         kind: what the name should name: "renderer", "dataset".
         name: the name that came.
         known: the names there are.
-        at: where it came from.
+        at, path: as in `InputError`.
 
     >>> str(unknown("renderer", "qwne3", ["llama3", "qwen3"], at="--renderer-name"))
     "unknown renderer 'qwne3', did you mean 'qwen3'? - at --renderer-name"
     >>> str(unknown("tail", "x", ["drop", "keep"]))
     "unknown tail 'x', expected one of 'drop', 'keep'"
     """
-    names = list(known)
-    few = names[:_MOST]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = (
-        f"did you mean {_listed(near)}?"
-        if near
-        else f"expected one of {_listed(few)}{', ...' * (len(names) > len(few))}"
-    )
-    return InputError(f"unknown {kind} {name!r}, {hint}" + (f" - at {at}" if at else ""))
+    names = [str(one) for one in known]
+    if near := difflib.get_close_matches(name, names, n=3, cutoff=0.5):
+        hint = f"did you mean {_listed(near)}?"
+    else:
+        hint = f"expected one of {_listed(names[:_MOST])}{', ...' * (len(names) > _MOST)}"
+    return InputError(f"unknown {kind} {name!r}, {hint}", at, path)
 
 
 _MOST = 12

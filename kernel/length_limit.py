@@ -11,7 +11,6 @@ An example without any trained target has a gradient of zero. Sending it costs i
 left out; with `send_zero_loss` it goes, as the reference's do.
 """
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import numba
@@ -20,20 +19,12 @@ from numpy.typing import NDArray
 
 from kernel.datum import n_kept
 from kernel.examples import Examples, take
+from kernel.options import Truncation as Truncation
 from kernel.row_outcomes import Outcome
 
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-
-
-class Truncation(StrEnum):
-    """What to do with an example that is too long."""
-
-    RIGHT = "right"
-    DROP = "drop"
-    ERROR = "error"
-    KEEP_ANSWER = "keep_answer"
 
 
 class LengthPolicy(NamedTuple):

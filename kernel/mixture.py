@@ -13,17 +13,17 @@ that each source is then shuffled by a seed of its own, is as tinker-cookbook 0.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
+from kernel.options import MixStopping
 from kernel.shuffle import hf_permutation
 
 Int64 = NDArray[np.int64]
-Strategy = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]
 
 MOST_DRAWS = 2**28
 """places that a mixture may be expected to need: a small weight on a large source would ask for any number"""
@@ -51,7 +51,7 @@ def mix(
     weights: Sequence[float] | None = None,
     *,
     counts: Sequence[int | None] | None = None,
-    strategy: Strategy = "all_exhausted",
+    strategy: MixStopping = MixStopping.ALL_EXHAUSTED,
     seed: int = 0,
     n_test: int = 0,
 ) -> Mixture:
@@ -100,7 +100,7 @@ def mix(
     return Mixture(Drawn(sources, rows), _held_out(held, seed))
 
 
-def interleave(sizes: Sequence[int], weights: Sequence[float], strategy: Strategy, seed: int) -> Drawn:
+def interleave(sizes: Sequence[int], weights: Sequence[float], strategy: MixStopping, seed: int) -> Drawn:
     """The places of `datasets.interleave_datasets` with probabilities in proportion to the weights.
 
     Args:
@@ -180,8 +180,8 @@ def _held_out(held: Sequence[Int64], seed: int) -> Drawn:
 def _check(
     sizes: Sequence[int], weights: Sequence[float] | None, counts: Sequence[int | None] | None, strategy: str
 ) -> None:
-    if strategy not in get_args(Strategy):
-        raise unknown("strategy", strategy, get_args(Strategy), at="--mix-stopping")
+    if strategy not in list(MixStopping):
+        raise unknown("strategy", strategy, list(MixStopping), at="--mix-stopping")
     for weight in weights or ():
         if not 0 < weight < np.inf:
             raise expected("a weight > 0", f"{weight:g}", at="--dataset")

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, ClassVar
 
+from kernel.options import Truncation
 from shell.data.cache_folders import prepared_root
-from shell.settings.config import DataConfig, HowTruncated, Length, Size, Text
+from shell.settings.config import DataConfig, Length, Size, Text
 from shell.settings.flags import doc
 
 
@@ -23,7 +24,7 @@ class PrepareConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields
         "--dataset s3://b/a.parquet --ray auto",
     )
 
-    truncation: Annotated[HowTruncated, doc("keep_answer alone cuts before rows are kept", "HOW")] = "right"
+    truncation: Annotated[Truncation, doc("keep_answer alone cuts before rows are kept", "HOW")] = Truncation.RIGHT
     max_length: Annotated[Length, doc("tokens that keep_answer cuts to")] = 32768
     prepared_dir: Annotated[Text | None, doc("where stores are; by default ~/.cache/tinsmith", "FOLDER")] = None
     workers: Annotated[Size | None, doc("processes; by default one a core")] = None

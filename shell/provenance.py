@@ -20,8 +20,7 @@ from typing import Any
 import msgspec
 
 from kernel.chat_format.pieces import Renderer
-from shell.data.concat_rows import ConcatRows
-from shell.data.rows import Rows, content_digest
+from shell.data.rows import ConcatRows, Rows, content_digest
 from shell.datums.render_rows import RowRenderer
 from shell.text.formats import Format
 
@@ -68,7 +67,7 @@ def _reader(rows: Rows) -> str:
     if isinstance(rows, ConcatRows):
         return ", ".join(map(_reader, rows.parts))
     validation = getattr(rows, "validation", None)
-    return type(rows).__name__ + (f" {validation.shape} {validation.column}" if validation else "")
+    return type(rows).__name__ + (f" {validation.dataset_format} {validation.column}" if validation else "")
 
 
 def renderer_provenance(maker: RowRenderer) -> Provenance:

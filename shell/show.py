@@ -20,9 +20,9 @@ from kernel.length_limit import apply_length_limit
 from kernel.row_outcomes import Outcome
 from kernel.row_reader import read_conversation
 from kernel.turn_spoofing import spoofs_turn
+from shell.data.hub import Stream
 from shell.data.mixture import mode_of, open_data
 from shell.data.sources import Source, spec_of
-from shell.data.stream import Stream
 from shell.datums.render_rows import RowRenderer, render_settings
 from shell.run_dir.screen import Console, training_on
 from shell.settings.config import N_SHOWN, ShowConfig

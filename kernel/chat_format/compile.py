@@ -33,6 +33,7 @@ from kernel.chat_format.elements import (
 )
 from kernel.chat_format.pieces import Calls, Condition, Reasoning, Renderer, Tools
 from kernel.conversation import Conversation, Message, split_inline_reasoning, text_of
+from kernel.errors import InputError
 
 TEXT, IMAGE = -1, -2
 """The operations that write no constant text."""
@@ -185,9 +186,9 @@ class CompiledConversation:
         """Whether the first a messages (as an example, or a prompt) decide about a message what the first b do."""
         return self._conditions.prefix(a, is_example) == self._conditions.prefix(b, True)
 
-    def place(self, i: int) -> str:
-        """Where message i comes from."""
-        return f"{self._at if self._at == '$' else f'{self._at} $'}.messages[{i - self._n_added}]"
+    def located(self, error: InputError, i: int) -> InputError:
+        """An error about message i, with its location."""
+        return error.under(self._at, "messages", i - self._n_added)
 
     def _same_before(self, end: int, a: Prefix, b: Prefix) -> bool:
         """Whether two prefixes write alike what precedes message `end`; what was compared is not compared again."""
@@ -233,9 +234,11 @@ class CompiledConversation:
     def _compile(self, i: int, mask: int, shape: Shape) -> CompiledMessage | list[Element]:
         """Compiles a message of a new kind, or gives its elements where they depend on its data."""
         renderer, message = self._compiler.renderer, self.conversation[i]
-        place = self.place(i)
-        check(renderer, message, place)
-        elements = row_elements(renderer, message.role, mask, shape, place)
+        try:
+            check(renderer, message)
+            elements = row_elements(renderer, message.role, mask, shape)
+        except InputError as error:
+            raise self.located(error, i) from None
         dynamic = any(isinstance(element.text, Calls | Tools) for element in elements)
         known = self._cache[message.role, mask, shape] = elements if dynamic else self._compiler.compiled(elements)
         return known

@@ -28,7 +28,7 @@ from kernel.chat_format.pieces import (
     Tools,
 )
 from kernel.conversation import Message, parts_of, text_of
-from kernel.errors import InputError, expected, unknown
+from kernel.errors import InputError, expected, problem, unknown
 
 
 class SpanKind(StrEnum):
@@ -61,11 +61,11 @@ Shape = tuple[str, ...] | None
 """The kinds of a message's content parts; None when its content is a string."""
 
 
-def row_elements(renderer: Renderer, role: str, mask: int, shape: Shape, at: str) -> list[Element]:
+def row_elements(renderer: Renderer, role: str, mask: int, shape: Shape) -> list[Element]:
     """What a message of this role, with these conditions and kinds of parts, is written with. Raises: InputError."""
     for piece in renderer.rows[role]:
         if isinstance(piece, Refuse) and holds(mask, piece.when, piece.unless):
-            raise expected(piece.expected, piece.got, at)
+            raise expected(piece.expected, piece.got)
     return list(_row_elements(renderer, renderer.rows[role], mask, shape))
 
 
@@ -215,14 +215,14 @@ def slot_text(slot: Slot, message: Message) -> str:
     return text.rstrip(rstrip) if rstrip else text
 
 
-def check(renderer: Renderer, message: Message, at: str) -> None:
+def check(renderer: Renderer, message: Message) -> None:
     """Refuse what the format has no place for.
 
     Raises:
         InputError: an unknown role; reasoning, tool calls, tool declarations or images without a piece for them.
     """
     if message.role not in renderer.rows:
-        raise unknown_role(message.role, renderer.name, renderer.rows, at=f"{at}.role")
+        raise unknown_role(message.role, renderer.name, renderer.rows)
     pieces = flat(renderer.rows[message.role])
     kinds = {part.kind for part in parts_of(message)}
     for present, wanted, what in (
@@ -232,16 +232,16 @@ def check(renderer: Renderer, message: Message, at: str) -> None:
         (bool(message.tools), Tools, "tool declarations"),
     ):
         if present and not any(isinstance(piece, wanted) for piece in pieces):
-            raise expected(f"no {what} ({renderer.name} has no place for it in a {message.role} message)", what, at)
+            raise expected(f"no {what} ({renderer.name} has no place for it in a {message.role} message)", what)
     if "image" in kinds and not renderer.image:
-        raise expected(f"text ({renderer.name} is a text renderer)", "an image", at=f"{at}.content")
+        raise expected(f"text ({renderer.name} is a text renderer)", "an image", path=("content",))
 
 
-def unknown_role(role: str, name: str, roles: Iterable[str], at: str) -> InputError:
+def unknown_role(role: str, name: str, roles: Iterable[str]) -> InputError:
     """The error for a role that a format does not know."""
     if role == "text":
-        return expected(f"a conversation, for {name} writes turns", "raw text (--renderer-name text trains it)", at)
-    return unknown("role", role, [role for role in roles if role != "text"], at)
+        return problem(f"raw text needs --renderer-name text; {name} renders conversations", path=("role",))
+    return unknown("role", role, [role for role in roles if role != "text"], path=("role",))
 
 
 def in_runs(elements: Iterable[Element]) -> list[list[Element]]:

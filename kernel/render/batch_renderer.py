@@ -13,10 +13,9 @@ import numpy as np
 from kernel.chat_format.compile import CompiledConversation, CompiledMessage, MessageCompiler, prepared, same_output
 from kernel.chat_format.elements import Element, SpanKind
 from kernel.chat_format.pieces import Renderer
-from kernel.conversation import Conversation, parts_of
+from kernel.conversation import Conversation, at_origin, parts_of
 from kernel.errors import InputError, expected
 from kernel.examples import Examples, Ragged
-from kernel.origin import retold
 from kernel.render.assemble import TokenProgram, assemble, encode_constants
 from kernel.render.loss_mask import TrainOnWhat, check_trainable, produced_from, trained
 from kernel.render.skeleton import Example, ProgramBuilder, Prompt, Skeleton, build_skeleton, pattern
@@ -74,7 +73,7 @@ class BatchRenderer:
             try:
                 builder.add(*self._skeleton(conversation, mode, at))
             except InputError as error:
-                raise retold(error, getattr(conversation, "trace", None)) from None
+                raise at_origin(error, conversation) from None
         unchecked = self.renderer.refuses_reasoning and not self.split_turns
         return builder.program(where, self.renderer.name if unchecked else "")
 
@@ -127,11 +126,8 @@ class BatchRenderer:
     def _refuse_reasoning(self, compiled: CompiledConversation, on: list[bool]) -> None:
         for i, (message, hit) in enumerate(zip(compiled.conversation, on, strict=True)):
             if hit and any(part.kind == "thinking" for part in parts_of(message)):
-                raise expected(
-                    f"a turn without reasoning ({self.renderer.name} closes the block of reasoning in its prompt)",
-                    "one that reasons",
-                    at=compiled.place(i),
-                )
+                wanted = f"a turn without reasoning ({self.renderer.name} closes the block of reasoning in its prompt)"
+                raise compiled.located(expected(wanted, "one that reasons"), i)
 
 
 def render_examples(

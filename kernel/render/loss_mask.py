@@ -4,29 +4,9 @@ The modes and their meaning are tinker-cookbook's. A token has weight 1 when the
 would sample it there; everything else has weight 0.
 """
 
-from enum import StrEnum
-
 from kernel.conversation import Conversation, last_user
-from kernel.errors import expected, unknown
-
-
-class TrainOnWhat(StrEnum):
-    """Which tokens are trained."""
-
-    LAST_ASSISTANT_MESSAGE = "last_assistant_message"
-    """The last message, if it is the assistant's."""
-    LAST_ASSISTANT_TURN = "last_assistant_turn"
-    """The assistant's messages of the turn being produced: behind the last user message."""
-    ALL_ASSISTANT_MESSAGES = "all_assistant_messages"
-    """Every message of the assistant's."""
-    ALL_MESSAGES = "all_messages"
-    """Every message, without the headers that the renderer writes."""
-    ALL_TOKENS = "all_tokens"
-    """Everything but the token that opens the sequence."""
-    ALL_USER_AND_SYSTEM_MESSAGES = "all_user_and_system_messages"
-    """Every message of the user's and the system's."""
-    CUSTOMIZED = "customized"
-    """The messages with `trainable: true`; every message must have the field."""
+from kernel.errors import expected, problem, unknown
+from kernel.options import TrainOnWhat as TrainOnWhat
 
 
 def train_on_what(name: str, at: str = "--train-on-what") -> TrainOnWhat:
@@ -71,10 +51,11 @@ def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> N
     is_wanted = mode is TrainOnWhat.CUSTOMIZED
     for i, message in enumerate(conversation):
         if (message.trainable is None) is is_wanted:
-            place = f"{at} $.messages[{i}].trainable" if at != "$" else f"$.messages[{i}].trainable"
-            if mode is TrainOnWhat.CUSTOMIZED:
-                raise expected("true or false on every message (customized)", "nothing", place)
-            raise expected(f"no 'trainable' field (only customized reads it, the mode is {mode})", "one", place)
+            i = next(i for i, one in enumerate(conversation) if one is message)
+            path = ("messages", i, "trainable")
+            if is_wanted:
+                raise expected("true or false on every message (customized)", "nothing", at, path)
+            raise problem("'trainable' is only used with --train-on-what customized", at, path)
 
 
 def produced_from(mode: TrainOnWhat, conversation: Conversation) -> int | None:

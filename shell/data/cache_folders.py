@@ -1,8 +1,7 @@
-"""Where what was worked out or fetched is kept, and copies of data that lies elsewhere.
+"""The cache folder, and local copies of remote files.
 
-A remote file (`s3://`, `gs://`, `https://`, whatever `fsspec` opens) is copied here once, whole, under a name made of
-its address and of what the other side says of its content (an ETag, a size and a date); so a file that was changed
-there is another file here, and every reader of files reads it.
+A remote file (`s3://`, `gs://`, `https://`, whatever `fsspec` opens) is copied whole once, under a digest of its
+address and of what the server reports of its content (an ETag, a size, a date), so a changed file is another copy.
 """
 
 import os
@@ -14,19 +13,13 @@ from kernel.errors import InputError, expected
 from shell.data.rows import content_digest
 
 
-def cache_root(given: str | None = None) -> Path:
-    """The folder of all that is kept.
-
-    Args:
-        given: what the user says.
-
-    Touches: the environment: TINSMITH_CACHE.
-    """
-    return Path(given or os.environ.get("TINSMITH_CACHE") or "~/.cache/tinsmith").expanduser()
+def cache_root() -> Path:
+    """The folder of all caches: TINSMITH_CACHE, or ~/.cache/tinsmith."""
+    return Path(os.environ.get("TINSMITH_CACHE") or "~/.cache/tinsmith").expanduser()
 
 
 def prepared_root(given: str | None = None) -> Path:
-    """The folder in which all stores are. Touches: the environment: TINSMITH_CACHE."""
+    """The folder of all token caches."""
     return Path(given).expanduser() if given else cache_root() / "prepared"
 
 
@@ -40,17 +33,7 @@ def is_remote(name: str) -> bool:
 
 
 def local_copy(address: str, root: Path | None = None) -> Path:
-    """A file of ours with what stands at an address, copied if it is not there yet.
-
-    Args:
-        address: as fsspec has them.
-        root: where copies are; None: where all is kept.
-
-    Raises:
-        InputError: there is no such file, it cannot be reached, or the disk refuses.
-
-    Touches: the network, or whatever the address names; the copy.
-    """
+    """A local copy of a remote file, fetched if it is not there yet."""
     import fsspec
 
     folder = (cache_root() if root is None else root) / "copies"
@@ -77,7 +60,7 @@ def local_copy(address: str, root: Path | None = None) -> Path:
 
 
 def _stamp(system: Any, path: str) -> bytes:
-    """What a file system says of a file's content without reading it."""
+    """What identifies the content of a remote file without reading it."""
     info = system.info(path)
     if info.get("type") == "directory":
         raise expected("a file", "a directory", at=path)

@@ -1,8 +1,9 @@
-"""Datasets from the Hugging Face Hub through the `datasets` library, which is imported here alone and only when used.
+"""Datasets from the Hugging Face Hub, loaded whole or streamed by the `datasets` library.
 
-The library asks an unreachable Hub five times over, which takes half a minute, before it looks into its cache. So the
-Hub is asked once first, with a deadline: if it does not answer, the copy in the cache is taken if there is one (the
-library then says so itself), and otherwise the user hears at once what is wrong and what works without a network.
+The library tries an unreachable Hub for half a minute before it looks into its cache. So the Hub is asked once first,
+with a deadline: without an answer the cached copy is used, and if there is none the error says what works without a
+network. A stream goes forward only: its rows are shuffled within a buffer, and resuming at row k reads past the k rows
+before it. The length of a stream is not known, so the user gives it.
 """
 
 import queue
@@ -10,15 +11,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from kernel.errors import InputError, expected
+from kernel.errors import InputError, expected, problem
+from shell.data.arrow_rows import without_nulls
+from shell.data.rows import RowValidation
 
 Kind = Literal["dataset", "model"]
 
 SECONDS = 8.0
-"""How long the Hub may take to answer the first question."""
+"""the deadline for the Hub's first answer"""
 
 
 def load(
@@ -29,20 +33,7 @@ def load(
     streaming: bool = False,
     cache_dir: str | None = None,
 ) -> Any:
-    """What `datasets.load_dataset` gives: tables by split, or the one of `split`, which may be a slice (`train[:1%]`).
-
-    Args:
-        repo: `owner/name` on the Hub, or the path of a folder laid out like one.
-        config: which of the dataset's configurations.
-        split: one split; None: all.
-        streaming: read it while it is used instead of copying it first.
-        cache_dir: where to keep copies; None: the library's own place.
-
-    Raises:
-        InputError: it cannot be reached, does not exist, or is not a dataset.
-
-    Touches: the network, the library's cache and its environment variables.
-    """
+    """The tables of `datasets.load_dataset` by split, or that of `split`, which may be a slice (`train[:1%]`)."""
     import datasets
 
     if not sys.stderr.isatty():
@@ -53,50 +44,42 @@ def load(
     if silence is None:
         with readable(f"hf:{repo}"):
             return datasets.load_dataset(path, config, split=split, streaming=streaming, cache_dir=cache_dir)
+    before, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, True
     try:
-        with _offline(datasets.config):
-            return datasets.load_dataset(path, config, split=split, streaming=streaming, cache_dir=cache_dir)
+        return datasets.load_dataset(path, config, split=split, streaming=streaming, cache_dir=cache_dir)
     except Exception as error:
-        raise InputError(
-            f"expected {repo} from the Hugging Face Hub or the cache, got {silence} and no copy in the cache; "
-            "a JSONL file needs no network: --dataset FILE.jsonl"
-        ) from error
+        reason = f"{silence} and no copy in the cache; a JSONL file needs no network: --dataset FILE.jsonl"
+        raise expected(f"{repo} from the Hugging Face Hub or the cache", reason) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
 
 
 @contextmanager
 def readable(at: str) -> Iterator[None]:
-    """Turns whatever the library raises within into an InputError that says where."""
+    """Turns whatever the library raises within into an InputError with a location."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        raise expected("a dataset that can be read", _told(error), at=at) from error
+        raise expected("a dataset that can be read", _reason(error), at=at) from error
 
 
 def unreachable(repo: str, endpoint: str, seconds: float = SECONDS, kind: Kind = "dataset") -> str | None:
-    """Why the Hub cannot be asked about a dataset or a model, or None if it answers, whatever the answer.
-
-    The question runs on a thread of its own, as looking up a name may outlast any time limit of HTTP's.
-
-    Touches: the network, the environment's proxies and token.
-    """
+    """Why the Hub cannot be reached, or None if it answers; asked on another thread, as DNS has no deadline."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     def ask() -> str | None:
         try:
-            if kind == "dataset":
-                HfApi(endpoint=endpoint).dataset_info(repo, timeout=seconds, expand=["sha"])
-            else:
-                HfApi(endpoint=endpoint).model_info(repo, timeout=seconds, expand=["sha"])
+            HfApi(endpoint=endpoint).repo_info(repo, repo_type=kind, timeout=seconds, expand=["sha"])  # type: ignore[arg-type]
         except HfHubHTTPError as error:
             status = error.response.status_code
             return f"status {status} from {endpoint}" if status >= 500 else None
         except HFValidationError:
             return None
         except Exception as error:
-            return f"no answer from {endpoint} ({_told(error)})"
+            return f"no answer from {endpoint} ({_reason(error)})"
         return None
 
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -107,19 +90,62 @@ def unreachable(repo: str, endpoint: str, seconds: float = SECONDS, kind: Kind =
         return f"no answer from {endpoint} in {seconds:g} seconds"
 
 
-@contextmanager
-def _offline(settings: Any) -> Iterator[None]:
-    before = settings.HF_HUB_OFFLINE
-    settings.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        settings.HF_HUB_OFFLINE = before
-
-
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """An error of the library in one line. A failure to build a table says why only in its cause."""
     if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + "..."
+
+
+class Stream:
+    """Rows of a `datasets.IterableDataset`, epoch by epoch."""
+
+    def __init__(
+        self, table: Any, n_rows: int, *, validation: RowValidation, name: str = "stream", seed: int, buffer_size: int
+    ) -> None:
+        self._table = table.shuffle(seed=seed, buffer_size=buffer_size)
+        self._n_rows = n_rows
+        self._validation = validation
+        self._name = name
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def set_epoch(self, epoch: int) -> None:
+        """Moves to the start of this epoch."""
+        self._table.set_epoch(epoch)
+        self._validation.rejected.clear()  # a stream that starts again meets the same rows
+        self._iterator = iter(self._table)
+        self._next = 0
+
+    @property
+    def n_rejected(self) -> int:
+        """How many of the rows of this epoch that were read are invalid."""
+        return len(self._validation.rejected)
+
+    def read(self, start: int, n: int) -> list[Any]:
+        """The n rows from row `start` of the epoch on; rows before it are read past."""
+        if start < self._next:
+            raise problem(f"a stream goes forward only: row {start} is before row {self._next}", at=self._name)
+        n_skipped = start - self._next
+        with readable(self._name):
+            rows = [without_nulls(row) for row in islice(self._iterator, n_skipped, n_skipped + n)]
+        if len(rows) < n:
+            raise expected(f"{start + n} rows in the stream", "its end", at=f"{self._name} (--streaming-length)")
+        self._next = start + n
+        return [self._validation.admit(start + i, row, self.place) for i, row in enumerate(rows)]
+
+    def place(self, i: int) -> str:
+        """The location of row i of the epoch, for errors."""
+        return f"{self._name}, row {i} of the stream"
+
+
+def head(table: Any, n: int, validation: RowValidation, name: str) -> list[Any]:
+    """The first n rows of an iterable dataset, as they come."""
+    with readable(name):
+        rows = [without_nulls(row) for row in table.take(n)]
+    if len(rows) < n:
+        raise expected(f"at least {n} rows", str(len(rows)), at=name)
+    return [validation.admit(i, row, lambda i: f"{name}[{i}]") for i, row in enumerate(rows)]

@@ -1,10 +1,10 @@
-"""What `--dataset` says: one source, or several with a comma between them, each with its share of the mixture.
+"""The text of `--dataset`: one source, or several separated by commas, each with its share of the mixture.
 
     a.jsonl,b.jsonl                  every row is as likely as any other
     a.jsonl=0.7,no_robots=0.3        weights, of any unit: 7 and 3 are the same
-    a.jsonl=5000rows,b.jsonl         so many rows of a, all of b
+    a.jsonl=5000rows,b.jsonl         5000 rows of a, all of b
 
-A path may hold commas and equals signs: where a file of that name exists, it is that file. So `a=1.jsonl=2` is the file
+A path may hold commas and equals signs: if a file of that name exists, it is meant. So `a=1.jsonl=2` is the file
 `a=1.jsonl` with the weight 2, unless there is a file `a=1.jsonl=2`.
 """
 
@@ -13,12 +13,12 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kernel.errors import expected
+from kernel.errors import expected, problem
 
 _COUNT = re.compile(r"(\d[\d_]*)rows?")
 _WEIGHT = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _SHARE = re.compile(r"=[^=,]*$")
-_ENDINGS = re.compile(r"(\.(jsonl?|ndjson|parquet|gz|zst))+$")
+_ENDINGS = re.compile(r"(\.(jsonl?|ndjson|parquet|gz|zst|bz2|xz))+$")
 
 
 class Share(NamedTuple):
@@ -36,21 +36,12 @@ class Share(NamedTuple):
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file of that name. Touches: the file system."""
+    """Whether there is a file of that name."""
     return os.path.exists(os.path.expanduser(path))
 
 
 def read_shares(text: str, exists: Callable[[str], bool] = exists) -> tuple[Share, ...]:
     """The sources that a text names, in its order.
-
-    Args:
-        text: as on the command line.
-        exists: whether a name is that of a file.
-
-    Touches: the file system, by `exists`.
-
-    Raises:
-        InputError: a share that is neither weight nor count, weights on some sources only, or a source named twice.
 
     >>> read_shares("a.jsonl=0.7,no_robots=0.3", exists=lambda _: False)
     (Share(dataset='a.jsonl', weight=0.7, n_rows=None), Share(dataset='no_robots', weight=0.3, n_rows=None))
@@ -68,7 +59,7 @@ def read_shares(text: str, exists: Callable[[str], bool] = exists) -> tuple[Shar
 
 
 def names(shares: tuple[Share, ...]) -> tuple[str, ...]:
-    """What to call the sources in metrics: the last part of each name, or all of it where two would be alike.
+    """The names of the sources in metrics: the last part of each, or all of it if two would be alike.
 
     >>> names((Share("data/a.jsonl"), Share("hf:some/set"), Share("sample")))
     ('a', 'set', 'sample')
@@ -82,24 +73,23 @@ def names(shares: tuple[Share, ...]) -> tuple[str, ...]:
 
 def _share(text: str, exists: Callable[[str], bool]) -> Share:
     if not text:
-        raise expected("a source between the commas", "nothing", at="--dataset")
-    dataset, equals, said = text.rpartition("=")
+        raise problem("there is nothing between two commas", at="--dataset")
+    dataset, equals, share = text.rpartition("=")
     if not equals or exists(text):
         return Share(text)
-    if count := _COUNT.fullmatch(said):
+    if count := _COUNT.fullmatch(share):
         return Share(dataset, n_rows=int(count[1]))
-    if _WEIGHT.fullmatch(said):
-        return Share(dataset, weight=float(said))
+    if _WEIGHT.fullmatch(share):
+        return Share(dataset, weight=float(share))
     wanted = "a weight such as 0.7 or a count such as 5000rows (or a file of the whole name)"
-    raise expected(wanted, repr(said), at=f"--dataset {text}")
+    raise expected(wanted, repr(share), at=f"--dataset {text}")
 
 
 def _check(shares: list[Share], text: str) -> None:
     weighted = [share.weight is not None for share in shares]
     if any(weighted) and not all(weighted):
         bare = shares[weighted.index(False)]
-        got = f"{bare} beside weights"
-        raise expected("a weight on every source or on none", got, at=f"--dataset {text}")
+        raise problem(f"{bare} has no weight, but other sources have one", at=f"--dataset {text}")
     for i, share in enumerate(shares):
         if share.dataset in [other.dataset for other in shares[:i]]:
-            raise expected("each source once", f"{share.dataset} twice", at=f"--dataset {text}")
+            raise problem(f"{share.dataset} is named twice", at=f"--dataset {text}")

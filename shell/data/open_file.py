@@ -1,133 +1,146 @@
-"""The bytes that rows are read from: a file of the user's, or a copy of ours that was unpacked from one.
+"""The bytes that rows are read from: a file of the user's, or our unpacked copy of one.
 
-Bytes are gone through once, block by block, when the data is opened (`blocks`), and read in pieces from then on
-(`slices`). A file of the user's may change in between; rows checked before must never be read from it then. So its size
-and times are compared after every read, and where they differ the whole file is hashed again: the same bytes are the
-same data (`touch`, a copy put in place), others end the run. What is compressed has no random access, so it is unpacked
-once, to an unnamed file in the folder for temporary files (`TMPDIR`), which is gone with the process.
+Bytes are read once in order when the data is opened (`blocks`), and in slices after that (`slices`). A user's file may
+change in between, so its size and times are compared after every read, and if they differ the file is hashed again: the
+same bytes are the same data, others end the run. Compressed data is recognised by its first bytes, as names are often
+wrong, and unpacked once to an unnamed file in the folder for temporary files (`TMPDIR`) that ends with the process.
 """
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 
-from kernel.errors import InputError, expected
+from kernel.errors import InputError, expected, problem
 
 BLOCK = 1 << 16
+PARQUET = b"PAR1"
 
 
-class Content(Protocol):
-    """Bytes that are gone through once and then read in pieces."""
+def _zstd(file: BinaryIO) -> Any:
+    import pyarrow  # unlike the zstandard package it notices that a file was cut short
+
+    return pyarrow.CompressedInputStream(file, "zstd")
+
+
+_PACKED: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    **{bytes([byte]) + b"\x2a\x4d\x18": ("zstd", _zstd) for byte in range(0x50, 0x60)},  # a frame to skip
+}
+"""Compressed data by its first bytes: its name, and what unpacks it."""
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive (unpack it first)",
+    b"SQLite format 3": "a database of SQLite",
+    b"ARROW1": "an Arrow file (hf:FOLDER reads what `datasets` saved)",
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file itself)",
+    b"<": "HTML or XML",
+}
+"""What people take for data, by its first bytes."""
+
+
+class Content:
+    """Bytes in a file that are read once in order and then in slices."""
 
     name: str
+    fingerprint: str = ""
+    """a digest of all bytes, in hex, once they have been read"""
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of all bytes, in hex, once they have been gone through."""
-        ...
+    def file(self) -> AbstractContextManager[BinaryIO]:
+        """The file, opened."""
+        raise NotImplementedError
 
     def blocks(self) -> Iterator[bytes]:
         """All bytes, in order."""
-        ...
+        with self.file() as file:
+            yield from _blocks(file)
 
     def slices(self, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
         """The bytes from each start to its stop."""
-        ...
+        with self.file() as file:
+            return _slices(file, starts, stops)
 
 
-class OwnFile:
-    """A file of the user's, read where it lies.
-
-    Args:
-        path: the file; a leading `~` is expanded.
-
-    Touches: the file, whenever it is read.
-    """
+class OwnFile(Content):
+    """A file of the user's."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(os.path.expanduser(path))
         self.name = str(self.path)
-        self.fingerprint = ""
         self._stamp: tuple[int, ...] = ()
 
+    def file(self) -> AbstractContextManager[BinaryIO]:
+        return opened(self.path)
+
     def blocks(self) -> Iterator[bytes]:
-        """All bytes, in order; sets the fingerprint at their end."""
-        with opened(self.path) as file:
+        """All bytes, in order; sets the fingerprint at their end, and raises InputError if the file has changed."""
+        with self.file() as file:
             stamp, digest = _stamp(file), hashlib.blake2b(digest_size=16)
-            while block := file.read(BLOCK):
+            for block in _blocks(file):
                 digest.update(block)
                 yield block
-            if _stamp(file) != stamp:
-                raise changed(self.name)
+            if _stamp(file) != stamp or digest.hexdigest() != (self.fingerprint or digest.hexdigest()):
+                raise _changed(self.name)
             self._stamp, self.fingerprint = stamp, digest.hexdigest()
 
     def slices(self, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
-        """The bytes from each start to its stop.
-
-        Raises:
-            InputError: the file is no longer what was gone through.
-        """
-        with opened(self.path) as file:
-            found = pieces(file, starts, stops)
-            if _stamp(file) != self._stamp:
-                self._compare(file)
-                found = pieces(file, starts, stops)
-            return found
-
-    def _compare(self, file: BinaryIO) -> None:
-        stamp, digest = _stamp(file), hashlib.blake2b(digest_size=16)
-        file.seek(0)
-        while block := file.read(BLOCK):
-            digest.update(block)
-        if digest.hexdigest() != self.fingerprint or _stamp(file) != stamp:
-            raise changed(self.name)
-        self._stamp = stamp
+        """The bytes from each start to its stop; raises InputError if the file is not the one that was opened."""
+        with self.file() as file:
+            found = _slices(file, starts, stops)
+            if _stamp(file) == self._stamp:
+                return found
+        for _ in self.blocks():
+            pass
+        return self.slices(starts, stops)
 
 
-class Copy:
-    """Bytes of ours in an unnamed temporary file: nobody else can change them.
-
-    Args:
-        name: of the user's file, for errors.
-        blocks: the bytes.
-
-    Touches: the folder for temporary files.
-
-    Raises:
-        InputError: there is no room for them.
-    """
+class Copy(Content):
+    """Bytes of ours in an unnamed temporary file, which nobody else can change."""
 
     def __init__(self, name: str, blocks: Iterable[bytes]) -> None:
         self.name = name
         digest = hashlib.blake2b(digest_size=16)
-        with _room(name):
+        with room(name):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the object)
         for block in blocks:
             digest.update(block)
-            with _room(name):
+            with room(name):
                 self._file.write(block)
-        with _room(name):
+        with room(name):
             self._file.flush()
         self.fingerprint = digest.hexdigest()
 
-    def blocks(self) -> Iterator[bytes]:
-        """All bytes, in order."""
-        position = 0
-        while block := os.pread(self._file.fileno(), BLOCK, position):
-            position += len(block)
-            yield block
+    def file(self) -> AbstractContextManager[BinaryIO]:
+        return nullcontext(self._file)
 
-    def slices(self, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
-        """The bytes from each start to its stop."""
-        return pieces(self._file, starts, stops)
+
+def open_content(path: str | Path) -> tuple[Content, bytes]:
+    """The bytes of a file of rows, unpacked, and the first of them."""
+    own = OwnFile(path)
+    content: Content = own
+    first = _first(own)
+    if (packing := _packing(first)) is not None:
+        content = Copy(own.name, _unpacked(own.path, *packing))
+        first = _first(content)
+        if first.startswith(PARQUET) or _packing(first):
+            raise expected("JSONL or a JSON array, packed once", "packed data inside", at=own.name)
+    for magic, what in _OTHERS.items():
+        if first.startswith(magic):
+            raise expected(kind(own.path), what, at=own.name)
+    return content, first
 
 
 def kind(path: str | Path) -> str:
-    """What a file should be, going by its name.
+    """What a file should be, judging by its name.
 
     >>> kind("a.jsonl.gz"), kind("a.json"), kind("a.parquet")
     ('a JSONL file', 'a JSON file', 'a Parquet file')
@@ -138,11 +151,7 @@ def kind(path: str | Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, opened to be read.
-
-    Raises:
-        InputError: in place of any OSError; it is no regular file.
-    """
+    """The file, opened to be read; raises InputError for any OSError, or if it is no regular file."""
     what = kind(path)
     try:
         if path.is_dir():
@@ -159,13 +168,52 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise expected(what, str(getattr(error, "strerror", error) or error).lower(), at=str(path)) from error
 
 
-def changed(name: str) -> InputError:
-    """The error for a file that is no longer what was checked."""
-    return expected("the file that was checked when it was opened", "one changed since", at=name)
+@contextmanager
+def room(name: str) -> Iterator[None]:
+    """Turns an OSError within into an InputError about the folder for temporary files."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        where = f"{tempfile.gettempdir()} (TMPDIR names another folder)"
+        raise problem(f"{name} cannot be unpacked to {where}: {reason}") from error
 
 
-def pieces(file: BinaryIO, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
-    """Pieces of a file, wherever they stand."""
+def _first(content: Content) -> bytes:
+    with content.file() as file:
+        file.seek(0)
+        first = file.read(64)
+    if not first:
+        raise expected(kind(content.name), "an empty file", at=content.name)
+    return first
+
+
+def _packing(first: bytes) -> tuple[str, Callable[[Any], Any]] | None:
+    return next((packing for magic, packing in _PACKED.items() if first.startswith(magic)), None)
+
+
+def _unpacked(path: Path, what: str, unpack: Callable[[BinaryIO], Any]) -> Iterator[bytes]:
+    with opened(path) as file:
+        try:
+            with unpack(file) as stream:
+                while block := stream.read(BLOCK):
+                    yield block
+        except (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            cut = isinstance(error, EOFError) or "runcated" in str(error)
+            got = "one that ends in the middle (was it copied whole?)" if cut else f"a damaged one ({str(error)[:100]})"
+            raise expected(f"a whole file packed by {what}", got, at=str(path)) from error
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    position = 0
+    while block := os.pread(file.fileno(), BLOCK, position):
+        position += len(block)
+        yield block
+
+
+def _slices(file: BinaryIO, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
     handle = file.fileno()
     return [os.pread(handle, stop - start, start) for start, stop in zip(starts, stops, strict=True)]
 
@@ -175,10 +223,5 @@ def _stamp(file: BinaryIO) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-@contextmanager
-def _room(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what = f"room in {tempfile.gettempdir()} to unpack {name} (TMPDIR names another folder)"
-        raise expected(what, (error.strerror or str(error)).lower()) from error
+def _changed(name: str) -> InputError:
+    return expected("the file that was checked when it was opened", "one changed since", at=name)

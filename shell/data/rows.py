@@ -1,78 +1,142 @@
-"""Rows: a numbered collection of plain dicts that are read when asked for, each with a place that a person can find.
+"""Rows: numbered plain dicts that are read on demand, each with a location that a person can find.
 
-Everything that data comes from (a JSONL file, a table of `datasets`, a list) is brought to this one small form. Rows
-never change and have no order of their own; orders are index arrays over them (`shell.data.dataset`). What a row means
-is not looked at here: the kernel reads it as a conversation.
+Every source of data becomes one of these. Rows never change and have no order of their own; orders are index arrays
+(`shell.data.dataset`). A row that cannot be read keeps its number: a `Rejected` with the reason takes its place.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, overload
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from shell.data.validation import RowValidation
+from kernel.dataset_formats import COLUMN, fitting, format_of, missing, to_messages
+from kernel.errors import InputError, problem
 
 Row: TypeAlias = dict[str, Any]
 Int64: TypeAlias = NDArray[np.int64]
 
-_BLOCK = 1024
+BLOCK = 1024
+"""rows that are read together"""
+N_REASONS = 3
+"""how many reasons are given when too many rows are bad"""
 _CANONICAL = msgspec.json.Encoder(order="sorted", enc_hook=repr)
 
 
 class Rejected(NamedTuple):
-    """What stands where a row should that cannot be read, once the user lets a run go on past such rows."""
+    """A row that cannot be read, once the user lets a run continue without such rows."""
 
     reason: str
-    """the sentence that would have stopped the run; it names the place"""
+    """the sentence that would have stopped the run; it names the location"""
 
 
-class Rows(Protocol):
-    """What a source of rows can do. Indices are counted from 0 in the source's own order."""
+class RowValidation:
+    """Row validation: the expected format, and how many invalid rows of a source to tolerate."""
 
-    @property
-    def name(self) -> str:
-        """What to call the source in errors."""
-        ...
+    def __init__(self, dataset_format: str = "auto", column: str = COLUMN, max_bad_rows: int = 0) -> None:
+        self.dataset_format, self.column, self.max_bad_rows = dataset_format, column, max_bad_rows
+        self.rejected: dict[int, Rejected] = {}
+        """the invalid rows among those that were read"""
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of all content, in hex: sources of the same fingerprint hold the same rows in the same order."""
-        ...
+    def check_columns(self, columns: Sequence[str], name: str) -> None:
+        """Checks the columns of a table; raises InputError if no row of it can be valid."""
+        if self.column != COLUMN and self.column not in columns:
+            raise missing(self.column, dict.fromkeys(columns), at=name)
+        if self.column == COLUMN and self.dataset_format == "auto" and not fitting(set(columns)):
+            format_of(dict.fromkeys(columns), at=name)
 
-    def __len__(self) -> int: ...
+    def reject(self, i: int, error: InputError) -> Rejected:
+        """Notes that row i cannot be read; raises InputError if it is one too many."""
+        if self.max_bad_rows == 0:
+            raise error
+        rejected = self.rejected[i] = Rejected(str(error))
+        if (n := len(self.rejected)) > self.max_bad_rows:
+            reasons = "; ".join([bad.reason for bad in self.rejected.values()][:N_REASONS])
+            more = f"; and {n - N_REASONS} more" if n > N_REASONS else ""
+            raise problem(f"{n} unreadable rows; --max-bad-rows allows {self.max_bad_rows}: {reasons}{more}") from error
+        return rejected
 
-    @property
-    def n_rejected(self) -> int:
-        """How many rows are known that cannot be read; never more than were allowed."""
-        ...
+    def admit(self, i: int, row: Row, place: Callable[[int], str]) -> Any:
+        """Row i with its messages, or a `Rejected`; raises InputError if it is one too many."""
+        try:
+            return to_messages(row, "", self.dataset_format, self.column)
+        except InputError as error:
+            return self.reject(i, error.under(place(i)))
+
+
+class Rows:
+    """A source of rows, numbered from 0 in its own order."""
+
+    name: str
+    """what to call the source in errors"""
+    fingerprint: str
+    """a digest of all content, in hex: sources with the same fingerprint hold the same rows in the same order"""
+    validation: RowValidation | None = None
+    is_slow = False
+    """whether a row costs so much that a look through the data stops once it knows enough"""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
     def take(self, indices: Int64) -> list[Any]:
         """The rows of these indices, int64[B], in this order: a `Row` each, or a `Rejected` in its place."""
-        ...
-
-    def column(self, name: str, start: int, stop: int) -> list[Any]:
-        """One column's values in rows start to stop, once brought to messages; a `Rejected` for a row that is one."""
-        ...
+        raise NotImplementedError
 
     def place(self, i: int) -> str:
-        """Where row i stands, for errors: `train.jsonl:17`."""
-        ...
+        """The location of row i, for errors: `train.jsonl:17`."""
+        raise NotImplementedError
+
+    @property
+    def n_rejected(self) -> int:
+        """How many of the rows that were read are invalid."""
+        return len(self.validation.rejected) if self.validation else 0
+
+    def scan(self, column: str = "") -> Iterator[tuple[int, list[Any]]]:
+        """All rows, each read once, in blocks: the number of the first, and the rows."""
+        column = column or (self.validation.column if self.validation else COLUMN)
+        found = np.empty(len(self), np.uint64)
+        for start, stop in self._blocks():
+            rows = self._block(start, stop)
+            for i, row in enumerate(rows, start):
+                found[i] = _digest(row, column, f"{self.name} {i}")
+            yield start, rows
+        self._digests = column, found
+
+    def check(self) -> None:
+        """Reads all rows unless they are slow to read; raises InputError if more are invalid than may be."""
+        if not self.is_slow and self._digests is None:
+            for _ in self.scan():
+                pass
+
+    _digests: tuple[str, NDArray[np.uint64]] | None = None
+
+    def digests(self, column: str) -> NDArray[np.uint64]:
+        """A hash of every row's content in one column, uint64[n]: equal content, equal hash, in any order of keys."""
+        if self._digests is None or self._digests[0] != column:
+            for _ in self.scan(column):
+                pass
+        assert self._digests is not None
+        return self._digests[1]
+
+    def _blocks(self) -> Iterable[tuple[int, int]]:
+        return ((start, min(start + BLOCK, len(self))) for start in range(0, len(self), BLOCK))
+
+    def _block(self, start: int, stop: int) -> list[Any]:
+        return self.take(np.arange(start, stop))
 
 
-class ListRows:
-    """Rows from a list, passed on as they are; some of them may be rejections."""
+class ListRows(Rows):
+    """Rows from a list, as they are; some of them may be rejections."""
 
     def __init__(self, rows: Sequence[Row | Rejected], name: str = "rows") -> None:
         self._rows = list(rows)
         self.name = name
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # type: ignore[override]
         return content_digest(_CANONICAL.encode(row) for row in self._rows)
 
     def __len__(self) -> int:
@@ -85,114 +149,69 @@ class ListRows:
     def take(self, indices: Int64) -> list[Any]:
         return [self._rows[i] for i in indices.tolist()]
 
-    def column(self, name: str, start: int, stop: int) -> list[Any]:
-        return [row if isinstance(row, Rejected) else row[name] for row in self._rows[start:stop]]
-
     def place(self, i: int) -> str:
         return f"{self.name}[{i}]"
 
 
-class ArrowRows:
-    """Rows of a table of the `datasets` library, read as plain values.
+class ConcatRows(Rows):
+    """Rows of several sources, one after the other."""
 
-    In an Arrow table every row has every key, so a key that a row never had stands there as None. `take` therefore
-    drops keys whose value is None, at every depth. The price: a null that was meant cannot be told from one that was
-    filled in. JSONL is read by `shell.data.jsonl`, where it can.
+    def __init__(self, parts: Sequence[Rows], labels: Sequence[str]) -> None:
+        self.parts, self.labels = tuple(parts), tuple(labels)
+        self.offsets: Int64 = np.cumsum([0, *map(len, parts)])
+        """int64[P + 1], where each part begins"""
+        self.name = ", ".join(dict.fromkeys(part.name for part in parts))
 
-    Args:
-        table: a `datasets.Dataset`.
-        name: what to call it in errors; row 17 stands at `name[17]`, as `table[17]` would find it.
-        validation: what a row must be, and in which shape; None: rows are passed on as they are.
-    """
-
-    def __init__(self, table: Any, name: str, validation: "RowValidation | None" = None) -> None:
-        self._table = table.with_format("arrow")
-        self.name = name
-        self.validation = validation
-        self.columns: tuple[str, ...] = tuple(table.column_names)
-        self.fingerprint: str = table._fingerprint  # the library's own: of the files, and of what was done to them
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def admitted(self, validation: "RowValidation") -> "ArrowRows":
-        """The same rows, as an validation lets them in."""
-        return ArrowRows(self._table, self.name, validation)
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        return content_digest(part.fingerprint.encode() for part in self.parts)
 
     @property
     def n_rejected(self) -> int:
-        """Of the rows that have been read: a table is not gone through when it is opened."""
-        return 0 if self.validation is None else self.validation.n_rejected
-
-    def take(self, indices: Int64) -> list[Any]:
-        numbers = indices.tolist()
-        rows = [without_nulls(row) for row in self._table[numbers].to_pylist()]
-        if self.validation is None:
-            return rows
-        return [self.validation.admit(i, row, self.place(i)) for i, row in zip(numbers, rows, strict=True)]
-
-    def column(self, name: str, start: int, stop: int) -> list[Any]:
-        if self.validation is None or (name in self.columns and self.validation.keeps(name, self.columns)):
-            values: list[Any] = self._table[start:stop][name].to_pylist()
-            return values
-        rows = self.take(np.arange(start, min(stop, len(self))))
-        return [row if isinstance(row, Rejected) else row[name] for row in rows]
-
-    def place(self, i: int) -> str:
-        return f"{self.name}[{i}]"
-
-
-class Places(Sequence[str]):
-    """Where some rows stand, each said when it is asked for: `rows.place(numbers[i])`."""
-
-    def __init__(self, rows: Rows, numbers: Int64) -> None:
-        self._rows, self._numbers = rows, numbers
+        return sum(part.n_rejected for part in self.parts)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return int(self.offsets[-1])
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
+    def part_of(self, indices: Int64) -> Int64:
+        """The number of each row's part, int64[B]."""
+        return np.searchsorted(self.offsets, indices, side="right") - 1
 
-    @overload
-    def __getitem__(self, i: slice) -> "Places": ...
+    def take(self, indices: Int64) -> list[Any]:
+        part_of = self.part_of(indices)
+        rows: list[Any] = [None] * len(indices)
+        for p in np.unique(part_of).tolist():
+            where = np.flatnonzero(part_of == p)
+            for k, row in zip(where.tolist(), self.parts[p].take(indices[where] - self.offsets[p]), strict=True):
+                rows[k] = row
+        return rows
 
-    def __getitem__(self, i: int | slice) -> "str | Places":
-        if isinstance(i, slice):
-            return Places(self._rows, self._numbers[i])
-        return self._rows.place(int(self._numbers[i]))
+    def scan(self, column: str = "") -> Iterator[tuple[int, list[Any]]]:
+        for part, first in zip(self.parts, self.offsets.tolist(), strict=False):
+            for start, rows in part.scan(column):
+                yield first + start, rows
+
+    def check(self) -> None:
+        for part in self.parts:
+            part.check()
+
+    def digests(self, column: str) -> NDArray[np.uint64]:
+        return np.concatenate([part.digests(column) for part in self.parts])
+
+    def place(self, i: int) -> str:
+        p = int(self.part_of(np.array([i]))[0])
+        return self.parts[p].place(i - int(self.offsets[p]))
 
 
-def without_nulls(value: Any) -> Any:
-    """The value without the keys that hold None, at every depth; a None inside a list stays."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
-
-
-def digests(rows: Rows, column: str) -> NDArray[np.uint64]:
-    """A hash of every row's content in one column: equal content, equal hash, however its keys are ordered.
-
-    Rows that cannot be read have no content, so each has a hash of its own.
-
-    64 bits: among a million rows and a thousand held out, two differing ones share a hash once in 10^10 data sets.
-
-    Returns:
-        uint64[n], aligned with the rows.
-    """
-    blocks = (rows.column(column, start, start + _BLOCK) for start in range(0, len(rows), _BLOCK))
-    values = (value for block in blocks for value in block)
-    encoded = (
-        f"{rows.name} {i}".encode() if isinstance(value, Rejected) else _CANONICAL.encode(value)
-        for i, value in enumerate(values)
-    )
-    return np.frombuffer(b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in encoded), np.uint64)
+def labels_of(rows: Rows, indices: Int64) -> list[str]:
+    """The name of each row's source; empty names if there is one source only."""
+    if not isinstance(rows, ConcatRows):
+        return [""] * len(indices)
+    return [rows.labels[p] for p in rows.part_of(indices).tolist()]
 
 
 def content_digest(chunks: Iterable[bytes]) -> str:
-    """A hash of byte strings one behind the other, each with its length: 128 bits in hex.
+    """A hash of a sequence of byte strings, each with its length: 128 bits in hex.
 
     >>> content_digest([b"a", b"b"]) == content_digest([b"ab"])
     False
@@ -202,3 +221,8 @@ def content_digest(chunks: Iterable[bytes]) -> str:
         digest.update(len(chunk).to_bytes(8, "little"))
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def _digest(row: Any, column: str, name: str) -> int:
+    text = name.encode() if isinstance(row, Rejected) else _CANONICAL.encode(row.get(column))
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

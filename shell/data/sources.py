@@ -1,20 +1,20 @@
-"""Where chat data comes from: what `--dataset` says, opened as rows to train on and rows held out.
+"""Sources of chat data: what `--dataset` names, opened as rows to train on and rows held out.
 
     no_robots, tulu3   as tinker-cookbook builds them, from the Hugging Face Hub
-    sample             the conversations in the box
-    PATH               a file of JSONL, a JSON array or Parquet, packed by gzip or zstd or not (`shell.data.file_rows`)
+    sample             the built-in conversations
+    PATH               a file of JSONL, a JSON array or Parquet, compressed or not (`shell.data.json_rows.open_rows`)
     hf:REPO            any dataset of the Hub, or a folder laid out like one; with --streaming, read as it arrives
 
-The rows to train on are shuffled once by the seed here, before the holdout is taken off, and an epoch e shuffles them
-again by seed + e (`train.shuffle(seed + e)`): with seed 0 that is the order of tinker-cookbook, row by row. A row held
-out whose messages also stand in training would measure memory, so it leaves the holdout: taking it from training
-instead would move every row behind it.
+The rows to train on are shuffled once by the seed before the holdout is taken off, and epoch e shuffles them again by
+seed + e: with seed 0 that is the order of tinker-cookbook, row by row. A row held out whose messages are also trained
+would measure memory, so it leaves the holdout; taking it from training instead would move every row after it.
 """
 
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.dataset_formats import COLUMN, KEYS
-from kernel.errors import expected, unknown
-from kernel.mixture import Strategy
+from kernel.dataset_formats import COLUMN
+from kernel.errors import expected, problem, unknown
+from kernel.options import DatasetFormat, MixStopping
 from kernel.row_outcomes import Entry
 from shell.data import hub
+from shell.data.arrow_rows import ArrowRows
 from shell.data.cache_folders import is_remote, local_copy
 from shell.data.dataset import Dataset, load_dataset
-from shell.data.file_rows import open_rows
-from shell.data.rows import ArrowRows, digests
-from shell.data.stream import Stream, head
-from shell.data.validation import RowValidation
+from shell.data.hub import Stream, head
+from shell.data.json_rows import open_rows
+from shell.data.rows import RowValidation
 
-SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"}
-"""What the name of a file ends in, where it could be a repository's."""
+SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst", ".bz2", ".xz"}
+"""endings by which a name is a file's, not a repository's"""
 SAMPLE = Path(__file__).parents[1] / "sample"
 ALL_ANSWERS, LAST_ANSWER = "all_assistant_messages", "last_assistant_message"
 
@@ -48,10 +48,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dataset_config: str | None = None
     dataset_split: str = "train"
     dataset_column: str = COLUMN
-    dataset_format: str = "auto"
-    """The shape of the rows, see `kernel.dataset_formats`; auto: each says."""
+    dataset_format: str = DatasetFormat.AUTO
     max_bad_rows: int = 0
-    """Rows of a source that may be unreadable before that is an error."""
     test_size: int | None = None
     """Rows to hold out; None: as the dataset says, else none."""
     seed: int = 0
@@ -59,16 +57,16 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     shuffle_buffer: int = 10_000
     streaming_length: int | None = None
     mirrors: dict[str, str] = {}
-    """Folders that stand for repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
-    mix_stopping: Strategy | None = None
+    """Folders in place of repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
+    mix_stopping: MixStopping | None = None
     """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
     prepared_dir: str | None = None
-    """Where what was worked out of rows is kept; None: where it always is."""
+    """The folder of token caches and copies; None: `cache_root`."""
     cache_dir: str | None = None
-    """Where `datasets` keeps its tables; None: where it always does."""
+    """Where `datasets` keeps its tables; None: its usual folder."""
 
     def repo(self, name: str) -> str:
-        """The folder that stands for a repository, or its name."""
+        """The folder in place of a repository, or its name."""
         return self.mirrors.get(name, name)
 
     def validation(self) -> RowValidation:
@@ -77,12 +75,7 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
-    """What settings say to open: the fields of the same name, and others as they are given.
-
-    Args:
-        config: any struct with some of the fields of `DatasetSpec`.
-
-    Touches: nothing.
+    """The spec in some settings: their fields of the same name, and others as given.
 
     >>> from shell.show import ShowConfig
     >>> spec = spec_of(ShowConfig(dataset="chats.jsonl", max_bad_rows=2), test_size=0)
@@ -95,48 +88,64 @@ def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
 
 @dataclass(frozen=True)
 class Source:
-    """Data opened: rows to train on in the builder's order, rows held out, and what to say about them."""
+    """Opened data: rows to train on in the builder's order, and rows held out."""
 
     train: Dataset | Stream
-    test: Dataset | None
+    held_out: Dataset | None
+    """None where nothing is"""
     train_on_what: str
-    """The value of TrainOnWhat that suits the data when none is asked for; empty: its sources differ."""
+    """The value of TrainOnWhat that suits the data by default; empty: its sources differ."""
     name: str
-    duplicates: Dataset | None = None
-    """Rows that left the holdout, as they also stand in training; None: not looked for (a stream)."""
+    column: str = COLUMN
+    """The key of the messages."""
     not_drawn: tuple[Entry, ...] = ()
     """Rows of a mixture's sources that no epoch draws."""
+
+    @cached_property
+    def _duplicated(self) -> NDArray[np.bool_]:
+        """bool[n]: which rows held out have messages that are also trained."""
+        if self.held_out is None or not isinstance(self.train, Dataset):
+            return np.zeros(len(self.held_out or ()), np.bool_)
+        trained = self.train.rows.digests(self.column)
+        same = self.held_out.rows is self.train.rows
+        held = trained if same else self.held_out.rows.digests(self.column)
+        return np.isin(held[self.held_out.indices], trained[self.train.indices])
+
+    @property
+    def test(self) -> Dataset | None:
+        """The rows to evaluate: those held out, less the duplicates. Reads all rows, unless they have been scanned."""
+        if self.held_out is None or self._duplicated.all():
+            return None
+        return self.held_out.select(np.flatnonzero(~self._duplicated))
+
+    @property
+    def duplicates(self) -> Dataset | None:
+        """Rows held out that are also trained; None: not looked for (a stream). Reads as `test` does."""
+        if self.held_out is None or not isinstance(self.train, Dataset):
+            return None
+        return self.held_out.select(np.flatnonzero(self._duplicated))
 
     @property
     def description(self) -> str:
         """The data in one line, for the first lines of a run."""
-        n_test = len(self.test) if self.test is not None else 0
-        text = f"{self.name}: {len(self.train):,} rows to train on, {n_test:,} held out"
+        text = f"{self.name}: {len(self.train):,} rows to train on, {len(self.test or ()):,} held out"
         if self.duplicates:
             text += f" (without {len(self.duplicates):,} that training also has)"
         return text
 
 
 def open_source(spec: DatasetSpec) -> Source:
-    """Opens the data that a spec names.
-
-    Raises:
-        InputError: there is no such dataset, it cannot be read, it lacks the column, or is too small to hold rows out.
-
-    Touches: files; for data of the Hub the network and the cache of `datasets`.
-    """
+    """Opens the data that a spec names."""
     if spec.test_size is not None and spec.test_size < 0:
         raise expected("test_size >= 0 rows", str(spec.test_size), at="--test-size")
-    if spec.dataset_format not in ("auto", *KEYS):
-        raise unknown("dataset_format", spec.dataset_format, ["auto", *KEYS], at="--dataset-format")
+    if spec.dataset_format not in list(DatasetFormat):
+        raise unknown("dataset_format", spec.dataset_format, list(DatasetFormat), at="--dataset-format")
     if spec.dataset == "hf:":
         raise expected("hf:REPO", "hf: alone", at="--dataset")
     if spec.dataset.startswith("hf:"):
         return (_open_stream if spec.streaming else _open_hub)(spec)
     if spec.streaming or spec.dataset_config or spec.dataset_split != "train":
-        raise expected(
-            "--dataset hf:REPO with --streaming, --dataset-config, --dataset-split", spec.dataset, "--dataset"
-        )
+        raise problem(f"--streaming, --dataset-config and --dataset-split need --dataset hf:REPO, not {spec.dataset}")
     if spec.dataset in NAMED:
         return NAMED[spec.dataset](spec)
     return _open_file(spec)
@@ -208,8 +217,8 @@ NAMED: dict[str, Callable[[DatasetSpec], Source]] = {
 
 
 def _with_own_test(spec: DatasetSpec, train: Dataset, test: Dataset) -> Source:
-    """Data whose test rows stand apart; `test_size` takes the first of them."""
-    train, test = _admitted(spec, train), _admitted(spec, test)
+    """Data with test rows of its own; `test_size` takes the first of them."""
+    train, test = _validated(spec, train), _validated(spec, test)
     if spec.test_size is not None:
         if spec.test_size > len(test):
             raise expected(f"test_size <= {len(test)} rows", str(spec.test_size), at="--test-size")
@@ -219,7 +228,7 @@ def _with_own_test(spec: DatasetSpec, train: Dataset, test: Dataset) -> Source:
 
 def _with_holdout(spec: DatasetSpec, rows: Dataset, test_size: int, train_on_what: str = ALL_ANSWERS) -> Source:
     """Data whose first rows, once shuffled, are held out."""
-    rows = _admitted(spec, rows)
+    rows = _validated(spec, rows)
     n_test = test_size if spec.test_size is None else spec.test_size
     if n_test >= len(rows):
         raise expected(f"test_size < {len(rows)} rows", str(n_test), at="--test-size")
@@ -227,28 +236,17 @@ def _with_holdout(spec: DatasetSpec, rows: Dataset, test_size: int, train_on_wha
     return _source(spec, shuffled.skip(n_test), shuffled.take(n_test), train_on_what)
 
 
-def _admitted(spec: DatasetSpec, dataset: Dataset) -> Dataset:
-    """The dataset, whose rows are brought to messages; files have seen to it themselves."""
+def _validated(spec: DatasetSpec, dataset: Dataset) -> Dataset:
+    """The dataset with its rows validated; those of files are already."""
     rows = dataset.rows
     if not len(dataset):
         raise expected("at least one row", "none", at=rows.name)
-    if not isinstance(rows, ArrowRows):
+    if not isinstance(rows, ArrowRows) or rows.validation is not None:
         return dataset
     validation = spec.validation()
     validation.check_columns(rows.columns, rows.name)
-    return Dataset(rows.admitted(validation), dataset.indices)
+    return Dataset(rows.validated(validation), dataset.indices)
 
 
-def _source(spec: DatasetSpec, train: Dataset, test: Dataset, train_on_what: str) -> Source:
-    seen = _seen(test, train, spec.dataset_column)
-    fresh, duplicates = test.select(np.flatnonzero(~seen)), test.select(np.flatnonzero(seen))
-    return Source(train, fresh if len(fresh) else None, train_on_what, spec.dataset, duplicates)
-
-
-def _seen(test: Dataset, train: Dataset, column: str) -> NDArray[np.bool_]:
-    """bool[n]: which test rows have messages that also stand in training."""
-    if not len(test):
-        return np.zeros(0, np.bool_)
-    of_train = digests(train.rows, column)
-    of_test = of_train if test.rows is train.rows else digests(test.rows, column)
-    return np.isin(of_test[test.indices], of_train[train.indices])
+def _source(spec: DatasetSpec, train: Dataset, held_out: Dataset, train_on_what: str) -> Source:
+    return Source(train, held_out if len(held_out) else None, train_on_what, spec.dataset, spec.dataset_column)

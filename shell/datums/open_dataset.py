@@ -17,11 +17,11 @@ from kernel.datum import Datums
 from kernel.errors import expected
 from kernel.row_outcomes import Entry, Outcome
 from shell.data.cache_folders import prepared_root
-from shell.data.concat_rows import ConcatRows, labels_of
 from shell.data.dataset import Dataset
+from shell.data.hub import Stream
 from shell.data.mixture import mode_of, open_data, outside_entries
+from shell.data.rows import ConcatRows, labels_of
 from shell.data.sources import DatasetSpec, Source, spec_of
-from shell.data.stream import Stream
 from shell.datums.preflight import RowCounts, check_source
 from shell.datums.render_rows import RenderSettings, RowRenderer, render_settings
 from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset

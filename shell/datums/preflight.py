@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kernel.errors import expected
-from shell.data.concat_rows import ConcatRows
 from shell.data.dataset import Dataset
 from shell.data.mixture import parts
-from shell.data.rows import ArrowRows
+from shell.data.rows import ConcatRows
 from shell.data.sources import Source
 from shell.datums.render_rows import RowRenderer
 from shell.token_cache.open_cache import CachePlan
@@ -68,7 +67,6 @@ def check_rows(
     maker: RowRenderer,
     max_bad_rows: int = 0,
     before: RowCounts = RowCounts(),  # noqa: B008 - immutable
-    block: int = 1024,
     is_trained: bool = False,
 ) -> RowCounts:
     """Look through data, and refuse it with a row that cannot be used, or in which nothing is trained.
@@ -81,7 +79,6 @@ def check_rows(
         maker: rows to datums.
         max_bad_rows: how many there may be in all.
         before: what was found in other sources; it is counted in.
-        block: rows looked at together.
         is_trained: whether something is known to be trained in others of its rows, so that all of these are looked at.
 
     Raises:
@@ -90,25 +87,23 @@ def check_rows(
     Touches: what the rows come from.
     """
     row_counts = before
-    for start in range(0, len(rows), block):
-        places = np.arange(start, min(start + block, len(rows)))
-        names = [rows.place(k) for k in places.tolist()]
-        script, rejected = maker.script(rows.read(places), names)
+    for numbers, found in rows.blocks() if is_trained or rows.rows.is_slow else rows.scan():
+        script, rejected = maker.script(found, [rows.rows.place(k) for k in numbers.tolist()])
         n_bad = row_counts.n_bad + len(rejected)
         if n_bad > max_bad_rows:
             wanted = f"at most {max_bad_rows} bad rows"
             raise expected(wanted, f"{n_bad}, the last: {list(rejected.values())[-1]}", at="--max-bad-rows")
-        n_examples = np.bincount(script.rows, minlength=len(places))
+        n_examples = np.bincount(script.rows, minlength=len(numbers))
         summed = np.concatenate([[0], np.cumsum(script.weights, dtype=np.int64)])
         hits = np.diff(summed[script.offsets]) > 0
         row_counts = RowCounts(
-            row_counts.n_rows + len(places),
+            row_counts.n_rows + len(numbers),
             row_counts.n_split + int((n_examples > 1).sum()),
             row_counts.n_examples + len(script.rows),
             row_counts.n_trained + len(np.unique(script.rows[hits])),
             n_bad,
         )
-        is_enough = row_counts.n_trained > before.n_trained and isinstance(rows.rows, ArrowRows)
+        is_enough = row_counts.n_trained > before.n_trained and rows.rows.is_slow
         if is_enough and not maker.settings.lenient and not is_trained:
             return row_counts
     if row_counts.n_trained == before.n_trained and not is_trained:

@@ -17,7 +17,8 @@ from kernel.conversation import Conversation
 from kernel.datum import Datums, Reduction, build_datums
 from kernel.errors import InputError, expected
 from kernel.examples import Examples, concat, reorder, take
-from kernel.length_limit import LengthPolicy, Truncation, apply_length_limit
+from kernel.length_limit import LengthPolicy, apply_length_limit
+from kernel.options import Truncation
 from kernel.render.assemble import TokenProgram, assemble
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_outcomes import Outcome
@@ -46,7 +47,7 @@ class RenderSettings:
     train_on_what: TrainOnWhat
     max_length: int | None = None
     """the most tokens of an example; None: any number"""
-    reduction: Reduction = "mean"
+    reduction: Reduction = Reduction.MEAN
     column: str = "messages"
     """the rows' key of messages"""
     split_turns: bool = True
@@ -64,7 +65,7 @@ class RenderSettings:
     def of_cache(self) -> "RenderSettings":
         """The same for a token cache, which holds examples before they are cut and reduced."""
         policy = LengthPolicy(Truncation.RIGHT if self.shortened_to is None else Truncation.KEEP_ANSWER)
-        return replace(self, max_length=self.shortened_to, reduction="mean", length_policy=policy, lenient=True)
+        return replace(self, max_length=self.shortened_to, reduction=Reduction.MEAN, length_policy=policy, lenient=True)
 
 
 def render_settings(config: Any, mode: TrainOnWhat) -> RenderSettings:
@@ -82,7 +83,7 @@ def render_settings(config: Any, mode: TrainOnWhat) -> RenderSettings:
     return RenderSettings(
         train_on_what=mode,
         max_length=config.max_length,
-        reduction=getattr(config, "reduction", "mean"),
+        reduction=getattr(config, "reduction", Reduction.MEAN),
         column=config.dataset_column,
         split_turns=config.split_turns == "auto",
         length_policy=LengthPolicy(

@@ -5,18 +5,16 @@ function of the data, the settings, the epoch and its number, so a resumed run a
 whole run would have had there. A stream is the one exception: it goes forward only.
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.batches import Tail, n_batches
 from kernel.datum import Datums
+from kernel.options import Order
 from kernel.shuffle import ORDERS
-from shell.data.concat_rows import ConcatRows
 from shell.data.dataset import Dataset
-from shell.data.rows import Places
-from shell.data.stream import Stream
+from shell.data.hub import Stream
+from shell.data.rows import ConcatRows
 from shell.datums.render_rows import BatchResult, RowRenderer
 from shell.process.deferred import Deferred
 from shell.token_cache.cached_rows import Render, anew
@@ -45,8 +43,8 @@ class SupervisedDataset:
         rows: Dataset,
         maker: RowRenderer,
         batch_size: int,
-        tail: Tail = "drop",
-        order: Literal["hf", "cipher"] = "hf",
+        tail: Tail = Tail.DROP,
+        order: Order = Order.HF,
         seed: int = 0,
         render: Render | None = None,
     ) -> None:
@@ -87,7 +85,7 @@ class SupervisedDataset:
         Touches: what the rows come from.
         """
         numbers = self._rows.indices[self.rows_of(i)]
-        places = Places(self._rows.rows, numbers)
+        places = [self._rows.rows.place(k) for k in numbers.tolist()]
         rendered = self._render(numbers, places)
         return lambda: self._maker.finish(rendered(), places)
 
@@ -128,7 +126,7 @@ class SupervisedDataset:
 class StreamingSupervisedDataset:
     """Batches of rows that are read as they arrive, forward only. See `shell.data.stream`."""
 
-    def __init__(self, rows: Stream, maker: RowRenderer, batch_size: int, tail: Tail = "drop") -> None:
+    def __init__(self, rows: Stream, maker: RowRenderer, batch_size: int, tail: Tail = Tail.DROP) -> None:
         self.n_rows, self._n_batches = len(rows), n_batches(len(rows), batch_size, tail)
         self._rows, self._maker, self.batch_size = rows, maker, batch_size
         self.sources: tuple[str, ...] = ()  # one

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kernel.errors import expected, unknown
+from kernel.options import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation
 from shell.data.mixture_spec import read_shares
 from shell.settings.flags import conform, doc, fields_of
 from shell.settings.service_choice import ServiceChoice
@@ -23,20 +24,7 @@ Length = Annotated[int, Meta(ge=2)]
 Rate = Annotated[float, Meta(gt=0)]
 Amount = Annotated[float, Meta(ge=0)]
 Beta = Annotated[float, Meta(ge=0, lt=1)]
-TrainOnWhat = Literal[
-    "last_assistant_message",
-    "last_assistant_turn",
-    "all_assistant_messages",
-    "all_messages",
-    "all_tokens",
-    "all_user_and_system_messages",
-    "customized",
-]
-Reduction = Literal["mean", "none"]
-HowTruncated = Literal["right", "drop", "error", "keep_answer"]
 CutAnswers = Literal["train", "skip"]
-DatasetFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"]
-MixStopping = Literal["all_exhausted", "first_exhausted", "all_exhausted_without_replacement"]
 
 N_SHOWN = 10
 PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path", "prepared_dir")
@@ -57,7 +45,7 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
-    dataset_format: Annotated[DatasetFormat, doc("format of the rows; auto: seen in each row", "FORMAT")] = "auto"
+    dataset_format: Annotated[DatasetFormat, doc("row format; auto: seen in each row", "FORMAT")] = DatasetFormat.AUTO
     max_bad_rows: Annotated[Count, doc("unreadable rows of a source that are skipped")] = 0
     train_on_what: Annotated[TrainOnWhat | None, doc("default: the dataset's own; or", "WHAT")] = None
     split_turns: Annotated[Literal["auto", "never"], doc("auto: one example per turn where needed")] = "auto"
@@ -77,9 +65,9 @@ class ShowConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
 
     max_length: Annotated[Length | None, doc("max tokens per example")] = None
-    truncation: Annotated[HowTruncated, doc("what to do with longer examples", "HOW")] = "right"
+    truncation: Annotated[Truncation, doc("what to do with longer examples", "HOW")] = Truncation.RIGHT
     cut_answers: Annotated[CutAnswers, doc("whether to train answers that were cut")] = "train"
-    reduction: Annotated[Reduction, doc("weight 1 per example (mean) or per token (none)")] = "mean"
+    reduction: Annotated[Reduction, doc("weight 1 per example (mean) or per token (none)")] = Reduction.MEAN
     limit: Annotated[Count | None, doc(f"rows to show; by default {N_SHOWN}, or all as json")] = None
     format: Annotated[Literal["text", "json"], doc("text for people, or json: one object per datum")] = "text"
 
@@ -128,26 +116,26 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
     dataset_split: Annotated[Text, doc("split of an hf: dataset to train on", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
-    dataset_format: Annotated[DatasetFormat, doc("format of the rows; auto: seen in each row", "FORMAT")] = "auto"
+    dataset_format: Annotated[DatasetFormat, doc("row format; auto: seen in each row", "FORMAT")] = DatasetFormat.AUTO
     streaming: Annotated[bool, doc("read an hf: dataset as it arrives, never whole")] = False
     shuffle_buffer: Annotated[Size, doc("rows in the shuffle buffer of a stream")] = 10_000
     streaming_length: Annotated[Size | None, doc("rows per epoch of a stream")] = None
     test_size: Annotated[Count | None, doc("rows held out; by default the dataset's own")] = None
     batch_size: Annotated[Size, doc("rows per step")] = 128
     max_length: Annotated[Length, doc("max tokens per example")] = 32768
-    truncation: Annotated[HowTruncated, doc("what to do with longer examples", "HOW")] = "right"
+    truncation: Annotated[Truncation, doc("what to do with longer examples", "HOW")] = Truncation.RIGHT
     cut_answers: Annotated[CutAnswers, doc("whether to train answers that were cut")] = "train"
     zero_loss: Annotated[Literal["skip", "send"], doc("rows in which nothing is trained")] = "skip"
     max_bad_rows: Annotated[Count, doc("unreadable rows to skip before the run fails")] = 0
     train_on_what: Annotated[TrainOnWhat | None, doc("default: the dataset's own; or", "WHAT")] = None
     split_turns: Annotated[Literal["auto", "never"], doc("auto: one example per turn where needed")] = "auto"
-    reduction: Annotated[Reduction, doc("weight 1 per example (mean) or per token (none)")] = "mean"
-    tail: Annotated[Literal["drop", "keep"], doc("the last, short batch of an epoch")] = "drop"
+    reduction: Annotated[Reduction, doc("weight 1 per example (mean) or per token (none)")] = Reduction.MEAN
+    tail: Annotated[Tail, doc("the last, short batch of an epoch")] = Tail.DROP
     prepare: Annotated[
         Literal["always", "auto", "never"], doc("cache tokens: before training or beside it (auto)", "WHEN")
     ] = "auto"
     prepared_dir: Annotated[Text | None, doc("folder of the token cache [~/.cache/tinsmith]", "FOLDER")] = None
-    order: Annotated[Literal["hf", "cipher"], doc("row shuffle: as datasets does, or in O(1) memory")] = "hf"
+    order: Annotated[Order, doc("row shuffle: as datasets does, or in O(1) memory")] = Order.HF
 
     model_name: Annotated[Text | None, doc("model to train; by default the service's own", "NAME")] = None
     tokenizer: Annotated[Text | None, doc("name or tokenizer.json; by default the model's", "NAME")] = None
@@ -208,7 +196,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Every field but the key, which is never shown."""
-        return [(name, getattr(self, name)) for name, field in fields_of(type(self)).items() if not field.secret]
+        values = msgspec.to_builtins(self)
+        return [(name, values[name]) for name, field in fields_of(type(self)).items() if not field.secret]
 
 
 def presets_of(endpoint: ServiceChoice, dataset: str | None) -> list[str]:

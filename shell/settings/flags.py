@@ -61,8 +61,9 @@ class Field(NamedTuple):
     def choices(self) -> tuple[str, ...]:
         """The words it may be, if it may be nothing else (but none)."""
         kinds = [kind for kind in self.kinds if not isinstance(kind, inspect.NoneType)]
-        if len(kinds) == 1 and isinstance(kinds[0], inspect.LiteralType):
-            return tuple(str(value) for value in kinds[0].values)
+        match kinds:
+            case [inspect.LiteralType(values=words)] | [inspect.EnumType(cls=words)]:
+                return tuple(sorted(str(word) for word in words))
         return ()
 
     def may_be(self, kind: type[inspect.Type]) -> bool:
@@ -134,8 +135,8 @@ def _domain(kind: inspect.Type) -> str:
             return " ".join([noun, " and ".join(bounds)]).rstrip()
         case inspect.StrType():
             return "text" if not kind.min_length else "text that is not empty"
-        case inspect.LiteralType():
-            return " or ".join(repr(value) for value in kind.values)
+        case inspect.LiteralType(values=words) | inspect.EnumType(cls=words):
+            return " or ".join(repr(getattr(word, "value", word)) for word in words)
         case inspect.BoolType():
             return "true or false"
         case inspect.NoneType():

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from kernel.examples import Ragged
+from shell.data.cache_folders import cache_root
 
 Encode = Callable[[Sequence[str]], Ragged]
 
@@ -67,9 +68,8 @@ def first_difference(spec: bytes, texts: Sequence[str], authority: Encode, encod
 
 
 def cache_folder() -> Path:
-    """Where answers are kept. Touches: XDG_CACHE_HOME, the user's home."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "tinsmith" / "answers"
+    """The folder of cached answers."""
+    return cache_root() / "answers"
 
 
 def _recall(key: str) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from kernel.errors import expected
+from shell.data.hub import Stream
 from shell.data.mixture import open_data
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
-from shell.data.stream import Stream
 from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.provenance import key_of, provenance_of
 from shell.text.formats import FormatNames

@@ -25,7 +25,6 @@ from kernel.row_outcomes import Entry, Outcome
 from shell.data.dataset import Dataset
 from shell.data.mixture import own_rows
 from shell.data.mixture_spec import Share, exists, names
-from shell.data.rows import digests
 from shell.data.sources import DatasetSpec, Source, open_source
 from shell.datums.render_rows import RowRenderer
 from shell.service.client import Client, Logprobs
@@ -113,7 +112,7 @@ def _open(
     label = f"evaluation set {name}"
     seen = np.zeros(len(rows), np.bool_)
     if trained is not None:
-        seen = np.isin(digests(rows.rows, spec.dataset_column)[rows.indices], trained)
+        seen = np.isin(rows.rows.digests(spec.dataset_column)[rows.indices], trained)
     fresh, left = rows.select(np.flatnonzero(~seen)), rows.select(np.flatnonzero(seen))
     reason = "its content also stands in training"
     duplicates = [_entry(Outcome.DUPLICATE, place, reason, label) for place in left.places()]
@@ -142,7 +141,7 @@ def _trained(source: Source, column: str) -> NDArray[np.uint64] | None:
     """The digests of all rows that are trained; None for a stream."""
     if not isinstance(source.train, Dataset):
         return None
-    return np.unique(digests(source.train.rows, column)[source.train.indices])
+    return np.unique(source.train.rows.digests(column)[source.train.indices])
 
 
 def _spec_of(data: str, spec: DatasetSpec) -> DatasetSpec:

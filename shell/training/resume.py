@@ -18,8 +18,8 @@ from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError, unknown
 from kernel.train_plan import candidates
+from shell.data.hub import Stream
 from shell.data.rows import content_digest
-from shell.data.stream import Stream
 from shell.provenance import code_digest, format_digest
 from shell.run_dir.checkpoints import Checkpoint
 from shell.service.client import Client, ServiceFault

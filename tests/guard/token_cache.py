@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from shell.data.jsonl import JsonlRows
 
 from kernel.formats import find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.render.loss_mask import TrainOnWhat
-from shell.data.jsonl import JsonlRows
-from shell.data.validation import RowValidation
+from shell.data.rows import RowValidation
 from shell.datums.render_rows import RowRenderer
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import Tokenizer

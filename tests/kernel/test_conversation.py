@@ -72,8 +72,8 @@ def test_keys_that_are_no_content_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ({}, "expected a list of messages under 'messages', got an empty object - at train.jsonl:17 $"),
-        ({"conversations": []}, "got the keys 'conversations' - at train.jsonl:17 $"),
+        ({}, "expected a list of messages under 'messages', got an empty object - at train.jsonl:17"),
+        ({"conversations": []}, "got the keys 'conversations' - at train.jsonl:17"),
         ({"messages": []}, "expected a list of at least one message, got an empty list - at train.jsonl:17 $.messages"),
         ({"messages": None}, "got null - at train.jsonl:17 $.messages"),
         ({"messages": ["x"]}, "got text - at train.jsonl:17 $.messages[0]"),

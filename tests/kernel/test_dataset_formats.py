@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.dataset_formats import KEYS, shape_of, shaped
+from kernel.dataset_formats import KEYS, format_of, to_messages
 from kernel.errors import InputError
 from kernel.formats.plain_text import TEXT
 from kernel.formats.qwen3 import QWEN3, QWEN3_INSTRUCT
@@ -38,15 +38,15 @@ SAME = {
 
 @pytest.mark.parametrize("what", SAME)
 def test_one_conversation_reads_the_same_in_every_shape(what):
-    row = shaped({**SAME[what], "id": 7})
+    row = to_messages({**SAME[what], "id": 7})
     assert read_conversation(row) == read_conversation({"messages": CHAT})
     assert row["id"] == 7
 
 
 def test_a_row_of_messages_is_passed_on_as_it_is():
     row = {"messages": CHAT, "n": 1}
-    assert shaped(row) is row
-    assert shaped({"chat": CHAT}, column="chat") == {"chat": CHAT}
+    assert to_messages(row) is row
+    assert to_messages({"chat": CHAT}, column="chat") == {"chat": CHAT}
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_a_row_of_messages_is_passed_on_as_it_is():
     ],
 )
 def test_a_system_prompt_beside_the_turns_opens_them(row):
-    assert shaped(row)["messages"] == [SYSTEM, *CHAT]
+    assert to_messages(row)["messages"] == [SYSTEM, *CHAT]
 
 
 def test_two_system_prompts_that_differ_are_refused():
     with pytest.raises(InputError, match=r"expected one system prompt, got two that differ - at f:3 \$\.system"):
-        shaped({"conversations": [{"from": "system", "value": "T"}, *TALK], "system": "S"}, "f:3")
+        to_messages({"conversations": [{"from": "system", "value": "T"}, *TALK], "system": "S"}, "f:3")
 
 
 def test_alpaca_joins_instruction_and_input_and_opens_with_its_history():
     row = {"instruction": "Add.", "input": "1+1", "output": "2", "history": [["Q", "A"]]}
-    assert shaped(row)["messages"] == [*CHAT, {"role": "user", "content": "Add.\n1+1"}, {**ANSWER, "content": "2"}]
+    assert to_messages(row)["messages"] == [*CHAT, {"role": "user", "content": "Add.\n1+1"}, {**ANSWER, "content": "2"}]
 
 
 def test_calls_of_sharegpt_are_tool_calls_and_observations_their_results():
     call = {"from": "function_call", "value": '{"name": "f", "arguments": {"x": 1}}'}
     talk = [TALK[0], call, {"from": "observation", "value": "ok"}, TALK[1]]
-    read = read_conversation(shaped({"conversations": talk, "tools": '[{"name": "f"}]'}))
+    read = read_conversation(to_messages({"conversations": talk, "tools": '[{"name": "f"}]'}))
     assert [message.role for message in read] == ["system", "user", "assistant", "tool", "assistant"]
     assert (read[2].tool_calls[0].name, read[2].tool_calls[0].arguments) == ("f", '{"x": 1}')
     assert read[0].tools[0].name == "f"
@@ -136,14 +136,14 @@ def test_calls_of_sharegpt_are_tool_calls_and_observations_their_results():
 )
 def test_a_row_that_is_no_such_row_is_refused_with_what_it_holds(row, shape, message):
     with pytest.raises(InputError) as error:
-        shaped(row, "f:1", shape)
+        to_messages(row, "f:1", shape)
     assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("shape", ["alpaca", "prompt_completion"])
 def test_a_column_cannot_be_named_where_the_keys_are_fixed(shape):
-    with pytest.raises(InputError, match="expected no --dataset-column with"):
-        shaped({"chat": []}, "f:1", shape, "chat")
+    with pytest.raises(InputError, match="--dataset-column chat cannot be used with"):
+        to_messages({"chat": []}, "f:1", shape, "chat")
 
 
 PATHS = [
@@ -162,7 +162,7 @@ PATHS = [
 @pytest.mark.parametrize(("row", "path"), PATHS)
 def test_what_is_found_later_is_told_in_the_words_of_the_users_row(row, path):
     def render():
-        talk = read_conversation(shaped(row, "f:1"), "f:1")
+        talk = read_conversation(to_messages(row, "f:1"), "f:1")
         BatchRenderer(QWEN3).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES, ["f:1"])
 
     with pytest.raises(InputError) as error:
@@ -177,15 +177,15 @@ def test_a_column_of_ones_own_stands_in_the_path_of_an_unknown_role():
 
 
 def test_raw_text_is_trained_by_the_renderer_of_that_name_and_refused_by_all_that_write_turns():
-    talk = read_conversation(shaped({"text": "once"}))
+    talk = read_conversation(to_messages({"text": "once"}))
     script = BatchRenderer(TEXT).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
     assert (script.texts, script.weights.tolist()) == (["once"], [1])
-    with pytest.raises(InputError, match=r"got raw text \(--renderer-name text trains it\) - at \$\.text"):
+    with pytest.raises(InputError, match=r"raw text needs --renderer-name text; qwen3_instruct .* - at \$\.text"):
         BatchRenderer(QWEN3_INSTRUCT).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
 
 
 def test_a_prompt_and_a_completion_are_one_text_of_which_the_completion_is_trained():
-    talk = read_conversation(shaped({"prompt": "2+2=", "completion": "4"}))
+    talk = read_conversation(to_messages({"prompt": "2+2=", "completion": "4"}))
     script = BatchRenderer(TEXT).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
     assert (script.texts, script.weights.tolist()) == (["2+2=", "4"], [0, 1])
 
@@ -205,7 +205,7 @@ names = sorted({key for sets in KEYS.values() for keys in sets for key in keys} 
 def test_whatever_a_row_holds_it_becomes_messages_or_one_sentence(row, shape):
     before, told = repr(row), "f:1"
     try:
-        read_conversation(shaped(row, "f:1", shape), "f:1")
+        read_conversation(to_messages(row, "f:1", shape), "f:1")
     except InputError as error:
         told = str(error)
     assert "f:1" in told
@@ -217,6 +217,6 @@ def test_whatever_a_row_holds_it_becomes_messages_or_one_sentence(row, shape):
 def test_a_shape_is_found_only_where_there_is_exactly_one(row):
     fits = [name for name, sets in KEYS.items() if any(set(keys) <= set(row) for keys in sets)]
     try:
-        assert [shape_of(row)] == fits
+        assert [format_of(row)] == fits
     except InputError:
         assert len(fits) != 1

@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
+from shell.data.jsonl import JsonlRows
 
 from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
-from shell.data.jsonl import JsonlRows
 from shell.datums.render_rows import RenderSettings, RowRenderer
 from shell.text.tokenizer import open_tokenizer
 from tests.recipes.running import ANSWER, CALL, GOOD, USER, calling, line, process_of, saying, write

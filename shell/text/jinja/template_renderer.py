@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kernel.chat_format.elements import SpanKind
-from kernel.conversation import Conversation, last_user, split_inline_reasoning
+from kernel.conversation import Conversation, at_origin, last_user, split_inline_reasoning
 from kernel.errors import InputError
-from kernel.origin import retold
 from kernel.render.assemble import PromptMask, TokenProgram
 from kernel.render.batch_renderer import SPLITTABLE
 from kernel.render.inspect import Span
@@ -65,7 +64,7 @@ class TemplateRenderer:
         try:
             return self.masked(conversation, mode, at)
         except InputError as error:
-            raise retold(error, getattr(conversation, "trace", None)) from None
+            raise at_origin(error, conversation) from None
 
     def prompts(self, conversations: Sequence[Conversation], prefill: str = "") -> TokenProgram:
         """The script of the prompts before the turn that follows each conversation; all weights are 0."""
@@ -98,7 +97,7 @@ class TemplateRenderer:
     def _rendering(self, conversation: Conversation, at: str) -> Rendering:
         if self.template.habits.reasoning:
             conversation = tuple(map(split_inline_reasoning, conversation))
-        return Rendering(self.template, conversation, at if at == "$" else f"{at} $")
+        return Rendering(self.template, conversation, at)
 
     def _example(self, rendering: Rendering, n: int, turns: dict[int, Turn]) -> Masked:
         rendering.check(n)

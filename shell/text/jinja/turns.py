@@ -176,4 +176,4 @@ class Rendering:
         return Turn(inside[0][0], inside[-1][1])
 
     def _unproven(self, i: int, what: str, got: str) -> UnprovenError:
-        return UnprovenError(str(expected(what, got, at=f"{self.at}.messages[{i}]")))
+        return UnprovenError(f"expected {what}, got {got}", self.at, ("messages", i))

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from kernel.chat_format.elements import unknown_role
 from kernel.conversation import Conversation, Message, Part, ToolCall, parts_of
-from kernel.errors import expected
+from kernel.errors import InputError, expected
 from shell.text.jinja.traced import Traced, data, written
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -57,20 +57,22 @@ def wire(conversation: Conversation, habits: Habits, at: str) -> Wire:
     """
     made = Wire([], None, [])
     for i, message in enumerate(conversation):
-        place = f"{at}.messages[{i}]"
         if message.tools and i:
-            raise expected("tool declarations with the first message", "some", at=place)
+            raise expected("tool declarations with the first message", "some", at, ("messages", i))
         tools = [_function(_json(made, i, "tool", json.loads(tool.json))) for tool in message.tools]
         made = made._replace(tools=tools or made.tools)
         bare = bool(tools) and not message.content and message.role == "system"
-        made.messages.append(None if bare else _message(made, i, message, habits, place))
+        try:
+            made.messages.append(None if bare else _message(made, i, message, habits))
+        except InputError as error:
+            raise error.under(at, "messages", i) from None
     return made
 
 
-def _message(made: Wire, i: int, message: Message, habits: Habits, at: str) -> dict[str, Any]:
+def _message(made: Wire, i: int, message: Message, habits: Habits) -> dict[str, Any]:
     if message.role not in ROLES:
-        raise unknown_role(message.role, "the template", ROLES, at=f"{at}.role")
-    reasoning, text = _content(message, habits, at)
+        raise unknown_role(message.role, "the template", ROLES)
+    reasoning, text = _content(message, habits)
     said = _data(made, i, "text", text)
     content = [_object(type=written("text"), text=said)] if habits.parts else said
     out = _object(role=written(message.role), content=content)
@@ -78,7 +80,7 @@ def _message(made: Wire, i: int, message: Message, habits: Habits, at: str) -> d
         out[written(habits.reasoning)] = _data(made, i, "reasoning", reasoning)
     if message.tool_calls:
         if habits.arguments == "none":
-            raise expected("no tool calls (the template does not write them)", "some", at=at)
+            raise expected("no tool calls (the template does not write them)", "some")
         out[written("tool_calls")] = [_call(made, i, call, habits) for call in message.tool_calls]
     for key in ("name", "tool_call_id"):
         if getattr(message, key):
@@ -86,16 +88,16 @@ def _message(made: Wire, i: int, message: Message, habits: Habits, at: str) -> d
     return out
 
 
-def _content(message: Message, habits: Habits, at: str) -> tuple[str, str]:
+def _content(message: Message, habits: Habits) -> tuple[str, str]:
     """Reasoning and text of a message, where it is at most reasoning and then text."""
     parts = parts_of(message)
     if any(part.kind == "image" for part in parts):
-        raise expected("text (hf_template is a text renderer)", "an image", at=f"{at}.content")
+        raise expected("text (hf_template is a text renderer)", "an image", path=("content",))
     thoughts = [part for part in parts if part.kind == "thinking"]
     if thoughts and (message.role != "assistant" or not habits.reasoning):
-        raise expected(f"no reasoning (the template reads none in a {message.role} message)", "some", at=at)
+        raise expected(f"no reasoning (the template reads none in a {message.role} message)", "some")
     if len(thoughts) > 1 or (thoughts and parts[0] != thoughts[0]):
-        raise expected("reasoning once, before the text", "reasoning further in", at=f"{at}.content")
+        raise expected("reasoning once, before the text", "reasoning further in", path=("content",))
     return "".join(p.text for p in thoughts), "".join(p.text for p in parts if p.kind == "text")
 
 

@@ -5,16 +5,13 @@ import re
 from collections import Counter
 
 import datasets
-import numpy as np
 import pytest
 
 from kernel.errors import InputError
 from kernel.row_outcomes import Intake, Outcome
 from shell.data import sources
-from shell.data.concat_rows import ConcatRows
 from shell.data.dataset import Dataset
 from shell.data.mixture import intake, intakes, mode_of, open_data, parts
-from shell.data.rows import ListRows, digests
 from shell.data.sources import DatasetSpec
 from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
@@ -124,9 +121,13 @@ def test_rows_that_are_never_drawn_and_those_drawn_again_are_counted(files):
     [
         ("a.jsonl=13rows,b.jsonl", {}, "expected a count of 1 to 12 rows, got 13"),
         ("a.jsonl,missing.jsonl", {}, "expected a JSONL file, got no file of that name"),
-        ("a.jsonl", {"mix_stopping": "first_exhausted"}, "expected several sources to mix, got one, "),
-        ("a.jsonl,b.jsonl", {"streaming": True}, "expected one source to stream, got a mixture of 2"),
-        ("a.jsonl,b.jsonl", {"dataset_split": "test"}, "expected --dataset hf:REPO with --streaming"),
+        ("a.jsonl", {"mix_stopping": "first_exhausted"}, "--mix-stopping is for several sources; "),
+        ("a.jsonl,b.jsonl", {"streaming": True}, "--streaming is for one source; --dataset names 2"),
+        (
+            "a.jsonl,b.jsonl",
+            {"dataset_split": "test"},
+            "--streaming, --dataset-config and --dataset-split need --dataset hf:REPO",
+        ),
         ("a.jsonl,b.jsonl", {"test_size": 16}, "expected test_size <= 15 rows, which leaves the sources their own"),
     ],
 )
@@ -140,22 +141,9 @@ def test_sources_that_would_be_trained_differently_need_a_word(files):
     source = opened(files, "a.jsonl,b.jsonl")
     assert mode_of(source, None).value == "all_assistant_messages"
     differing = source.__class__(**{**source.__dict__, "train_on_what": ""})
-    with pytest.raises(InputError, match="expected --train-on-what, as the sources' own ways differ, got none"):
+    with pytest.raises(InputError, match="the sources differ in what they train: --train-on-what is needed"):
         mode_of(differing, None)
     assert mode_of(differing, "all_tokens").value == "all_tokens"
-
-
-def test_mixed_rows_are_the_rows_of_their_parts():
-    sizes = {"x": 3, "y": 0, "z": 4}
-    lists = [ListRows([{"messages": f"{name}{i}"} for i in range(n)], name) for name, n in sizes.items()]
-    rows = ConcatRows(lists, ("x", "y", "z"))
-    assert len(rows) == 7
-    assert [one["messages"] for one in rows.take(np.array([6, 0, 3, 2]))] == ["z3", "x0", "z0", "x2"]
-    assert rows.column("messages", 1, 5) == ["x1", "x2", "z0", "z1"]
-    assert [rows.place(i) for i in (2, 3)] == ["x[2]", "z[0]"]
-    assert rows.labels_of(np.array([2, 3])) == ["x", "z"]
-    assert digests(rows, "messages").tolist() == [h for part in lists for h in digests(part, "messages").tolist()]
-    assert rows.fingerprint != ConcatRows(lists[::-1], ("z", "y", "x")).fingerprint
 
 
 def test_a_run_over_a_mixture_tells_shares_losses_and_totals_of_each_source(files, capsys):

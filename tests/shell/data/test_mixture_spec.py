@@ -39,11 +39,11 @@ def test_shares_are_written_as_they_are_read(text):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a=0.7,b", "expected a weight on every source or on none, got b beside weights"),
-        ("a=0.7,b=5rows", "expected a weight on every source or on none, got b=5rows beside weights"),
+        ("a=0.7,b", "b has no weight, but other sources have one - at --dataset a=0.7,b"),
+        ("a=0.7,b=5rows", "b=5rows has no weight, but other sources have one - at --dataset "),
         ("a=much,b", "expected a weight such as 0.7 or a count such as 5000rows (or"),
-        ("a,b,a", "expected each source once, got a twice"),
-        ("a,,b", "expected a source between the commas, got nothing"),
+        ("a,b,a", "a is named twice - at --dataset a,b,a"),
+        ("a,,b", "there is nothing between two commas - at --dataset"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_of_sources_is_refused_in_one_sentence(text, sentence):

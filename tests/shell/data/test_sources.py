@@ -16,8 +16,8 @@ import pytest
 from kernel.errors import InputError
 from shell.data import sources
 from shell.data.dataset import Dataset
+from shell.data.hub import Stream
 from shell.data.sources import DatasetSpec, Source, open_source
-from shell.data.stream import Stream
 
 
 def row(text: str, **more: Any) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def test_a_missing_column_names_those_that_are_there(opened, tmp_path):
     ):
         opened("hf:some/no_robots", dataset_column="chat")
     with pytest.raises(InputError, match=r"expected the key 'chat', got 'messages' - at .*jsonl:1"):
-        opened(str(jsonl(tmp_path, [row("a")])), dataset_column="chat")
+        opened(str(jsonl(tmp_path, [row("a")])), dataset_column="chat").train.rows.check()
 
 
 def test_a_dataset_of_the_hub_is_opened_by_split_slice_and_column(opened, theirs, no_robots):
@@ -242,7 +242,7 @@ def test_a_dataset_with_configurations_asks_for_one_of_them(opened, room):
 @pytest.mark.parametrize("option", [{"streaming": True}, {"dataset_config": "x"}, {"dataset_split": "test"}])
 @pytest.mark.parametrize("dataset", ["no_robots", "sample", "train.jsonl"])
 def test_options_of_the_hub_are_refused_elsewhere(opened, dataset, option):
-    with pytest.raises(InputError, match=f"expected --dataset hf:REPO with .*, got {dataset} - at --dataset"):
+    with pytest.raises(InputError, match=f"--dataset-split need --dataset hf:REPO, not {dataset}"):
         opened(dataset, **option)
 
 
@@ -287,7 +287,7 @@ def test_a_stream_refuses_to_go_back_or_beyond_its_end(opened):
     train = streamed(opened, streaming_length=50).train
     assert isinstance(train, Stream)
     train.read(8, 4)
-    with pytest.raises(InputError, match=r"expected a row from 12 on, as a stream goes forward only, got 8 - at "):
+    with pytest.raises(InputError, match=r"a stream goes forward only: row 8 is before row 12 - at "):
         train.read(8, 4)
     with pytest.raises(InputError, match=r"expected 44 rows in the stream, got its end - at .*streaming-length"):
         train.read(36, 8)

@@ -1,6 +1,7 @@
 """Datasets: the reference's rows in the reference's order, whole batches, and errors that name the row."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from datasets import Dataset as HFDataset
 from kernel.errors import InputError
 from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
+from shell.data import json_rows
 from shell.data.dataset import Dataset
 from shell.datums.open_dataset import OpenDataset, open_dataset
 from shell.datums.render_rows import RenderSettings, RowRenderer
@@ -144,3 +146,16 @@ def test_a_dataset_of_rows_in_memory_reads_like_a_file() -> None:
     data = SupervisedDataset(Dataset.from_list([row(i) for i in range(4)]), maker, batch_size=2)
     assert len(data) == 2
     assert data.get_batch(0).n_examples == 2
+
+
+@pytest.mark.parametrize("test_size", [0, 6])
+def test_before_step_0_the_rows_to_train_on_are_decoded_once(
+    test_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = Counter[int]()
+    decode = json_rows.decode
+    monkeypatch.setattr(json_rows, "decode", lambda text, i, *more: decoded.update([i]) or decode(text, i, *more))
+    built(jsonl(tmp_path / "chats.jsonl", [row(i) for i in range(200)]), test_size=test_size)
+    # once more only what is held out, which is rendered to be evaluated, and one batch, built to see that it trains
+    assert len(decoded) == 200
+    assert sum(decoded.values()) == 200 + test_size + 4

@@ -30,7 +30,7 @@ texts = st.lists(pieces, max_size=6).map("".join)
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("TINSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

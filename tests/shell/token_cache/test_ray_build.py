@@ -7,8 +7,7 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.render.loss_mask import TrainOnWhat
-from shell.data.file_rows import open_rows
-from shell.data.jsonl import JsonlRows
+from shell.data.json_rows import open_rows
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
 from shell.prepare import PrepareConfig, prepare
@@ -61,7 +60,7 @@ def alone(rows: Rows, root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return content(alone(JsonlRows(path), tmp_path_factory.mktemp("alone")))
+    return content(alone(open_rows(path), tmp_path_factory.mktemp("alone")))
 
 
 def test_blocks_that_end_out_of_order_make_the_bytes_of_one_process(
@@ -69,7 +68,7 @@ def test_blocks_that_end_out_of_order_make_the_bytes_of_one_process(
 ) -> None:
     from shell.token_cache.ray_build import made
 
-    folder, plan, decided_by = begun(tmp_path, JsonlRows(path), maker_of())
+    folder, plan, decided_by = begun(tmp_path, open_rows(path), maker_of())
     folder.mkdir()
     job = BuildSpec(
         key=plan.key,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernel.errors import InputError
-from shell.data.jsonl import JsonlRows
+from shell.data.json_rows import open_rows
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
 from shell.datums.open_dataset import OpenDataset, open_dataset
@@ -34,14 +34,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The store as one process builds it."""
-    rows, maker = JsonlRows(path), maker_of()
+    rows, maker = open_rows(path), maker_of()
     folder, plan, decided_by = begun(tmp_path_factory.mktemp("whole"), rows, maker)
     build(folder, rows, maker, plan, decided_by)
     return content(folder)
 
 
 def job_of(path: Path, root: Path) -> tuple[BuildSpec, ShardPlan, dict[str, Any]]:
-    rows: Rows = JsonlRows(path)
+    rows: Rows = open_rows(path)
     folder, plan, decided_by = begun(root, rows, maker_of())
     job = BuildSpec(
         key=plan.key,

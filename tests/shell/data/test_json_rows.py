@@ -1,4 +1,4 @@
-"""JSONL: what was written comes back, and what cannot be read is refused with its place."""
+"""JSON rows: what was written comes back, and what cannot be read is refused with its location."""
 
 import json
 import tracemalloc
@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import InputError
-from shell.data.jsonl import JsonlRows
+from shell.data import json_rows
+from shell.data.json_rows import decode, open_rows
+from shell.data.rows import Rejected, Rows, RowValidation
 
 GOOD = b'{"messages": []}'
 OTHER = "or those of another shape (see --dataset-format)"
@@ -29,14 +31,20 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("jsonl") / "train.jsonl"
 
 
-def opened(path: Path, data: bytes) -> JsonlRows:
+def opened(path: Path, data: bytes) -> Rows:
     path.write_bytes(data)
-    return JsonlRows(path)
+    rows = open_rows(path)
+    rows.check()
+    return rows
+
+
+def to_list(rows: Rows) -> list[Any]:
+    return rows.take(np.arange(len(rows)))
 
 
 def outcome(path: Path, data: bytes) -> tuple[list[dict[str, Any]], str]:
     try:
-        return list(opened(path, data)), ""
+        return to_list(opened(path, data)), ""
     except InputError as error:
         return [], str(error)
 
@@ -57,11 +65,10 @@ def refusal(path: Path, data: bytes) -> str:
 def test_rows_come_back_as_they_were_written(path, written, ascii_only, end, tail, mark):
     lines = [json.dumps(row, ensure_ascii=ascii_only).encode() for row in written]
     read = opened(path, mark + end.join(lines) + tail)
-    assert [read[i] for i in range(len(read))] == written
-    assert list(read) == written
+    assert [row for _, block in read.scan() for row in block] == written
+    assert to_list(read) == written
     backwards = np.arange(len(read))[::-1]
     assert read.take(backwards) == written[::-1]
-    assert read.column("messages", 1, 99) == ["x"] * (len(written) - 1)
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([GOOD, GOOD[:-1], b"\n", b"", b"[", b'"\\ud800"', b"\xef"])))
@@ -163,7 +170,7 @@ def test_what_is_no_file_is_refused_by_name(tmp_path):
         ("a\0b", "embedded null byte"),
     ]:
         with pytest.raises(InputError) as error:
-            JsonlRows(name)
+            open_rows(name)
         assert str(error.value) == f"expected a JSONL file, got {got} - at {name}"
 
 
@@ -174,32 +181,29 @@ def test_a_file_that_may_not_be_read_is_refused(path, monkeypatch):
     path.write_bytes(GOOD)
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match="expected a JSONL file, got permission denied - at "):
-        JsonlRows(path)
+        open_rows(path)
 
 
 def test_the_home_directory_is_known_by_its_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.jsonl").write_bytes(GOOD)
-    assert JsonlRows("~/a.jsonl").place(0) == f"{tmp_path}/a.jsonl:1"
+    assert open_rows("~/a.jsonl").place(0) == f"{tmp_path}/a.jsonl:1"
 
 
 def test_of_a_key_given_twice_the_last_counts(path):
-    assert opened(path, b'{"messages": 1, "messages": 2}')[0] == {"messages": 2}
+    assert opened(path, b'{"messages": 1, "messages": 2}').take(np.array([0]))[0] == {"messages": 2}
 
 
 def test_rows_are_counted_from_zero_and_lines_from_one(path):
     read = opened(path, GOOD + b"\n" + b'{"messages": 2}')
-    assert (read[1], read.place(1)) == ({"messages": 2}, f"{path}:2")
-    assert read[-1] == read[1]
-    with pytest.raises(IndexError):
-        read[2]
+    assert (to_list(read)[1], read.place(1)) == ({"messages": 2}, f"{path}:2")
 
 
 def test_opening_a_file_keeps_no_row_in_memory(path):
     line = json.dumps({"messages": "x" * 20_000}).encode() + b"\n"
     path.write_bytes(line * 500)
     tracemalloc.start()
-    read = JsonlRows(path)
+    read = open_rows(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(read) == 500
@@ -210,12 +214,12 @@ def test_a_hundred_levels_and_many_brackets_are_fine(path):
     deep: Any = "[{" * 200
     for _ in range(99):
         deep = [deep]
-    assert opened(path, json.dumps({"messages": deep}).encode())[0] == {"messages": deep}
+    assert opened(path, json.dumps({"messages": deep}).encode()).take(np.array([0])) == [{"messages": deep}]
 
 
 def test_a_line_of_megabytes_is_a_line(path):
     long = {"messages": "é" * 4_000_000}
-    assert opened(path, GOOD + b"\n" + json.dumps(long).encode())[1] == long
+    assert opened(path, GOOD + b"\n" + json.dumps(long).encode()).take(np.array([1])) == [long]
 
 
 @pytest.mark.parametrize(
@@ -226,3 +230,72 @@ def test_a_file_that_changed_after_it_was_checked_is_refused(path, later):
     path.write_bytes(later)
     with pytest.raises(InputError, match="got one changed since - at "):
         read.take(np.array([0]))
+
+
+texts = st.text(alphabet='a"\\[]{},é\n', max_size=5)
+elements = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+HALF = {"messages": [], "half": "\ud83d"}  # msgspec refuses the whole array, so that `json` must find its elements
+
+
+@given(st.lists(elements, min_size=1, max_size=5), st.sampled_from([None, 1]), st.booleans(), st.booleans())
+def test_elements_of_an_array_are_found_with_their_lines_and_columns(path, written, indent, ascii_only, has_half):
+    written = [*written, {"messages": []}, *([HALF] if has_half else [])]
+    data = json.dumps(written, indent=indent, ensure_ascii=ascii_only or has_half)
+    path.write_text(data, encoding="utf-8")
+    read = open_rows(path, RowValidation("messages", max_bad_rows=100))
+    assert len(read) == len(written)
+    for i, row in enumerate(to_list(read)):
+        line, column = map(int, read.place(i).split(":")[-2:])
+        found, _ = json.JSONDecoder().raw_decode(data, sum(map(len, data.splitlines(True)[: line - 1])) + column - 1)
+        assert found == written[i]
+        is_row = isinstance(found, dict) and "messages" in found and found != HALF
+        assert row == found if is_row else isinstance(row, Rejected)
+
+
+@given(st.lists(st.sampled_from([b"[", b"]", b",", b"{", b"}", b'"', b"1", b" ", b"\n", b"\\", b"x"])))
+def test_an_array_has_the_rows_that_json_reads_or_is_refused(path, pieces):
+    data, n, refused = b"[" + b"".join(pieces), 0, path.name
+    path.write_bytes(data)
+    try:
+        n = len(open_rows(path, RowValidation(max_bad_rows=100)))
+    except InputError as error:
+        refused = str(error)
+    assert path.name in refused
+    assert n == n_elements(data)
+
+
+def n_elements(data: bytes) -> int:
+    try:
+        return len(json.loads(data))
+    except ValueError:
+        return 0
+
+
+def test_an_element_longer_than_a_window_is_found_when_another_is_refused(path):
+    written = [{"messages": "é" * 100_000}, HALF, {"messages": "b" * 70_000}]
+    path.write_text(json.dumps(written, ensure_ascii=False).replace("\ud83d", "\\ud83d"), encoding="utf-8")
+    read = open_rows(path, RowValidation("messages", max_bad_rows=1))
+    assert [isinstance(row, Rejected) for row in to_list(read)] == [False, True, False]
+    assert read.take(np.array([2, 0])) == [written[2], written[0]]
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_a_scan_decodes_each_row_once_and_a_look_at_it_again_costs_one_more(path, monkeypatch, form):
+    written = [{"messages": [{"role": "user", "content": str(i)}]} for i in range(2500)]
+    path.write_text("\n".join(map(json.dumps, written)) if form == "lines" else json.dumps(written))
+    decoded = []
+    monkeypatch.setattr(json_rows, "decode", lambda *given: decoded.append(given[1]) or decode(*given))
+    rows = open_rows(path)
+    assert not decoded
+    blocks = list(rows.scan())
+    assert [row for _, block in blocks for row in block] == written
+    assert [first for first, _ in blocks] == np.cumsum([0, *(len(block) for _, block in blocks)])[:-1].tolist()
+    assert len(set(rows.digests("messages").tolist())) == len(written)
+    rows.check()
+    assert len(decoded) == len(set(decoded)) == len(written)
+    rows.take(np.array([7]))
+    assert len(decoded) == len(written) + 1
