@@ -25,7 +25,8 @@ from kernel.render.batch_renderer import BatchRenderer
 from kernel.row_reader import read_conversation
 from shell.data.dataset import Dataset
 from shell.data.rows import Row
-from shell.datums.render_rows import Rendered, RenderSettings, RowRenderer
+from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.datums.supervised_dataset import SupervisedDataset
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.encoder import Choice
@@ -128,17 +129,17 @@ class Staged(NamedTuple):
 
 
 def in_stages(maker: RowRenderer, rows: list[Row], places: list[str]) -> Staged:
-    """What `maker.make` and `datums_to_tinker` do, a stage at a time."""
+    """What `maker.batch` and `datums_to_tinker` do, a stage at a time."""
     clock = [perf_counter()]
     talks = [read_conversation(row, at, maker.settings.column) for row, at in zip(rows, places, strict=True)]
     clock.append(perf_counter())
     script = maker._batch_renderer.render(talks, maker.settings.train_on_what, places)
     clock.append(perf_counter())
-    if len(maker._batch_renderer.constant_texts) + 1 > len(maker._statics.offsets):
-        maker._statics = maker.tokenizer.encode_constants(maker._batch_renderer.constant_texts)
+    if len(maker._batch_renderer.constant_texts) + 1 > len(maker._constants.offsets):
+        maker._constants = maker.tokenizer.encode_constants(maker._batch_renderer.constant_texts)
     texts = maker.tokenizer.encode(script.texts)
     clock.append(perf_counter())
-    examples = assemble(script, maker._statics, texts)
+    examples = assemble(script, maker._constants, texts)
     clock.append(perf_counter())
     datums = maker.finish(Rendered(examples, {}, {}), places).datums
     clock.append(perf_counter())

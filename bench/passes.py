@@ -93,7 +93,8 @@ def warm_maker(said: Said) -> Any:
     from bench.lane import MAX_LENGTH, in_stages
     from bench.workload import MODE
     from kernel.formats import RENDERERS
-    from shell.datums.render_rows import RenderSettings, RowRenderer
+    from shell.datums.render_rows import RowRenderer
+    from shell.datums.render_settings import RenderSettings
     from shell.text.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(said["tokenizer"], encoder=said["encoder"])

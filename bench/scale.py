@@ -23,7 +23,8 @@ from kernel.formats.plain_text import ROLE_COLON
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row
-from shell.datums.render_rows import Rendered, RenderSettings, RowRenderer
+from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.datums.supervised_dataset import SupervisedDataset
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
@@ -72,7 +73,7 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
     decided_by = provenance_of(rows, maker)
     plan = ShardPlan(key_of(decided_by), n_rows)
     told: dict[str, Any] = {"n_rows": n_rows, "n_rendered": n_rendered or n_rows, "mb_before": _resident()}
-    anew(rows, maker)(np.arange(9), list(map(str, range(9))))()  # compiled, and not counted
+    anew(rows, maker)(np.arange(9), list(map(str, range(9)))).result()  # compiled, and not counted
     began = perf_counter()
     if n_rendered:
         _write(folder, rows, maker, plan, decided_by, n_rendered)
@@ -108,7 +109,9 @@ def _write(
     """The store of all rows, made of what the first rows gave."""
     assert n_rendered >= plan.n_chunk
     numbers = np.arange(plan.n_chunk)
-    blocks = [anew(rows, maker)(block, list(map(str, block)))() for block in np.split(numbers, plan.n_chunk // 1024)]
+    blocks = [
+        anew(rows, maker)(block, list(map(str, block))).result() for block in np.split(numbers, plan.n_chunk // 1024)
+    ]
     whole = building.behind_each_other(blocks)
     folder.mkdir(parents=True)
     for number in range(plan.n_chunks):

@@ -24,7 +24,6 @@ from kernel.loss import sum_loss
 from kernel.train_plan import TrainPlan
 from shell.datums.render_rows import BatchResult
 from shell.datums.tinker_datums import datums_to_tinker
-from shell.process.deferred import Deferred
 from shell.process.signals import Stop
 from shell.service.client import AdamParams, Logprobs
 from shell.training.loop import run_loop
@@ -70,8 +69,8 @@ class Ready(FakeDataset):
         super().__init__(N_STEPS)
         self._made = BatchResult(datums, N_ROWS)
 
-    def submit_batch(self, _: int) -> Deferred[BatchResult]:
-        return lambda: self._made
+    def submit(self, _: int) -> "Future[BatchResult]":
+        return _done(self._made)
 
 
 def test_loop(contests: list[Contest], benchmark: BenchmarkFixture) -> None:

@@ -38,7 +38,8 @@ def serve() -> None:
 
     from bench.lane import digest, lists
     from kernel.formats import RENDERERS
-    from shell.datums.render_rows import RenderSettings, RowRenderer
+    from shell.datums.render_rows import RowRenderer
+    from shell.datums.render_settings import RenderSettings
     from shell.datums.tinker_datums import datums_to_tinker
     from shell.text.tokenizer import open_tokenizer
     from shell.token_cache.cache import TokenCache
@@ -56,7 +57,7 @@ def serve() -> None:
     render, batch_size = FromStore(store, refused), said["batch_size"]  # type: ignore[arg-type]
     order = np.random.default_rng(0).permutation(said["n_rows"])[batch_size:]
     first = np.random.default_rng(0).permutation(said["n_rows"])[:batch_size]  # compiles, and is not timed
-    datums_to_tinker(maker.finish(render(first, [""] * batch_size)(), [""] * batch_size).datums)
+    datums_to_tinker(maker.finish(render(first, [""] * batch_size).result(), [""] * batch_size).datums)
     print(json.dumps("ready"), flush=True)
     places = [""] * batch_size
     while line := sys.stdin.readline():
@@ -65,7 +66,7 @@ def serve() -> None:
         n_tokens, digests = 0, []
         for rows in batches:
             began = perf_counter()
-            datums = maker.finish(render(rows, places)(), places).datums
+            datums = maker.finish(render(rows, places).result(), places).datums
             made = perf_counter()
             sent = datums_to_tinker(datums)
             ended = perf_counter()

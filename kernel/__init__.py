@@ -18,12 +18,12 @@ the ids, so it fits into any pipeline that has a way to encode text:
 >>> targets[weights > 0].tolist() == [ord("4"), control_ids["<|eot_id|>"]], weights.sum().item()
 (True, 1.0)
 
-Which rows make step k of a run is a question too, asked anew on resuming:
+The rows of step k are a function of k, so a resumed run replays nothing:
 
->>> from kernel import positions, shuffled_rows
->>> epoch, at = positions(step=5, n_rows=10, batch_size=4)
->>> shuffled_rows("hf", at, 10, seed=0, epoch=epoch).tolist()
-[1, 5, 7, 3]
+>>> from kernel import rows_of_step
+>>> epoch, rows = rows_of_step(step=3, n_rows=10, batch_size=4, seed=0)
+>>> epoch, rows.tolist()
+(1, [1, 2, 5, 9])
 """
 
 from importlib import import_module
@@ -61,11 +61,11 @@ _HOMES = {
     "examples": ("Examples", "Ragged", "concat", "take"),
     "length_limit": ("LengthPolicy", "apply_length_limit"),
     "shorten_prompt": ("without_middle", "without_oldest_turns"),
-    "row_outcomes": ("Entry", "Outcome", "totals"),
+    "row_outcomes": ("Outcome", "RowOutcome", "totals"),
     "parsing.segments": ("BadCall", "ParseTermination", "Parsed", "Segment"),
-    "shuffle": ("hf_permutation", "holdout_rows", "positions_of", "shuffled_rows"),
+    "shuffle": ("hf_permutation", "shuffled_rows"),
     "mixture": ("Mixture", "mix"),
-    "batches": ("n_batches", "n_steps", "positions"),
+    "batches": ("n_batches", "n_steps", "positions", "rows_after_step", "rows_of_step"),
     "datum": ("Datums", "Media", "build_datums", "n_kept"),
     "schedules": ("constant", "cosine", "join", "linear", "schedule", "warmup"),
     "loss": ("LossSums", "sum_loss"),
@@ -90,7 +90,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from kernel.batches import n_batches, n_steps, positions
+    from kernel.batches import n_batches, n_steps, positions, rows_after_step, rows_of_step
     from kernel.chat_format.elements import SpanKind
     from kernel.chat_format.pieces import (
         Calls,
@@ -122,9 +122,9 @@ if TYPE_CHECKING:
     from kernel.render.assemble import TokenProgram, assemble, encode_constants
     from kernel.render.batch_renderer import BatchRenderer, render_examples
     from kernel.render.inspect import Span, spans
-    from kernel.row_outcomes import Entry, Outcome, totals
+    from kernel.row_outcomes import Outcome, RowOutcome, totals
     from kernel.row_reader import read_conversation
     from kernel.schedules import constant, cosine, join, linear, schedule, warmup
     from kernel.shorten_prompt import without_middle, without_oldest_turns
-    from kernel.shuffle import hf_permutation, holdout_rows, positions_of, shuffled_rows
+    from kernel.shuffle import hf_permutation, shuffled_rows
     from kernel.train_plan import Request, TrainPlan, requests

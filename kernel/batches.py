@@ -1,16 +1,19 @@
-"""How many steps there are, and which places of which epoch make step k.
+"""The number of steps of a run, and the rows of step k.
 
-A step is asked for by its number alone, so a resumed run asks the next question and nothing is replayed. An epoch is
-cut into runs of `batch_size` places. What is left over at its end is dropped ("drop", the reference's way: every step
-has the same size) or trained as a short batch ("keep": every row is seen). `kernel.shuffle` says which rows stand
-there.
+A step depends on its number alone, so a resumed run replays nothing. An epoch is cut into batches of `batch_size`
+rows. The rows left over at its end are dropped ("drop", as in the reference: every step has the same size) or trained
+as a short batch ("keep": every row is seen).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import expected, unknown
+from kernel.options import Order
 from kernel.options import Tail as Tail
+from kernel.shuffle import shuffled_rows
+
+Int64 = NDArray[np.int64]
 
 
 def n_batches(n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> int:
@@ -19,13 +22,13 @@ def n_batches(n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> int:
     Args:
         n_rows: rows of an epoch.
         batch_size: rows of a batch, >= 1.
-        tail: what becomes of the n_rows % batch_size rows at the end.
+        tail: what happens to the n_rows % batch_size rows at the end.
 
     Returns:
         At least 1.
 
     Raises:
-        InputError: no rows, a batch of none, or fewer rows than a batch while the tail is dropped.
+        InputError: no rows, a batch size below 1, or fewer rows than a batch while the tail is dropped.
 
     >>> n_batches(500, 128), n_batches(500, 128, "keep")
     (3, 4)
@@ -66,12 +69,12 @@ def n_steps(n_batches: int, n_epochs: int, max_steps: int | None = None) -> int:
     return total if max_steps is None else min(total, max_steps)
 
 
-def positions(step: int, n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> tuple[int, NDArray[np.int64]]:
-    """The epoch that a step belongs to, and the places of that epoch which it trains on.
+def positions(step: int, n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> tuple[int, Int64]:
+    """The epoch of a step, and the positions of that epoch which it trains.
 
     Args:
         step: >= 0, counted through all epochs.
-        n_rows, batch_size, tail: as in `n_batches`, and raises as it does.
+        n_rows, batch_size, tail: as in `n_batches`, which also raises for them.
 
     Returns:
         The epoch, and int64[B] with B = batch_size (less in the last batch of an epoch whose tail is kept).
@@ -83,3 +86,38 @@ def positions(step: int, n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -
     """
     epoch, batch = divmod(step, n_batches(n_rows, batch_size, tail))
     return epoch, np.arange(batch * batch_size, min((batch + 1) * batch_size, n_rows))
+
+
+def rows_of_step(
+    step: int, n_rows: int, batch_size: int, tail: Tail = Tail.DROP, order: str = Order.HF, seed: int = 0
+) -> tuple[int, Int64]:
+    """The epoch of a step, and the rows that it trains.
+
+    Args:
+        step, n_rows, batch_size, tail: as in `positions`.
+        order: a name of `kernel.shuffle.ORDERS`.
+        seed: >= 0; epoch e is shuffled by seed + e.
+
+    Returns:
+        The epoch, and int64[B], each in [0, n_rows).
+
+    Raises:
+        InputError: as `n_batches`, or an unknown order.
+
+    >>> rows_of_step(3, 10, 4)
+    (1, array([1, 2, 5, 9]))
+    """
+    epoch, at = positions(step, n_rows, batch_size, tail)
+    return epoch, shuffled_rows(order, at, n_rows, seed=seed + epoch)
+
+
+def rows_after_step(
+    step: int, n_rows: int, batch_size: int, tail: Tail = Tail.DROP, order: str = Order.HF, seed: int = 0
+) -> Int64:
+    """The rows of a step's epoch that come after it, int64[N]; the arguments are those of `rows_of_step`.
+
+    >>> rows_after_step(1, 10, 4)
+    array([8, 1])
+    """
+    epoch, at = positions(step, n_rows, batch_size, tail)
+    return shuffled_rows(order, np.arange(at[-1] + 1, n_rows), n_rows, seed=seed + epoch)

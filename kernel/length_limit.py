@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kernel.datum import n_kept
 from kernel.examples import Examples, take
 from kernel.options import Truncation as Truncation
-from kernel.row_outcomes import Outcome
+from kernel.row_outcomes import Outcome, RowOutcome
 
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -37,22 +37,12 @@ class LengthPolicy(NamedTuple):
     """whether examples without any trained target are sent"""
 
 
-class Fate(NamedTuple):
-    """What becomes of a row that is not trained whole; `row` as in `Examples.rows`."""
-
-    row: int
-    outcome: Outcome
-    n_tokens: int
-    """tokens of its examples"""
-    n_kept: int
-    """tokens of them that are sent"""
-
-
 class Limited(NamedTuple):
     """The examples to send, and the rows that are not trained whole."""
 
     examples: Examples
-    fates: tuple[Fate, ...]
+    outcomes: tuple[RowOutcome, ...]
+    """`row` as in `Examples.rows`, rising, with `n_tokens` and `n_kept`"""
 
 
 def apply_length_limit(
@@ -69,7 +59,7 @@ def apply_length_limit(
             too long here too: the caller refuses it (`Outcome.TOO_LONG`), or has shortened what could be.
 
     Returns:
-        The examples to send, in order, and a fate for each row that loses something, rising. A row of several
+        The examples to send, in order, and an outcome for each row that loses something, rising. A row of several
         examples of which some are sent counts as truncated where the others were cut or dropped.
 
     Raises:
@@ -77,10 +67,10 @@ def apply_length_limit(
 
     >>> examples = Examples(np.arange(7, dtype=np.int32), np.array([0, 0, 1, 1, 0, 0, 1], np.float32),
     ...                     np.array([0, 4, 7]), np.array([0, 1]))
-    >>> apply_length_limit(examples, 3).fates
-    (Fate(row=0, outcome=<Outcome.TRUNCATED: 'truncated'>, n_tokens=4, n_kept=3),)
-    >>> apply_length_limit(examples, 3, LengthPolicy(train_cut_answers=False)).fates
-    (Fate(row=0, outcome=<Outcome.ZERO_LOSS: 'zero_loss'>, n_tokens=4, n_kept=0),)
+    >>> [(one.row, one.outcome.value, one.n_tokens, one.n_kept) for one in apply_length_limit(examples, 3).outcomes]
+    [(0, 'truncated', 4, 3)]
+    >>> apply_length_limit(examples, 3, LengthPolicy(train_cut_answers=False)).outcomes[0].outcome
+    <Outcome.ZERO_LOSS: 'zero_loss'>
     >>> apply_length_limit(examples, 3, LengthPolicy(Truncation.DROP)).examples.tokens
     array([4, 5, 6], dtype=int32)
     """
@@ -95,17 +85,17 @@ def apply_length_limit(
     dropped = cut if truncation is not Truncation.RIGHT else np.zeros(len(cut), np.bool_)
     sent = ~dropped & (has_loss | send_zero_loss)
     changed = examples if weights is examples.weights else examples._replace(weights=weights)
-    return Limited(take(changed, sent), tuple(_fates(examples.rows, full, kept, cut, has_loss, dropped, sent)))
+    return Limited(take(changed, sent), tuple(_outcomes(examples.rows, full, kept, cut, has_loss, dropped, sent)))
 
 
-def _fates(
+def _outcomes(
     rows: Int64, full: Int64, kept: Int64, cut: Bools, has_loss: Bools, dropped: Bools, sent: Bools
-) -> list[Fate]:
-    """A fate for each row that is not trained whole."""
-    fates: list[Fate] = []
+) -> list[RowOutcome]:
+    """An outcome for each row that is not trained whole."""
+    outcomes: list[RowOutcome] = []
     touched = cut | ~has_loss
     if not touched.any():
-        return fates
+        return outcomes
     for row in np.unique(rows[touched]).tolist():
         own = rows == row
         if not (own & sent & has_loss).any():
@@ -114,8 +104,9 @@ def _fates(
             outcome = Outcome.TRUNCATED
         else:
             continue  # all that it has to train is trained
-        fates.append(Fate(row, outcome, int(full[own].sum()), int(kept[own & sent].sum())))
-    return fates
+        n_tokens, n_sent = int(full[own].sum()), int(kept[own & sent].sum())
+        outcomes.append(RowOutcome(outcome, "", row=row, n_tokens=n_tokens, n_kept=n_sent))
+    return outcomes
 
 
 @numba.njit(cache=True, nogil=True)

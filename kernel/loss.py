@@ -1,15 +1,12 @@
 """Mean loss and bits per byte of a batch, from one pass over its flat arrays.
 
-- nll, in nats a token: the mean of -logprob, weighted as the loss is. It depends on the tokenizer.
-- bpb, in bits a byte of text: comparable between tokenizers. It counts the targets that are trained (weight > 0, the
-  size of the weight does not matter) and are text: control tokens are left out above and below the line. The bytes
-  come from a table of each id's own length, which needs no decoding and is exact where a cut splits a character.
-
-What is kept of a batch is `LossSums`, not means: batches, or the chunks of a long evaluation, add up.
+- nll, in nats per token: the mean of -logprob, weighted as the loss is. It depends on the tokenizer.
+- bpb, in bits per byte of text: comparable between tokenizers. It counts the targets that are trained (weight > 0,
+  whatever its size) and are text, not control tokens. The bytes come from a table of each id's own length, which needs
+  no decoding and is exact where a cut splits a character.
 """
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numba
@@ -22,7 +19,7 @@ Int64 = NDArray[np.int64]
 
 
 class LossSums(NamedTuple):
-    """What a set of targets adds up to."""
+    """The sums over a set of targets."""
 
     nats: float = 0.0
     """sum of -logprob * weight"""
@@ -72,24 +69,8 @@ def sum_loss(logprobs: Float32, targets: Int64, weights: Float32, n_bytes: Int32
     return LossSums(*_add_up(logprobs, targets, weights, n_bytes))
 
 
-def total(parts: Iterable[LossSums]) -> LossSums:
-    """The sums of several batches together.
-
-    >>> total([LossSums(nats=3.0, weight=1.0), LossSums(nats=1.0, weight=1.0)]).nll
-    2.0
-    """
-    return LossSums(*map(sum, zip(*[LossSums(), *parts], strict=True)))
-
-
 def tokens_of(examples: Int64, offsets: Int64) -> NDArray[np.bool_]:
-    """Which tokens of a batch belong to some of its examples.
-
-    Args:
-        examples: int64[E], their numbers in the batch.
-        offsets: int64[B + 1], example b is [offsets[b]:offsets[b + 1]].
-
-    Returns:
-        bool[N].
+    """Which tokens of a batch belong to some of its examples: bool[N].
 
     >>> tokens_of(np.array([0, 2]), np.array([0, 2, 3, 4])).tolist()
     [True, True, False, True]
@@ -100,15 +81,7 @@ def tokens_of(examples: Int64, offsets: Int64) -> NDArray[np.bool_]:
 
 
 def mean_nll(logprobs: Float32, weights: Float32) -> float:
-    """Mean negative log-likelihood in nats: -sum(logprobs * weights) / sum(weights), or nan where nothing has weight.
-
-    Args:
-        logprobs: float32[N].
-        weights: float32[N].
-
-    >>> mean_nll(np.array([-1, -3], np.float32), np.array([1, 1], np.float32))
-    2.0
-    """
+    """Mean negative log-likelihood in nats: -sum(logprobs * weights) / sum(weights), or nan without weight."""
     return sum_loss(logprobs, np.zeros(logprobs.shape, np.int64), weights, np.zeros(1, np.int32)).nll
 
 

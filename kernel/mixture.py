@@ -1,15 +1,15 @@
-"""Several sources as one: which row of which source stands at each place of a mixture, before it is shuffled.
+"""Mixtures: which row of which source is at each position of several sources trained as one.
 
-A mixture is a question with one answer, like an order: it depends on the sizes of the sources, their weights, a seed
-and a strategy. Its places are those of `datasets.interleave_datasets(probabilities=..., seed=...)`: for each place a
-source is drawn by weight, and gives its next row. The strategies say when that ends:
+A mixture depends on the sizes of the sources, their weights, a seed and a strategy. Its positions are those of
+`datasets.interleave_datasets(probabilities=..., seed=...)`: each draws a source by weight, which gives its next row.
+The strategies say when that ends:
 
-- `all_exhausted`: when every source has given all its rows; one that is through begins again, so its rows repeat.
-- `first_exhausted`: when one source has given all its rows; of the others some rows are never drawn.
-- `all_exhausted_without_replacement`: every row once; one that is through gives no more.
+- `all_exhausted`: when every source has given all its rows; one that is exhausted begins again, so its rows repeat.
+- `first_exhausted`: when one source has given all its rows; some rows of the others are never drawn.
+- `all_exhausted_without_replacement`: every row once; an exhausted source gives no more.
 
-Rows are held out before anything is drawn, so a row that repeats is never on both sides. Which ones are held out, and
-that each source is then shuffled by a seed of its own, is as tinker-cookbook 0.6.1 does it.
+Rows are held out before anything is drawn, so a row that repeats is never on both sides. Which ones, and that each
+source is then shuffled by a seed of its own, is as in tinker-cookbook 0.6.1.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from kernel.shuffle import hf_permutation
 Int64 = NDArray[np.int64]
 
 MOST_DRAWS = 2**28
-"""places that a mixture may be expected to need: a small weight on a large source would ask for any number"""
+"""most positions of a mixture: a small weight on a large source would need any number of them"""
 _BLOCK = 1_000_000
 
 
-class Drawn(NamedTuple):
+class MixedRows(NamedTuple):
     """Rows of several sources in one order."""
 
     sources: Int64
@@ -40,10 +40,10 @@ class Drawn(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """What is trained, in the order before the epochs shuffle it, and what is held out."""
+    """The rows to train on, in the order before the epochs shuffle them, and the held-out rows."""
 
-    train: Drawn
-    test: Drawn
+    train: MixedRows
+    test: MixedRows
 
 
 def mix(
@@ -66,7 +66,7 @@ def mix(
         n_test: rows to hold out, of all sources together: by weight, or by count, and each source keeps a row.
 
     Raises:
-        InputError: more rows are asked for than there are, a weight that is no weight, or a mixture without end.
+        InputError: more rows are asked for than there are, a weight that is not > 0, or a mixture that is too long.
 
     >>> mixture = mix([3, 2], [0.7, 0.3], strategy="first_exhausted")
     >>> list(zip(mixture.train.sources.tolist(), mixture.train.rows.tolist()))
@@ -97,21 +97,17 @@ def mix(
         if chosen is not None:
             of_source = sources == s
             rows[of_source] = chosen[rows[of_source]]
-    return Mixture(Drawn(sources, rows), _held_out(held, seed))
+    return Mixture(MixedRows(sources, rows), _held_out(held, seed))
 
 
-def interleave(sizes: Sequence[int], weights: Sequence[float], strategy: MixStopping, seed: int) -> Drawn:
-    """The places of `datasets.interleave_datasets` with probabilities in proportion to the weights.
-
-    Args:
-        sizes: rows of each source, >= 1.
-        weights: of each source, > 0.
+def interleave(sizes: Sequence[int], weights: Sequence[float], strategy: MixStopping, seed: int) -> MixedRows:
+    """The rows of `datasets.interleave_datasets` with probabilities in proportion to the weights.
 
     Raises:
-        InputError: the mixture would have more than `MOST_DRAWS` places.
+        InputError: the mixture would have more than `MOST_DRAWS` positions.
 
     >>> interleave([2, 2], [1.0, 1.0], "all_exhausted", seed=0)
-    Drawn(sources=array([1, 0, 0, 0, 1]), rows=array([0, 0, 1, 0, 1]))
+    MixedRows(sources=array([1, 0, 0, 0, 1]), rows=array([0, 0, 1, 0, 1]))
     """
     total = sum(weights)
     probabilities = [weight / total for weight in weights]
@@ -132,7 +128,7 @@ def interleave(sizes: Sequence[int], weights: Sequence[float], strategy: MixStop
         draws = rng.choice(len(sizes), size=min(_BLOCK, int(n_likely) + 1000), p=probabilities)
         sources, rows, done = _walk(draws, of, n_drawn, stops_at_any, strategy != "all_exhausted_without_replacement")
         parts.append((sources, rows))
-    return Drawn(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return MixedRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -171,10 +167,10 @@ def _held_counts(
     return counts, [int(rng.integers(0, 2**32)) for _ in sizes]
 
 
-def _held_out(held: Sequence[Int64], seed: int) -> Drawn:
+def _held_out(held: Sequence[Int64], seed: int) -> MixedRows:
     sources = np.repeat(np.arange(len(held)), [len(rows) for rows in held])
     order = hf_permutation(len(sources), seed)
-    return Drawn(sources[order], np.concatenate(held)[order])
+    return MixedRows(sources[order], np.concatenate(held)[order])
 
 
 def _check(

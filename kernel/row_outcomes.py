@@ -1,8 +1,8 @@
-"""What became of every row: one outcome each, and totals that add up to what came in.
+"""What became of every row: one outcome each, and totals that add up to the rows of the data.
 
-Nothing is dropped without being named. A row of an epoch is trained whole, trained in part, or not trained for a reason
-that is one of a few; what stands outside every epoch (rows held out) is named once. The totals are counted from two
-sides, the steps and the list of exceptions, so that a row lost on the way shows as a sum that does not fit.
+A row of an epoch is trained whole, trained in part, or not trained for one of a few reasons; rows that belong to no
+epoch (held out) are listed once. Totals are counted from two sides, the steps and the exceptions, so that a lost row
+shows as a sum that does not fit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,13 +24,13 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     """cannot be read, written or trained"""
     LEFT_OVER = "left_over"
-    """in the tail of an epoch, less than a batch"""
+    """at the end of an epoch, where fewer rows than a batch are left"""
     NOT_REACHED = "not_reached"
     """the run ended before its step"""
     HELD_OUT = "held_out"
     """evaluated, never trained"""
     DUPLICATE = "duplicate"
-    """held out, but its content also stands in training: neither evaluated nor trained"""
+    """held out, but its content is also trained: neither evaluated nor trained by itself"""
     NOT_DRAWN = "not_drawn"
     """in a source of a mixture that was not used up, or of which fewer rows are taken"""
 
@@ -39,59 +39,68 @@ OUTSIDE = (Outcome.HELD_OUT, Outcome.DUPLICATE, Outcome.NOT_DRAWN)
 """outcomes of rows that belong to no epoch"""
 
 
-class Entry(NamedTuple):
-    """A row that was not trained whole, or several of one outcome."""
+class RowOutcome(NamedTuple):
+    """What became of a row that is not trained whole, or of several rows of one outcome.
+
+    The stages of a run fill it in: the length limit knows the tokens, the dataset the location, the step its number.
+    """
 
     outcome: Outcome
-    place: str
-    """where the row stands in its source; of several, what they are"""
+    location: str
+    """of the row in its source, as `train.jsonl:17`; of several, what they are"""
     reason: str = ""
     n_rows: int = 1
     epoch: int | None = None
-    """None for what stands outside every epoch"""
+    """None for rows that belong to no epoch"""
     step: int | None = None
-    """the step it would have been trained in, or behind which it was left"""
+    """the step it would have been trained in, or after which it was left over"""
     source: str = ""
     """the name of its source, where there are several"""
+    row: int = 0
+    """its number in its batch"""
+    n_tokens: int = 0
+    """tokens of its examples"""
+    n_kept: int = 0
+    """tokens of them that are sent"""
 
 
 class Intake(NamedTuple):
-    """What an epoch is made of."""
+    """The rows of an epoch."""
 
     n_drawn: int
-    """places of an epoch: one a row, but that a mixture may draw a row again"""
+    """positions of an epoch: one per row, except that a mixture may draw a row again"""
     n_again: int = 0
-    """those that hold a row drawn before in the same epoch"""
+    """positions of rows that were drawn before in the same epoch"""
 
 
-def totals(entries: Iterable[Entry], n_whole: Mapping[int, int]) -> dict[int | None, dict[Outcome, int]]:
-    """How many rows came to each outcome, for each epoch and (None) outside them.
+def totals(outcomes: Iterable[RowOutcome], n_whole: Mapping[int, int]) -> dict[int | None, dict[Outcome, int]]:
+    """The number of rows of each outcome, for each epoch and (None) outside them.
 
     Args:
-        entries: all that were not trained whole.
+        outcomes: of all rows that were not trained whole.
         n_whole: epoch -> rows trained whole.
 
     Returns:
         Counts above 0, by epoch; the order of `Outcome`.
 
-    >>> entries = [Entry(Outcome.HELD_OUT, "a:1"), Entry(Outcome.ZERO_LOSS, "a:2", epoch=0)]
-    >>> {epoch: dict(counts) for epoch, counts in totals(entries, {0: 7, 1: 8}).items()}
+    >>> outcomes = [RowOutcome(Outcome.HELD_OUT, "a:1"), RowOutcome(Outcome.ZERO_LOSS, "a:2", epoch=0)]
+    >>> {epoch: dict(counts) for epoch, counts in totals(outcomes, {0: 7, 1: 8}).items()}
     {None: {<Outcome.HELD_OUT: 'held_out'>: 1}, 0: {<Outcome.WHOLE: 'whole'>: 7, <Outcome.ZERO_LOSS: 'zero_loss'>: 1}, \
 1: {<Outcome.WHOLE: 'whole'>: 8}}
     """
     counts: dict[tuple[int | None, Outcome], int] = {(epoch, Outcome.WHOLE): n for epoch, n in n_whole.items()}
-    for entry in entries:
-        key = entry.epoch, entry.outcome
-        counts[key] = counts.get(key, 0) + entry.n_rows
+    for one in outcomes:
+        key = one.epoch, one.outcome
+        counts[key] = counts.get(key, 0) + one.n_rows
     epochs = sorted({epoch for epoch, _ in counts}, key=lambda epoch: -1 if epoch is None else epoch)
     return {epoch: {o: counts[epoch, o] for o in Outcome if counts.get((epoch, o))} for epoch in epochs}
 
 
 def missing(counts: Mapping[int | None, Mapping[Outcome, int]], n_train: int) -> dict[int, int]:
-    """By how many rows the totals of each epoch miss the number of rows that an epoch has; empty when they add up.
+    """The number of rows that the totals of each epoch lack; empty where they add up.
 
     Args:
-        counts: what `totals` gave.
+        counts: the result of `totals`.
         n_train: rows of an epoch.
 
     >>> missing({None: {Outcome.HELD_OUT: 2}, 0: {Outcome.WHOLE: 7, Outcome.LEFT_OVER: 1}}, 8)

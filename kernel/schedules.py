@@ -1,8 +1,7 @@
 """Learning rate schedules: a schedule is a function from a step to a multiplier of the base rate.
 
-Small schedules are made into larger ones by functions (`above`, `join`), after optax. The three decays are
-tinker-cookbook's to the bit; they are asked at step 0..n_steps - 1 and would reach their end at n_steps, so the last
-step of the linear one trains at base / n_steps and none at 0.
+Schedules are composed by functions (`above`, `join`), after optax. The three decays are tinker-cookbook's to the bit;
+they would reach their end at step n_steps, so the last step of the linear one trains at base / n_steps and none at 0.
 """
 
 import math
@@ -15,7 +14,7 @@ Schedule = Callable[[int], float]
 """step >= 0 -> multiplier in [0, 1]"""
 
 
-def constant(n_steps: int) -> Schedule:  # noqa: ARG001 - every decay is made from its length
+def constant(n_steps: int) -> Schedule:  # noqa: ARG001 - every decay takes its length
     """1 at every step.
 
     >>> constant(10)(9)
@@ -52,11 +51,7 @@ def warmup(n_steps: int) -> Schedule:
 
 
 def above(floor: float, schedule: Schedule) -> Schedule:
-    """The same curve drawn between `floor` and 1 in place of 0 and 1.
-
-    Args:
-        floor: in [0, 1], a fraction of the base rate. 0 changes nothing.
-        schedule: the curve.
+    """The same curve between `floor`, in [0, 1], and 1 in place of 0 and 1.
 
     >>> [above(0.5, linear(4))(step) for step in range(4)]
     [1.0, 0.875, 0.75, 0.625]
@@ -65,11 +60,11 @@ def above(floor: float, schedule: Schedule) -> Schedule:
 
 
 def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another, each counting from its own beginning.
+    """Schedules one after another, each counting from its own first step.
 
     Args:
         schedules: one more than boundaries.
-        boundaries: the steps at which the second, third, ... schedule begins, rising.
+        boundaries: the first steps of the second, third, ... schedule, rising.
 
     >>> [join([warmup(2), linear(2)], [2])(step) for step in range(4)]
     [0.5, 1.0, 1.0, 0.5]

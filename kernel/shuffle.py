@@ -1,22 +1,18 @@
-"""Which row stands at place i of epoch e: an order is a question with one answer, not a state to carry along.
+"""Shuffled orders of rows: the row at a position, as a function of the number of rows and a seed.
 
-An order is one shuffle used twice, as the `datasets` library's users do it: the rows are shuffled once by the seed, the
-first `n_test` of them are held out, and each epoch shuffles what remains by seed + epoch. Both shuffles here are
-bijections of 0..n-1 that depend on n and a seed alone, so resuming at any step is asking again.
-
-- `hf` gives exactly the rows `datasets.Dataset.shuffle` gives: numpy's permutation of a seeded PCG64. It costs 8 bytes
-  a row and shuffle, and is meant for sets that fit in memory.
-- `cipher` needs no memory and no look at the other places. The rows are laid on the smallest even square that holds
-  them, a Feistel network shuffles the square, and a place that lands beyond the last row walks on until it is inside
-  (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). A square wastes about 4 sqrt(n) of its fields at
-  most, so in a large set hardly anything walks. The round function is the finaliser of splitmix64: well mixed, no
-  cryptography. On an odd square every round would be an even permutation, and half of all orders out of reach.
+- `hf` is the order of `datasets.Dataset.shuffle`: numpy's permutation of a seeded PCG64. It costs 8 bytes per row and
+  shuffle, and is meant for sets that fit in memory.
+- `cipher` needs no memory, and works out one position without the others. The rows are laid on the smallest even square
+  that holds them, a Feistel network shuffles the square, and a position that lands beyond the last row walks on until
+  it is inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). At most about 4 sqrt(n) fields of a
+  square are unused, so in a large set hardly any position walks. The round function is the finaliser of splitmix64:
+  well mixed, but no cryptography. On an odd square every round would be an even permutation, and half of all orders
+  out of reach.
 """
 
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -34,86 +30,41 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _MASK = 2**64 - 1
 
 
-class Order(NamedTuple):
-    """A shuffle of n rows by a seed, asked from either side. A new order is a new row of `ORDERS`."""
-
-    rows: Callable[[int, int, Int64], Int64]
-    """(n, seed, places) -> the row at each place"""
-    places: Callable[[int, int, Int64], Int64]
-    """(n, seed, rows) -> the place of each row"""
-
-
-def shuffled_rows(order: str, places: Int64, n_rows: int, *, seed: int = 0, epoch: int = 0, n_test: int = 0) -> Int64:
-    """The rows that stand at the given places of an epoch.
+def shuffled_rows(order: str, positions: Int64, n_rows: int, *, seed: int = 0) -> Int64:
+    """The rows at some positions of a shuffled set.
 
     Args:
         order: a name of `ORDERS`.
-        places: int64[B], each in [0, n_rows - n_test).
-        n_rows: rows of the whole set, the held out included.
-        seed: >= 0; the set is shuffled by it, and epoch e again by seed + e. 0 is tinker-cookbook's.
-        epoch: >= 0.
-        n_test: rows held out, see `holdout_rows`.
+        positions: int64[B], each in [0, n_rows).
+        n_rows: rows of the set.
+        seed: >= 0.
 
     Returns:
-        int64[B], each in [0, n_rows), none of them held out.
+        int64[B], each in [0, n_rows).
 
     Raises:
         InputError: no such order.
-        IndexError: a place outside the epoch.
+        IndexError: a position outside the set.
 
-    >>> shuffled_rows("hf", np.arange(4), 10, epoch=0).tolist()
-    [3, 9, 2, 0]
-    >>> trained = shuffled_rows("cipher", np.arange(7), 10, epoch=3, n_test=3)
-    >>> sorted([*trained.tolist(), *holdout_rows("cipher", 10, 3).tolist()])
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    >>> shuffled_rows("hf", np.arange(4), 10).tolist()
+    [4, 6, 2, 7]
+    >>> sorted(shuffled_rows("cipher", np.arange(7), 7, seed=3).tolist())
+    [0, 1, 2, 3, 4, 5, 6]
     """
-    shuffle = _order(order)
-    n_train = n_rows - n_test
-    within = shuffle.rows(n_train, seed + epoch, _inside(places, n_train, "place"))
-    return shuffle.rows(n_rows, seed, within + n_test)
-
-
-def positions_of(order: str, rows: Int64, n_rows: int, *, seed: int = 0, epoch: int = 0, n_test: int = 0) -> Int64:
-    """The places of an epoch at which the given rows stand: the inverse of `shuffled_rows`, with its arguments.
-
-    Returns:
-        int64[B], each in [0, n_rows - n_test).
-
-    Raises:
-        InputError: no such order.
-        IndexError: a row outside the set, or one that is held out.
-
-    >>> rows = shuffled_rows("cipher", np.array([5, 0]), 10**12, epoch=2)
-    >>> positions_of("cipher", rows, 10**12, epoch=2).tolist()
-    [5, 0]
-    """
-    shuffle = _order(order)
-    n_train = n_rows - n_test
-    within = shuffle.places(n_rows, seed, _inside(rows, n_rows, "row")) - n_test
-    return shuffle.places(n_train, seed + epoch, _inside(within, n_train, "place"))
-
-
-def holdout_rows(order: str, n_rows: int, n_test: int, *, seed: int = 0) -> Int64:
-    """The rows that no epoch visits: the first `n_test` of the set shuffled by its seed.
-
-    Returns:
-        int64[n_test].
-
-    Raises:
-        InputError: no such order.
-
-    >>> holdout_rows("hf", 10, 3).tolist()
-    [4, 6, 2]
-    """
-    return _order(order).rows(n_rows, seed, np.arange(n_test))
+    if order not in ORDERS:
+        raise unknown("order", order, ORDERS, at="$.order")
+    positions = np.ascontiguousarray(positions, np.int64)
+    if positions.size and not (positions.min() >= 0 and positions.max() < n_rows):
+        raise IndexError(f"expected each position in [0, {n_rows}), got {positions.min()} to {positions.max()}")
+    return ORDERS[order](n_rows, seed, positions)
 
 
 @lru_cache(maxsize=4)
 def hf_permutation(n: int, seed: int) -> Int64:
-    """The rows of n in the order `datasets.Dataset.shuffle(seed)` puts them.
+    """The order of n rows after `datasets.Dataset.shuffle(seed)`.
 
     Returns:
-        int64[n], read-only (it is shared by all who ask).
+        int64[n], read-only, as it is cached.
 
     >>> hf_permutation(10, 0).tolist()
     [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
@@ -123,22 +74,12 @@ def hf_permutation(n: int, seed: int) -> Int64:
     return permutation
 
 
-def _hf_rows(n: int, seed: int, places: Int64) -> Int64:
-    return hf_permutation(n, seed)[places]
+def _hf_rows(n: int, seed: int, positions: Int64) -> Int64:
+    return hf_permutation(n, seed)[positions]
 
 
-def _hf_places(n: int, seed: int, rows: Int64) -> Int64:
-    inverse = np.empty(n, np.int64)
-    inverse[hf_permutation(n, seed)] = np.arange(n)
-    return inverse[rows]
-
-
-def _cipher_rows(n: int, seed: int, places: Int64) -> Int64:
-    return _encrypt(places, np.uint64(n), _side(n), _round_keys(np.uint64(seed & _MASK)))
-
-
-def _cipher_places(n: int, seed: int, rows: Int64) -> Int64:
-    return _decrypt(rows, np.uint64(n), _side(n), _round_keys(np.uint64(seed & _MASK)))
+def _cipher_rows(n: int, seed: int, positions: Int64) -> Int64:
+    return _encrypt(positions, np.uint64(n), _side(n), _round_keys(np.uint64(seed & _MASK)))
 
 
 def _side(n: int) -> np.uint64:
@@ -148,7 +89,8 @@ def _side(n: int) -> np.uint64:
 
 
 @numba.njit(cache=True, nogil=True)
-def _mix(x: np.uint64) -> np.uint64:
+def mix64(x: np.uint64) -> np.uint64:
+    """Spreads every bit over all 64: the finaliser of splitmix64."""
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
     x = (x ^ (x >> np.uint64(27))) * _MIX_2
     return x ^ (x >> np.uint64(31))
@@ -159,19 +101,19 @@ def _round_keys(seed: np.uint64) -> UInt64:
     keys = np.empty(_N_ROUNDS, np.uint64)
     for i in range(_N_ROUNDS):
         seed += _WEYL
-        keys[i] = _mix(seed)
+        keys[i] = mix64(seed)
     return keys
 
 
 @numba.njit(cache=True, nogil=True)
-def _encrypt(places: Int64, n: np.uint64, side: np.uint64, keys: UInt64) -> Int64:
-    rows = np.empty(len(places), np.int64)
-    for i in range(len(places)):
-        x = np.uint64(places[i])
+def _encrypt(positions: Int64, n: np.uint64, side: np.uint64, keys: UInt64) -> Int64:
+    rows = np.empty(len(positions), np.int64)
+    for i in range(len(positions)):
+        x = np.uint64(positions[i])
         while True:
             left, right = x // side, x % side
             for key in keys:
-                left, right = right, (left + _mix(right + key) % side) % side
+                left, right = right, (left + mix64(right + key) % side) % side
             x = left * side + right
             if x < n:
                 break
@@ -179,33 +121,5 @@ def _encrypt(places: Int64, n: np.uint64, side: np.uint64, keys: UInt64) -> Int6
     return rows
 
 
-@numba.njit(cache=True, nogil=True)
-def _decrypt(rows: Int64, n: np.uint64, side: np.uint64, keys: UInt64) -> Int64:
-    places = np.empty(len(rows), np.int64)
-    for i in range(len(rows)):
-        x = np.uint64(rows[i])
-        while True:
-            left, right = x // side, x % side
-            for key in keys[::-1]:
-                left, right = (right + side - _mix(left + key) % side) % side, left
-            x = left * side + right
-            if x < n:
-                break
-        places[i] = x
-    return places
-
-
-def _order(name: str) -> Order:
-    if name not in ORDERS:
-        raise unknown("order", name, ORDERS, at="$.order")
-    return ORDERS[name]
-
-
-def _inside(values: Int64, n: int, what: str) -> Int64:
-    values = np.ascontiguousarray(values, np.int64)
-    if values.size and not (values.min() >= 0 and values.max() < n):
-        raise IndexError(f"expected each {what} in [0, {n}), got {values.min()} to {values.max()}")
-    return values
-
-
-ORDERS = {"hf": Order(_hf_rows, _hf_places), "cipher": Order(_cipher_rows, _cipher_places)}
+ORDERS: dict[str, Callable[[int, int, Int64], Int64]] = {"hf": _hf_rows, "cipher": _cipher_rows}
+"""(n, seed, positions) -> the row at each position"""

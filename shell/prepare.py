@@ -52,7 +52,8 @@ def prepare(
     from shell.data.dataset import Dataset
     from shell.data.mixture import mode_of, open_data
     from shell.data.sources import spec_of
-    from shell.datums.render_rows import RowRenderer, render_settings
+    from shell.datums.render_rows import RowRenderer
+    from shell.datums.render_settings import render_settings
     from shell.process.cpus import n_cores
     from shell.provenance import key_of, provenance_of
     from shell.text.formats import format_names

@@ -23,7 +23,8 @@ from kernel.turn_spoofing import spoofs_turn
 from shell.data.hub import Stream
 from shell.data.mixture import mode_of, open_data
 from shell.data.sources import Source, spec_of
-from shell.datums.render_rows import RowRenderer, render_settings
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import render_settings
 from shell.run_dir.screen import Console, training_on
 from shell.settings.config import N_SHOWN, ShowConfig
 from shell.text.formats import format_names
@@ -96,8 +97,8 @@ def read_datums(
     settings = row_renderer.settings
     full = np.diff(apply_length_limit(rendered.examples, settings.max_length, settings.length_policy).examples.offsets)
     skipped += [
-        one.reason if one.outcome is Outcome.REJECTED else f"{one.place}: {one.reason}"
-        for one in result.fell
+        one.reason if one.outcome is Outcome.REJECTED else f"{one.location}: {one.reason}"
+        for one in result.outcomes
         if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
     ]
     siblings = np.bincount(result.rows, minlength=len(rows))
@@ -106,7 +107,7 @@ def read_datums(
     for i in sorted(set(result.rows.tolist())):
         conversation = read_conversation(rows[i], places[i], row_renderer.settings.column)
         n_spoofed[i] = sum(spoofs_turn(plain, message) for message in conversation) if plain else 0
-    reasons = {one.row: one.reason for one in result.fell if one.row in rendered.shortened}
+    reasons = {one.row: one.reason for one in result.outcomes if one.row in rendered.shortened}
     shown = []
     for b, row in enumerate(result.rows.tolist()):
         tokens, targets, weights = result.datums.example(b)

@@ -133,7 +133,7 @@ def _train(checked: CheckedRun) -> int:
     metadata = {"recipe_name": config.recipe_name, "renderer_name": opened.renderer_name}
     _log(screen, *start_lines(config, endpoint, opened))
     limit, weights = config.silence_limit, checked.weights
-    log = opened.data.maker.tokenizer.say = redacting(screen.log, endpoint.api_key)
+    log = opened.data.renderer.tokenizer.say = redacting(screen.log, endpoint.api_key)
     with sdk_warnings_to(log), connected(endpoint, folder, weights, metadata, log, limit) as connection:
         client, resumed = _open_model(checked, connection, metadata, screen)
         # files of an old run change only now that the service has accepted the model
@@ -148,7 +148,7 @@ def _train(checked: CheckedRun) -> int:
         write_config(folder, checked.document)
         showing = screen.progress(begin.n_finished, n_steps)
         preparing = opened.data.preparation.beside(log) if opened.data.preparation else nullcontext()
-        encoding = closing(opened.data.maker.tokenizer)
+        encoding = closing(opened.data.renderer.tokenizer)
         with loaded_spared(), stop_on_signals() as stop, showing, preparing, deleting(connection) as delete, encoding:
             progress = run_loop(_training_run(checked, client, delete, screen), begin, stop)
     if progress.n_finished <= n_steps:
@@ -189,7 +189,7 @@ def _training_run(checked: CheckedRun, client: Client, delete: Callable[[str], o
         test_sources=opened.data.test_sources,
         rare={one.name: one.datums for one in opened.rare_sets},
         samples=opened.samples,
-        n_bytes=opened.data.maker.tokenizer.n_bytes,
+        n_bytes=opened.data.renderer.tokenizer.n_bytes,
         adam=partial(adam_at, config, opened),
         ttl_seconds=config.ttl_seconds,
         sends_zero_loss=config.zero_loss == "send",

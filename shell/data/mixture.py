@@ -14,7 +14,7 @@ import numpy as np
 from kernel.errors import expected, problem
 from kernel.mixture import Mixture, mix
 from kernel.options import MixStopping, TrainOnWhat
-from kernel.row_outcomes import Entry, Intake, Outcome
+from kernel.row_outcomes import Intake, Outcome, RowOutcome
 from shell.data.dataset import Dataset
 from shell.data.hub import Stream
 from shell.data.mixture_spec import Share, names, read_shares
@@ -146,7 +146,7 @@ def _held_out(rows: ConcatRows, own: Sequence[Own], mixture: Mixture, spec: Data
     return Dataset(tests, np.concatenate([one.test.indices + tests.offsets[s] for s, one in enumerate(own)]))
 
 
-def _not_drawn(rows: ConcatRows, own: Sequence[Own], mixture: Mixture, train: Dataset) -> tuple[Entry, ...]:
+def _not_drawn(rows: ConcatRows, own: Sequence[Own], mixture: Mixture, train: Dataset) -> tuple[RowOutcome, ...]:
     """An entry for each run of neighbouring rows that no epoch draws."""
     entries = []
     datasets = [one.train for one in own]
@@ -158,16 +158,16 @@ def _not_drawn(rows: ConcatRows, own: Sequence[Own], mixture: Mixture, train: Da
         first, last = int(run[0]), int(run[-1])
         place = rows.place(first) if first == last else f"{rows.place(first)} to {rows.place(last)}"
         source = labels_of(rows, run[:1])[0]
-        entries.append(Entry(Outcome.NOT_DRAWN, place, n_rows=last - first + 1, source=source))
+        entries.append(RowOutcome(Outcome.NOT_DRAWN, place, n_rows=last - first + 1, source=source))
     return tuple(entries)
 
 
-def outside_entries(source: Source) -> list[Entry]:
+def outside_entries(source: Source) -> list[RowOutcome]:
     """An entry for every row that belongs to no epoch, but those held out to be evaluated."""
     entries = list(source.not_drawn)
     if (again := source.duplicates) is not None:
         reason = "its content also stands in training"
         labels = labels_of(again.rows, again.indices)
         for place, label in zip(again.places(), labels, strict=True):
-            entries.append(Entry(Outcome.DUPLICATE, place, reason, source=label))
+            entries.append(RowOutcome(Outcome.DUPLICATE, place, reason, source=label))
     return entries

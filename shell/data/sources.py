@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from kernel.dataset_formats import COLUMN
 from kernel.errors import expected, problem, unknown
 from kernel.options import DatasetFormat, MixStopping
-from kernel.row_outcomes import Entry
+from kernel.row_outcomes import RowOutcome
 from shell.data import hub
 from shell.data.arrow_rows import ArrowRows
 from shell.data.cache_folders import is_remote, local_copy
@@ -98,7 +98,7 @@ class Source:
     name: str
     column: str = COLUMN
     """The key of the messages."""
-    not_drawn: tuple[Entry, ...] = ()
+    not_drawn: tuple[RowOutcome, ...] = ()
     """Rows of a mixture's sources that no epoch draws."""
 
     @cached_property

@@ -1,8 +1,7 @@
 """Images of conversations: read, measured and, where a service could not read them, converted.
 
-An image is named by a path, a `file://` or a `data:` URI; addresses on the network are refused, since a run should not
-depend on what a server says on the day. PNG and JPEG are sent as they are. Pillow reads everything else and every size;
-it comes with `pip install 'tinsmith[images]'`.
+An image is named by a path, a `file://` or a `data:` URI; network addresses are refused, since a run should not depend
+on them. PNG and JPEG are sent as they are. Pillow (`pip install 'tinsmith[images]'`) reads the sizes and all else.
 """
 
 import base64
@@ -22,11 +21,11 @@ from kernel.errors import InputError, expected
 
 Format = Literal["png", "jpeg"]
 _FORMATS: dict[str | None, Format] = {"PNG": "png", "JPEG": "jpeg"}
-_SENT_AS_IT_IS = ("RGB", "L")
+_SENT_UNCHANGED = ("RGB", "L")
 
 
 class Image(NamedTuple):
-    """An image as it is sent: its bytes and their format, its size in pixels."""
+    """An image to send: its bytes and their format, and its size in pixels."""
 
     data: bytes
     format: Format
@@ -36,16 +35,7 @@ class Image(NamedTuple):
 
 @lru_cache(maxsize=2048)
 def read_image(name: str) -> Image:
-    """The image of that name; the last two thousand are kept: one is asked for when its row is rendered and when sent.
-
-    Args:
-        name: a path, a `file://` or a `data:` URI.
-
-    Raises:
-        InputError: there is no such image, it cannot be read, or Pillow is not installed.
-
-    Touches: the file.
-    """
+    """The image of a name, cached: each is read when its row is rendered and again when it is sent."""
     try:
         from PIL import Image as Pillow
     except ImportError:
@@ -55,7 +45,7 @@ def read_image(name: str) -> Image:
         with Pillow.open(io.BytesIO(raw)) as picture:
             picture.load()
             sent = _FORMATS.get(picture.format)
-            if sent is None or picture.mode not in _SENT_AS_IT_IS:
+            if sent is None or picture.mode not in _SENT_UNCHANGED:
                 converted = io.BytesIO()
                 picture.convert("RGB").save(converted, "PNG")
                 raw, sent = converted.getvalue(), "png"
@@ -65,13 +55,7 @@ def read_image(name: str) -> Image:
 
 
 def image_lengths(names: Sequence[str], renderer: Renderer) -> NDArray[np.int64]:
-    """How many tokens each image stands for: int64[len(names)].
-
-    Raises:
-        InputError: an image cannot be read, or the model's own count is not known.
-
-    Touches: the images' files.
-    """
+    """The number of tokens of each image, int64[len(names)]."""
     if not names:
         return np.zeros(0, np.int64)
     if renderer.image_tokens is None:

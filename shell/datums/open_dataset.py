@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.batches import rows_of_step
 from kernel.datum import Datums
 from kernel.errors import expected
-from kernel.row_outcomes import Entry, Outcome
+from kernel.options import Tail
+from kernel.row_outcomes import Outcome, RowOutcome
 from shell.data.cache_folders import prepared_root
 from shell.data.dataset import Dataset
 from shell.data.hub import Stream
 from shell.data.mixture import mode_of, open_data, outside_entries
 from shell.data.rows import ConcatRows, labels_of
 from shell.data.sources import DatasetSpec, Source, spec_of
-from shell.datums.preflight import RowCounts, check_source
-from shell.datums.render_rows import RenderSettings, RowRenderer, render_settings
+from shell.datums.preflight import NO_ROWS, KeptRows, RowCounts, check_source
+from shell.datums.render_rows import BatchResult, RowRenderer
+from shell.datums.render_settings import RenderSettings, render_settings
 from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
 from shell.token_cache.build_spec import BuildSpec
 from shell.token_cache.cache import Log
-from shell.token_cache.cached_rows import anew
+from shell.token_cache.cached_rows import Render, anew
 from shell.token_cache.open_cache import CachePlan, open_prepared
 
 if TYPE_CHECKING:
@@ -40,21 +43,23 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class OpenDataset:
-    """What a builder makes: data to train on, data held out, and what to say about it."""
+    """Data to train on, data held out, and what is known about it."""
 
     source: Source
-    maker: RowRenderer
+    renderer: RowRenderer
     train: SupervisedDataset | StreamingSupervisedDataset
     test: Datums | None
     test_sources: Mapping[str, Int64]
-    """the examples of each source in `test`, where there are several, by their numbers in it"""
+    """the numbers in `test` of the examples of each source, if there are several"""
     n_left_over: int
-    """rows that each epoch leaves over in its tail"""
+    """rows that each epoch leaves over at its end"""
     row_counts: RowCounts
-    outside: tuple[Entry, ...]
-    """the rows that belong to no epoch"""
+    split_factor: float
+    """how many times the tokens of the first batch there are because conversations are split"""
+    outside: tuple[RowOutcome, ...]
+    """of the rows that belong to no epoch"""
     preparation: CachePlan | None = None
-    """the store that the rows come from; None: they are rendered anew"""
+    """the token cache that the rows come from; None: they are rendered for each step"""
 
 
 def open_dataset(
@@ -68,9 +73,7 @@ def open_dataset(
     """Opens the data of a run.
 
     Args:
-        config: what to open, and how it is rendered, ordered and cut into batches.
-        chat_format, tokenizer: what renders it; the tokenizer must hold the control tokens.
-        names: where both were found, so that other processes can fill a token cache; None: only this one does.
+        names: of format and tokenizer, so that other processes can fill a token cache; None: only this one does.
         log, progress: of filling the token cache, see `shell.token_cache.open_cache`.
 
     Raises:
@@ -80,38 +83,44 @@ def open_dataset(
     """
     spec = spec_of(config)
     source = open_data(spec)
-    settings = render_settings(config, mode_of(source, config.train_on_what))
-    maker = RowRenderer(chat_format, tokenizer, settings)
+    renderer = RowRenderer(chat_format, tokenizer, render_settings(config, mode_of(source, config.train_on_what)))
     train: SupervisedDataset | StreamingSupervisedDataset
-    row_counts, prepared = RowCounts(), None
+    row_counts, factor, prepared, kept = RowCounts(), 1.0, None, None
     if isinstance(source.train, Stream):
-        train = StreamingSupervisedDataset(source.train, maker, config.batch_size, config.tail)
+        train = StreamingSupervisedDataset(source.train, renderer, config.batch_size, config.tail)
     else:
-        job = partial(_build_spec, spec, names, settings) if names else None
+        job = partial(_build_spec, spec, names, renderer.settings) if names else None
         root = prepared_root(spec.prepared_dir)
-        prepared = open_prepared(source.train.rows, maker, config.prepare, root, job, log, progress)
-        row_counts = check_source(source, maker, config.max_bad_rows, prepared)
-        train = SupervisedDataset(
-            source.train,
-            maker,
-            config.batch_size,
-            config.tail,
-            config.order,
-            config.seed,
-            prepared.render if prepared else None,
-        )
+        prepared = open_prepared(source.train.rows, renderer, config.prepare, root, job, log, progress)
+        kept = _kept_rows(source, config, prepared.render if prepared else anew(source.train.rows, renderer))
+        row_counts = check_source(source, renderer, config.max_bad_rows, prepared, kept)
+        how = config.batch_size, config.tail, config.order, config.seed
+        train = SupervisedDataset(source.train, renderer, *how, kept)
         check_trains(train)
-    holdout = held_out(source, maker, prepared)
+        factor = split_factor(train.batch(0)) if row_counts.n_split else 1.0
+    holdout = held_out(source, renderer, kept)
     return OpenDataset(
         source=source,
-        maker=maker,
+        renderer=renderer,
         train=train,
         test=holdout.datums,
         test_sources=holdout.sources,
         n_left_over=len(source.train) % config.batch_size if config.tail == "drop" else 0,
         row_counts=row_counts,
-        outside=holdout.entries,
+        split_factor=factor,
+        outside=holdout.outcomes,
         preparation=prepared,
+    )
+
+
+def _kept_rows(source: Source, config: "Config", render: Render) -> KeptRows:
+    """Where the pass over the rows keeps those of the first batch, and the held-out ones of the same source."""
+    assert isinstance(source.train, Dataset)
+    n = len(source.train)
+    _, first = rows_of_step(0, n, min(config.batch_size, n), Tail.KEEP, config.order, config.seed)
+    is_same = source.held_out is not None and source.held_out.rows is source.train.rows
+    return KeptRows(
+        render, source.train.indices[first], source.held_out.indices if source.held_out and is_same else NO_ROWS
     )
 
 
@@ -120,60 +129,55 @@ def _build_spec(spec: DatasetSpec, names: FormatNames, settings: RenderSettings,
 
 
 class Holdout(NamedTuple):
-    """What is held out of the data, to evaluate."""
+    """The held-out data."""
 
     datums: Datums | None
-    """all of it; None where there is none"""
-    entries: tuple[Entry, ...]
-    """one for every row that belongs to no epoch"""
+    """all of it; None if there is none"""
+    outcomes: tuple[RowOutcome, ...]
+    """of every row that belongs to no epoch"""
     sources: Mapping[str, Int64] = MappingProxyType({})
-    """the examples of each source, where there are several, by their numbers in `datums`"""
+    """the numbers in `datums` of the examples of each source, if there are several"""
 
 
-def held_out(source: Source, maker: RowRenderer, prepared: CachePlan | None = None) -> Holdout:
-    """The datums to evaluate, all of them, and what became of every row that was held out.
-
-    Args:
-        source, maker: the data and what renders it.
-        prepared: the store of the rows to train on, which holds the others too where they are of the same file.
-
-    Raises:
-        InputError: a row that cannot be used.
-
-    Touches: what the rows come from.
-    """
-    entries = outside_entries(source)
+def held_out(source: Source, renderer: RowRenderer, kept: KeptRows | None = None) -> Holdout:
+    """The datums to evaluate, and what became of every held-out row; `kept` has those of the training data's file."""
+    outcomes = outside_entries(source)
     if source.test is None:
-        return Holdout(None, tuple(entries))
-    places = source.test.places()
-    test, train = source.test, source.train
-    is_prepared = prepared and isinstance(train, Dataset) and train.rows is test.rows
-    render = prepared.render if prepared and is_prepared else anew(test.rows, maker)
-    made = maker.finish(render(test.indices, places)(), places)
-    fell = {one.place: f"{one.outcome.value}: {one.reason}" for one in made.fell}
-    rows = source.test.rows
+        return Holdout(None, tuple(outcomes))
+    rows, train = source.test.rows, source.train
+    is_same = isinstance(train, Dataset) and train.rows is rows
+    render = kept if kept and is_same else anew(rows, renderer)
+    locations = source.test.places()
+    result = renderer.finish(render(source.test.indices, locations).result(), locations)
+    reasons = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.outcomes}
     of = labels_of(rows, source.test.indices)
-    entries += [
-        Entry(Outcome.HELD_OUT, place, fell.get(place, ""), source=label)
-        for place, label in zip(places, of, strict=True)
+    outcomes += [
+        RowOutcome(Outcome.HELD_OUT, location, reasons.get(i, ""), source=of[i]) for i, location in enumerate(locations)
     ]
-    whose = np.array(of)[made.rows]
-    sources = (
-        {name: np.flatnonzero(whose == name) for name in dict.fromkeys(of)} if isinstance(rows, ConcatRows) else {}
-    )
-    return Holdout(made.datums if made.datums.n_examples else None, tuple(entries), sources)
+    whose = np.array(of)[result.rows]
+    names = dict.fromkeys(of) if isinstance(rows, ConcatRows) else {}
+    sources = {name: np.flatnonzero(whose == name) for name in names}
+    return Holdout(result.datums if result.datums.n_examples else None, tuple(outcomes), sources)
 
 
 def check_trains(train: SupervisedDataset) -> None:
-    """Refuses data of which nothing that is trained is left by the cut. It seldom builds more than one batch.
-
-    Raises:
-        InputError: nothing is trained in a whole epoch.
-    """
-    for i in range(len(train)):
-        made = train.make_batch(i)
-        if made.datums.weights.any():
+    """Refuses data of which the cut leaves no trained token. The first batch, which is kept, nearly always has one."""
+    for step in range(len(train)):
+        result = train.batch(step)
+        if result.datums.weights.any():
             return
-    one = next(iter(made.fell), None)
-    got = "none" if one is None else f"none, as {one.place}: {one.reason}"
+    one = next(iter(result.outcomes), None)
+    got = "none" if one is None else f"none, as {one.location}: {one.reason}"
     raise expected(f"an example that trains something in the {train.n_rows} rows", got, at="--max-length, --dataset")
+
+
+def split_factor(result: BatchResult) -> float:
+    """How many times the tokens a batch has because rows are split: over those of the longest example of each row.
+
+    >>> datums = Datums(np.arange(9, dtype=np.int32), np.arange(9), np.ones(9, np.float32), np.array([0, 2, 6, 9]))
+    >>> split_factor(BatchResult(datums, 2, rows=np.array([0, 0, 1])))
+    1.2857142857142858
+    """
+    lengths, longest = np.diff(result.datums.offsets), np.zeros(result.n_rows, np.int64)
+    np.maximum.at(longest, result.rows, lengths)
+    return float(lengths.sum() / longest.sum()) if len(lengths) else 1.0

@@ -1,8 +1,8 @@
-"""The batches of a run in the order of its steps, built while the service is at work.
+"""Builds the batches of a run in order, while the service is at work.
 
-One thread builds, in order, a little ahead of the loop: enough to keep rendering and tokenising off the critical path,
-and little enough that a forward-only dataset is never read far beyond what is trained. While the texts of some batches
-are encoded, on a thread each, it renders the next, so that Python is busy beside the encoders rather than between them.
+One thread builds a little ahead of the loop: enough that the loop never waits for rendering, little enough that a
+stream is not read far beyond what is trained. While the texts of some batches are encoded, on a thread each, it renders
+the next.
 """
 
 import time
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.datum import Datums
-from kernel.row_outcomes import Entry, Outcome
+from kernel.row_outcomes import Outcome, RowOutcome
 from shell.datums.render_rows import BatchResult
 from shell.process.cpus import n_threads
-from shell.process.deferred import Deferred, begun
+from shell.process.deferred import Pending
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]
 
 
-MOST_ROWS_BEGUN = 512
-"""rows of batches that are begun beyond the one that is waited for, if it is not a single batch: enough to render while
-others are encoded, and few enough that their texts and images are no matter"""
+MOST_ROWS_SUBMITTED = 512
+"""rows of batches that are submitted beyond the awaited one (one batch at least): enough to render while others are
+encoded, few enough that the memory for their texts and images does not matter"""
 
 
 class Dataset(Protocol):
@@ -36,23 +36,24 @@ class Dataset(Protocol):
     def batch_size(self) -> int: ...
 
     @property
+    def n_rows(self) -> int: ...
+
+    @property
     def sources(self) -> tuple[str, ...]:
-        """the names of its sources; none where there is but one"""
+        """the names of its sources; none if there is only one"""
         ...
-
-    def sources_of(self, i: int) -> Int64: ...
-
-    def sources_after(self, i: int) -> Int64: ...
 
     def __len__(self) -> int: ...
 
-    def set_epoch(self, epoch: int) -> None: ...
+    def submit(self, step: int) -> Pending[BatchResult]: ...
 
-    def submit_batch(self, i: int) -> Deferred[BatchResult]: ...
+    def rows_of(self, step: int) -> Int64: ...
 
-    def left_over(self) -> list[str]: ...
+    def rows_after(self, step: int) -> Int64: ...
 
-    def n_after(self, i: int) -> int: ...
+    def locations(self, rows: Int64) -> list[str]: ...
+
+    def sources_of(self, rows: Int64) -> Int64: ...
 
 
 class Part(NamedTuple):
@@ -67,112 +68,99 @@ class Part(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The rows of a step, what became of them, and the seconds that the thread which builds was busy with them."""
+    """The rows of a step, what became of them, and the seconds that the building thread was busy with them."""
 
     datums: Datums
     seconds: float
     n_rows: int = 0
-    entries: tuple[Entry, ...] = ()
-    """the rows that are not trained whole; behind an epoch's last batch, those that it leaves over"""
+    outcomes: tuple[RowOutcome, ...] = ()
+    """of the rows that are not trained whole; with an epoch's last batch, also of those that it leaves over"""
     parts: tuple[Part, ...] = ()
-    """of each source that it has rows of, where there are several"""
+    """of each source that it has rows of, if there are several"""
 
     @property
     def n_whole(self) -> int:
-        """How many rows are trained whole."""
-        return self.n_rows - sum(entry.n_rows for entry in self.entries if entry.outcome is not Outcome.LEFT_OVER)
+        """The number of rows that are trained whole."""
+        return self.n_rows - sum(one.n_rows for one in self.outcomes if one.outcome is not Outcome.LEFT_OVER)
 
 
 def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.perf_counter) -> Iterator[Batch]:
-    """The batches of some steps; asking from the middle of an epoch gives what the whole run would give there.
-
-    Args:
-        steps: rising.
-        clock: seconds.
-
-    Raises:
-        InputError: a row cannot be used; the batches before its own have been given by then.
-    """
-    waiting: deque[Deferred[Batch]] = deque()
-    n_begun = max(1, min(n_threads(), MOST_ROWS_BEGUN // dataset.batch_size))
-    n_given, epoch_set = 0, None
+    """The batches of some rising steps. InputError for a row that cannot be used comes after the batches before it."""
+    waiting: deque[_Submitted] = deque()
+    n_submitted = max(1, min(n_threads(), MOST_ROWS_SUBMITTED // dataset.batch_size))
+    n_done = 0
     for step in steps:
-        epoch = step // len(dataset)
-        if epoch != epoch_set:
-            dataset.set_epoch(epoch)
-            epoch_set = epoch
         waiting.append(_submit(dataset, step, clock))
-        if len(waiting) > min(n_begun, n_given):  # the first at once, and from there on one more ahead each time
-            yield waiting.popleft()()
-            n_given += 1
+        if len(waiting) > min(n_submitted, n_done):  # the first at once, and from there on one more ahead each time
+            yield _finish(dataset, waiting.popleft(), clock)
+            n_done += 1
     while waiting:
-        yield waiting.popleft()()
+        yield _finish(dataset, waiting.popleft(), clock)
 
 
-def _submit(dataset: Dataset, step: int, clock: Callable[[], float]) -> Deferred[Batch]:
-    """Begins the batch of a step, of the dataset's current epoch."""
+class _Submitted(NamedTuple):
+    step: int
+    pending: Pending[BatchResult] | Exception
+    seconds: float
+
+
+def _submit(dataset: Dataset, step: int, clock: Callable[[], float]) -> _Submitted:
     began = clock()
-    epoch, i = divmod(step, len(dataset))
-    names, of = dataset.sources or ("",), dataset.sources_of(i) if dataset.sources else None
-    submitted = begun(lambda: dataset.submit_batch(i))
-    left_over = tuple(_left_over(dataset, epoch, step)) if i == len(dataset) - 1 else ()
-    took = clock() - began
-
-    def wait() -> Batch:
-        waits = clock()
-        made = submitted()
-        whose = [names[0 if of is None else of[fell.row]] for fell in made.fell]
-        entries = tuple(
-            Entry(fell.outcome, fell.place, fell.reason, epoch=epoch, step=step, source=source)
-            for fell, source in zip(made.fell, whose, strict=True)
-        )
-        parts = () if of is None else tuple(_parts(names, of, made))
-        return Batch(made.datums, took + clock() - waits, made.n_rows, entries + left_over, parts)
-
-    return wait
+    pending: Pending[BatchResult] | Exception
+    try:
+        pending = dataset.submit(step)
+    except Exception as error:  # raised when it is the step's turn
+        pending = error.with_traceback(None)
+    return _Submitted(step, pending, clock() - began)
 
 
-def _parts(names: Sequence[str], of: Int64, made: BatchResult) -> Iterator[Part]:
-    fell = np.zeros(made.n_rows, np.bool_)
-    fell[[one.row for one in made.fell]] = True
-    for s in np.unique(of).tolist():
-        examples = np.flatnonzero(of[made.rows] == s)
-        yield Part(names[s], int((of == s).sum()), int(((of == s) & ~fell).sum()), examples)
-
-
-def _left_over(dataset: Dataset, epoch: int, step: int) -> Iterator[Entry]:
-    places = dataset.left_over()
-    behind = dataset.sources_after(len(dataset) - 1).tolist() if dataset.sources else [0] * len(places)
+def _finish(dataset: Dataset, submitted: _Submitted, clock: Callable[[], float]) -> Batch:
+    step, pending, seconds = submitted
+    began = clock()
+    if isinstance(pending, Exception):
+        raise pending
+    result = pending.result()
     names = dataset.sources or ("",)
-    for place, s in zip(places, behind, strict=True):
-        yield Entry(Outcome.LEFT_OVER, place, epoch=epoch, step=step, source=names[s])
+    of = dataset.sources_of(dataset.rows_of(step)) if dataset.sources else np.zeros(result.n_rows, np.int64)
+    epoch, i = divmod(step, len(dataset))
+    outcomes = [one._replace(epoch=epoch, step=step, source=names[of[one.row]]) for one in result.outcomes]
+    if i == len(dataset) - 1:
+        rows = dataset.rows_after(step)
+        left = zip(dataset.locations(rows), dataset.sources_of(rows).tolist(), strict=True)
+        outcomes += [RowOutcome(Outcome.LEFT_OVER, at, epoch=epoch, step=step, source=names[s]) for at, s in left]
+    parts = tuple(_parts(names, of, result)) if dataset.sources else ()
+    return Batch(result.datums, seconds + clock() - began, result.n_rows, tuple(outcomes), parts)
 
 
-def not_reached(dataset: Dataset, n_steps: int) -> tuple[Entry, ...]:
-    """An entry for the rows of the last epoch that a run of so many steps ends before, one a source, if there are any.
+def _parts(names: Sequence[str], of: Int64, result: BatchResult) -> Iterator[Part]:
+    is_whole = np.ones(result.n_rows, np.bool_)
+    is_whole[[one.row for one in result.outcomes]] = False
+    for s in np.unique(of).tolist():
+        examples = np.flatnonzero(of[result.rows] == s)
+        yield Part(names[s], int((of == s).sum()), int(((of == s) & is_whole).sum()), examples)
 
-    Args:
-        n_steps: >= 1.
-    """
+
+def not_reached(dataset: Dataset, n_steps: int) -> tuple[RowOutcome, ...]:
+    """The outcome of the rows of the last epoch that a run of so many steps, >= 1, does not reach, one per source."""
     epoch, i = divmod(n_steps - 1, len(dataset))
     if i == len(dataset) - 1:
         return ()
-    counts = {"": dataset.n_after(i)}
+    counts = {"": dataset.n_rows - (i + 1) * dataset.batch_size}
     if dataset.sources:
-        dataset.set_epoch(epoch)
-        of = np.bincount(dataset.sources_after(i), minlength=len(dataset.sources))
-        counts = {name: n for name, n in zip(dataset.sources, of.tolist(), strict=True) if n}
-    place = f"rows behind step {n_steps - 1}"
+        of = dataset.sources_of(dataset.rows_after(n_steps - 1))
+        by_source = np.bincount(of, minlength=len(dataset.sources)).tolist()
+        counts = {name: n for name, n in zip(dataset.sources, by_source, strict=True) if n}
+    location = f"rows behind step {n_steps - 1}"
     return tuple(
-        Entry(Outcome.NOT_REACHED, place, n_rows=n, epoch=epoch, step=n_steps, source=name)
+        RowOutcome(Outcome.NOT_REACHED, location, n_rows=n, epoch=epoch, step=n_steps, source=name)
         for name, n in counts.items()
     )
 
 
 def prefetched(items: Iterator[T], n_ahead: int = 1) -> Generator[T]:
-    """The same items, with the next `n_ahead` already being made on a thread of their own when one is taken.
+    """The same items, while a thread builds the next `n_ahead` of them.
 
-    Closing it stops the making. What making an item raises is raised when the item is taken.
+    Closing it stops the thread. An error in building an item is raised when the item is taken.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     end = object()

@@ -1,24 +1,37 @@
-"""A look through the rows of a run before anything is paid for: what is in them, and whether they can be used."""
+"""The one pass over the rows of a run before anything is paid for: what is in them, and whether they can be used.
 
-from typing import NamedTuple
+Each row is read once and rendered at most once. Those that a run needs first, the rows of the first batch and the
+held-out ones, are rendered to the end and kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kernel.errors import expected
+from kernel.errors import InputError, expected
+from kernel.examples import Examples, take
+from kernel.render.assemble import TokenProgram
 from shell.data.dataset import Dataset
 from shell.data.mixture import parts
 from shell.data.rows import ConcatRows
 from shell.data.sources import Source
-from shell.datums.render_rows import RowRenderer
+from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
+from shell.process.deferred import Pending
+from shell.token_cache.cached_rows import Render
 from shell.token_cache.open_cache import CachePlan
 from shell.token_cache.read_shards import Counts
 
+Int64 = NDArray[np.int64]
+BLOCK = 1024
+NO_ROWS: Int64 = np.empty(0, np.int64)
+
 
 class RowCounts(NamedTuple):
-    """What a look through the rows found before anything was paid for."""
+    """Counts of the rows that were looked at."""
 
     n_rows: int = 0
-    """rows looked at"""
     n_split: int = 0
     """conversations that became more than one example"""
     n_examples: int = 0
@@ -28,86 +41,142 @@ class RowCounts(NamedTuple):
     """rows that cannot be used"""
 
     def plus(self, counts: Counts) -> "RowCounts":
-        """With rows that a store has counted, none of them bad."""
-        n_rows, n_examples, n_split, n_trained = (a + b for a, b in zip(self._counts, counts, strict=True))
-        return RowCounts(n_rows, n_split, n_examples, n_trained, self.n_bad)
+        """With rows that a token cache has counted, none of them bad."""
+        n_rows, n_examples, n_split, n_trained = counts
+        return RowCounts(
+            self.n_rows + n_rows,
+            self.n_split + n_split,
+            self.n_examples + n_examples,
+            self.n_trained + n_trained,
+            self.n_bad,
+        )
 
-    @property
-    def _counts(self) -> Counts:
-        return Counts(self.n_rows, self.n_examples, self.n_split, self.n_trained)
 
+class KeptRows:
+    """Rows rendered in the pass: those of the first batch, and the held-out ones of the same source, by their numbers.
 
-def check_source(source: Source, maker: RowRenderer, max_bad_rows: int, prepared: CachePlan | None) -> RowCounts:
-    """What `check_rows` finds in all sources; where there is a whole store, only rows that it does not keep are read.
-
-    Raises:
-        InputError: as `check_rows`.
-
-    Touches: the store; what the rows come from.
+    It is a `Render`: rows that were not kept are rendered when they are asked for.
     """
+
+    def __init__(self, render: Render, first: Int64, held_out: Int64 = NO_ROWS) -> None:
+        self.wanted, self.held_out, self._render = np.union1d(first, held_out), held_out, render
+        self._kept: dict[int, Rendered] = {}
+
+    def keep(self, numbers: Int64, rendered: Rendered) -> None:
+        """Keeps rendered rows of these numbers."""
+        for i, number in enumerate(numbers.tolist()):
+            examples = take(rendered.examples, rendered.examples.rows == i)
+            self._kept[number] = Rendered(
+                examples._replace(rows=np.zeros(len(examples.rows), np.int64)),
+                {0: rendered.rejected[i]} if i in rendered.rejected else {},
+                {0: rendered.shortened[i]} if i in rendered.shortened else {},
+            )
+
+    def __call__(self, numbers: Int64, locations: Sequence[str]) -> Pending[Rendered]:
+        kept = [(i, self._kept[number]) for i, number in enumerate(numbers.tolist()) if number in self._kept]
+        others = np.setdiff1d(np.arange(len(numbers)), [i for i, _ in kept])
+        if not kept:
+            return self._render(numbers, locations)
+        rendered = self._render(numbers[others], [locations[i] for i in others.tolist()]) if len(others) else None
+        return PendingParts([(np.array([i]), one) for i, one in kept], others, rendered)
+
+
+def check_source(
+    source: Source, renderer: RowRenderer, max_bad_rows: int, prepared: CachePlan | None, kept: KeptRows
+) -> RowCounts:
+    """The counts of all sources. A whole token cache knows them, and only rows that it does not hold are read."""
     assert isinstance(source.train, Dataset)
-    rows, row_counts = source.train.rows, RowCounts()
+    rows, counts = source.train.rows, RowCounts()
     firsts = rows.offsets.tolist() if isinstance(rows, ConcatRows) else [0]
     for part, first in zip(parts(source), firsts, strict=False):
-        if prepared is None or not prepared.store.is_whole:
-            row_counts = check_rows(part, maker, max_bad_rows, row_counts)
+        known, others = (
+            prepared.store.count(part.indices + first)
+            if prepared and prepared.store.is_whole
+            else (Counts(0, 0, 0, 0), NO_ROWS)
+        )
+        if not known.n_trained:
+            counts = check_rows(part, renderer, max_bad_rows, kept, counts, first)
             continue
-        counts, others = prepared.store.count(part.indices + first)
-        if not counts.n_trained:
-            row_counts = check_rows(part, maker, max_bad_rows, row_counts)
-            continue
-        row_counts = row_counts.plus(counts)
+        counts = counts.plus(known)
         if len(others):
-            row_counts = check_rows(part.select(others), maker, max_bad_rows, row_counts, is_trained=True)
-    return row_counts
+            counts = check_rows(part.select(others), renderer, max_bad_rows, kept, counts, first, is_cached=True)
+    return counts
 
 
 def check_rows(
     rows: Dataset,
-    maker: RowRenderer,
-    max_bad_rows: int = 0,
+    renderer: RowRenderer,
+    max_bad_rows: int,
+    kept: KeptRows,
     before: RowCounts = RowCounts(),  # noqa: B008 - immutable
-    is_trained: bool = False,
+    first: int = 0,
+    is_cached: bool = False,
 ) -> RowCounts:
-    """Look through data, and refuse it with a row that cannot be used, or in which nothing is trained.
+    """Counts the rows of one source, and refuses a row that cannot be used, or data in which nothing is trained.
 
-    All rows of a JSONL file are looked at; of a table of `datasets`, whose rows cost ten times as much, only until one
-    is trained, unless bad rows are to be counted: the others are checked in the batch they come in.
+    Of a table of `datasets`, whose rows cost ten times as much as those of a file, rows are looked at only until one is
+    trained, unless bad rows are to be counted: the others are checked in the batch that they come in.
 
     Args:
-        rows: of one source.
-        maker: rows to datums.
-        max_bad_rows: how many there may be in all.
-        before: what was found in other sources; it is counted in.
-        is_trained: whether something is known to be trained in others of its rows, so that all of these are looked at.
-
-    Raises:
-        InputError: naming the row, or the data in which nothing is trained, or more bad rows than allowed.
-
-    Touches: what the rows come from.
+        rows: those to train on.
+        max_bad_rows: how many may be bad, of all sources.
+        kept: takes the rows that it wants as they are rendered, the held-out ones of the source among them.
+        before: counts of other sources, which are added.
+        first: the number, for `kept`, of the source's first row.
+        is_cached: whether other rows of the source are cached, some of them trained; all of these are read then.
     """
-    row_counts = before
-    for numbers, found in rows.blocks() if is_trained or rows.rows.is_slow else rows.scan():
-        script, rejected = maker.script(found, [rows.rows.place(k) for k in numbers.tolist()])
-        n_bad = row_counts.n_bad + len(rejected)
+    counts = before
+    held_out = NO_ROWS if is_cached else kept.held_out - first
+    held_out = held_out[(held_out >= 0) & (held_out < len(rows.rows))]
+    both = Dataset(rows.rows, np.concatenate([rows.indices, held_out]))
+    for numbers, block in both.blocks() if is_cached or rows.rows.is_slow else both.scan():
+        is_own = ~np.isin(numbers, held_out)
+        n_examples, is_hit, rejected = _rendered(numbers, block, rows, renderer, kept, first)
+        bad = [reason for i, reason in sorted(rejected.items()) if is_own[i]]
+        n_bad = counts.n_bad + len(bad)
         if n_bad > max_bad_rows:
-            wanted = f"at most {max_bad_rows} bad rows"
-            raise expected(wanted, f"{n_bad}, the last: {list(rejected.values())[-1]}", at="--max-bad-rows")
-        n_examples = np.bincount(script.rows, minlength=len(numbers))
-        summed = np.concatenate([[0], np.cumsum(script.weights, dtype=np.int64)])
-        hits = np.diff(summed[script.offsets]) > 0
-        row_counts = RowCounts(
-            row_counts.n_rows + len(numbers),
-            row_counts.n_split + int((n_examples > 1).sum()),
-            row_counts.n_examples + len(script.rows),
-            row_counts.n_trained + len(np.unique(script.rows[hits])),
+            raise expected(f"at most {max_bad_rows} bad rows", f"{n_bad}, the last: {bad[-1]}", at="--max-bad-rows")
+        counts = RowCounts(
+            counts.n_rows + int(is_own.sum()),
+            counts.n_split + int((n_examples[is_own] > 1).sum()),
+            counts.n_examples + int(n_examples[is_own].sum()),
+            counts.n_trained + int(is_hit[is_own].sum()),
             n_bad,
         )
-        is_enough = row_counts.n_trained > before.n_trained and rows.rows.is_slow
-        if is_enough and not maker.settings.lenient and not is_trained:
-            return row_counts
-    if row_counts.n_trained == before.n_trained and not is_trained:
-        raise expected(
-            f"a message that {maker.settings.train_on_what} trains", f"none in {len(rows)} rows", at=rows.rows.name
-        )
-    return row_counts
+        is_enough = counts.n_trained > before.n_trained and rows.rows.is_slow
+        if is_enough and not renderer.settings.lenient and not is_cached:
+            return counts
+    if counts.n_trained == before.n_trained and not is_cached:
+        wanted = f"a message that {renderer.settings.train_on_what} trains"
+        raise expected(wanted, f"none in {len(rows)} rows", at=rows.rows.name)
+    return counts
+
+
+def _rendered(
+    numbers: Int64, block: list[Any], rows: Dataset, renderer: RowRenderer, kept: KeptRows, first: int
+) -> tuple[Int64, NDArray[np.bool_], dict[int, str]]:
+    """Of each row of a block the number of its examples, and whether any trains something; and the rejected rows."""
+    n_examples, is_hit, rejected = np.zeros(len(block), np.int64), np.zeros(len(block), np.bool_), dict[int, str]()
+    is_wanted = np.isin(numbers + first, kept.wanted)
+
+    def add(which: Int64, found: TokenProgram | Examples, bad: dict[int, str]) -> None:
+        summed = np.concatenate([[0], np.cumsum(found.weights != 0)])
+        n_examples[which] = np.bincount(found.rows, minlength=len(which))
+        is_hit[which[found.rows[np.diff(summed[found.offsets]) > 0]]] = True
+        rejected.update((int(which[i]), reason) for i, reason in bad.items())
+
+    try:
+        for which in (np.flatnonzero(~is_wanted), np.flatnonzero(is_wanted)):
+            own, locations = [block[i] for i in which.tolist()], [rows.rows.place(k) for k in numbers[which].tolist()]
+            if len(which) and is_wanted[which[0]]:
+                rendered = renderer.render(own, locations)
+                kept.keep(numbers[which] + first, rendered)
+                add(which, rendered.examples, rendered.rejected)
+            elif len(which):
+                add(which, *renderer.program(own, locations))
+    except InputError:
+        renderer.program(
+            block, [rows.rows.place(k) for k in numbers.tolist()]
+        )  # raises for the first of the rows that cannot be used
+        raise
+    return n_examples, is_hit, rejected

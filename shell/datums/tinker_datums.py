@@ -1,8 +1,8 @@
-"""Batches as the SDK's objects: arrays, handed over as they are.
+"""Batches as the SDK's objects, built without pydantic's validation.
 
-Pydantic's validation of token lists costs many times as much as all else, so the ids are checked here, once for the
-whole batch. What is left is the making of Python objects, five a datum, and of those most is the constructors' looking
-at what they are given. So each is a copy of one that the SDK's own constructors made, with other arrays in it.
+Validating token lists costs many times as much as all else, so the ids are checked here, once per batch. Most of what
+remains is the cost of five constructors per datum; so each object is a copy of one that the SDK's own constructors
+built, with other arrays in it.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,13 @@ from shell.process.gc_pause import collection_paused
 T = TypeVar("T")
 
 PYDANTIC = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-"""what an object of pydantic's has beside its fields"""
+"""attributes of a pydantic object beside its fields"""
 
 
 def datums_to_tinker(datums: Datums) -> list[tinker.Datum]:
-    """A batch as the SDK wants it: one `tinker.Datum` an example, views into one copy of the batch's arrays.
+    """One `tinker.Datum` per example, views into one copy of the batch's arrays; an image is a chunk of its own.
 
-    The copy is what makes it safe: the SDK serialises later, on its own thread. An image stands as a chunk of its own
-    between those of text.
-
-    Raises:
-        InputError: ids outside [0, 2**31), which the wire cannot carry, or an image that cannot be read.
-
-    Touches: the files of images.
+    They are copied because the SDK serialises later, on its own thread. Raises InputError for ids outside [0, 2**31).
 
     >>> offsets = np.array([0, 2, 3])
     >>> batch = Datums(np.array([5, 6, 8], np.int32), np.array([6, 7, 9]), np.array([0.5, 0.5, 1], np.float32), offsets)
@@ -83,7 +77,7 @@ def _chunks(tokens: NDArray[np.int32], media: list[Media] | None) -> list[Any]:
 
 
 def _copies(one: T) -> Callable[[dict[str, Any]], T]:
-    """What makes objects like one, but for the fields it is given: no constructor is called, and nothing looked at."""
+    """A function that copies an object with other fields: no constructor is called, and nothing is validated."""
     kind, fields = type(one), vars(one)
     rest = [(name, getattr(one, name)) for name in PYDANTIC if hasattr(one, name)]
     new, put = object.__new__, object.__setattr__

@@ -1,29 +1,15 @@
-"""Work that is begun now and waited for later, by calling what the beginning gave."""
+"""Work that was begun, and whose result is waited for later."""
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Deferred: TypeAlias = Callable[[], T]
-"""waits for a result and gives it, or raises"""
+"""waits for a result and returns it, or raises"""
 
 
-def begun(begin: Callable[[], Deferred[T]]) -> Deferred[T]:
-    """What `begin` gives; what it raises is raised by waiting, once, so that errors come in the order of the waits.
+class Pending(Protocol[T_co]):
+    """A result that is being worked out, as a `concurrent.futures.Future` is."""
 
-    >>> def begin():
-    ...     raise ValueError("row 17")
-    >>> wait = begun(begin)
-    >>> wait()
-    Traceback (most recent call last):
-    ValueError: row 17
-    """
-    try:
-        return begin()
-    except Exception as error:
-        failures = [error]
-
-    def wait() -> T:
-        raise failures.pop()  # held by nothing of ours then, or it would hold itself, and all that its frames do
-
-    return wait
+    def result(self) -> T_co: ...

@@ -13,7 +13,8 @@ from shell.data.hub import Stream
 from shell.data.mixture import open_data
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
-from shell.datums.render_rows import RenderSettings, RowRenderer
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.provenance import key_of, provenance_of
 from shell.text.formats import FormatNames
 from shell.token_cache.cache import ShardPlan

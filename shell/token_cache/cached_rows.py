@@ -9,14 +9,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.examples import Examples, concat, reorder
 from shell.data.rows import Rows
-from shell.datums.render_rows import Rendered, RowRenderer
-from shell.process.deferred import Deferred
+from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
+from shell.process.deferred import Pending
 from shell.token_cache.cache import TokenCache
 
 Int64 = NDArray[np.int64]
-Render: TypeAlias = Callable[[Int64, Sequence[str]], Deferred[Rendered]]
+Render: TypeAlias = Callable[[Int64, Sequence[str]], Pending[Rendered]]
 """(int64[B] numbers in the source, their places) -> what waits for the rows, numbered as in the call"""
 
 EVERY = 16
@@ -39,7 +38,7 @@ class FromStore:
     def __init__(self, store: TokenCache, render: Render) -> None:
         self.store, self._render, self._n_calls = store, render, 0
 
-    def __call__(self, numbers: Int64, places: Sequence[str]) -> Deferred[Rendered]:
+    def __call__(self, numbers: Int64, places: Sequence[str]) -> Pending[Rendered]:
         """What waits for the rows, numbered as in the call.
 
         Touches: the store; for rows that it does not have, what they come from.
@@ -51,24 +50,7 @@ class FromStore:
         if not self._n_calls % EVERY and not self.store.is_whole:
             self.store.refresh()
         examples, found, before = self.store.read(numbers)
-        shortened = {row: int(before[row]) for row in np.flatnonzero(before).tolist()}
-        if not found.any():
-            return lambda: Rendered(examples, {}, shortened)
+        cached = Rendered(examples, {}, {row: int(before[row]) for row in np.flatnonzero(before).tolist()})
         others = np.flatnonzero(found)
-        rendered = self._render(numbers[others], [places[i] for i in others.tolist()])
-
-        def wait() -> Rendered:
-            made = rendered()
-            return Rendered(
-                _merged(examples, made.examples._replace(rows=others[made.examples.rows])),
-                {int(others[row]): reason for row, reason in made.rejected.items()},
-                shortened | {int(others[row]): n for row, n in made.shortened.items()},
-            )
-
-        return wait
-
-
-def _merged(some: Examples, others: Examples) -> Examples:
-    """The examples of both in the order of their rows."""
-    both = concat([some, others])
-    return reorder(both, np.argsort(both.rows, kind="stable"))
+        rendered = self._render(numbers[others], [places[i] for i in others.tolist()]) if len(others) else None
+        return PendingParts([(np.arange(len(numbers)), cached)], others, rendered)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kernel.errors import InputError, expected
 from kernel.examples import take
+from kernel.shuffle import mix64
 from shell.datums.render_rows import Rendered
 
 Int64 = NDArray[np.int64]
@@ -175,15 +176,7 @@ def row_sum(row: int, state: int, n_examples: int, words: Int32) -> np.int64:
     total = np.uint64(0)
     for i in range(len(words)):
         total += np.uint64(np.uint32(words[i])) * np.uint64(2 * i + 1)
-    total = _mixed(total) + np.uint64(len(words))
-    total = _mixed(total) + np.uint64(n_examples)
-    total = _mixed(total) + np.uint64(np.int64(state))
-    return np.int64(_mixed(_mixed(total) + np.uint64(row)))
-
-
-@numba.njit(cache=True, nogil=True)
-def _mixed(x: np.uint64) -> np.uint64:
-    """Every bit spread over all 64: the finaliser of splitmix64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    total = mix64(total) + np.uint64(len(words))
+    total = mix64(total) + np.uint64(n_examples)
+    total = mix64(total) + np.uint64(np.int64(state))
+    return np.int64(mix64(mix64(total) + np.uint64(row)))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kernel.datum import Datums
 from kernel.errors import expected
 from kernel.loss import mean_nll, sum_loss, tokens_of
-from kernel.row_outcomes import Entry, Outcome
+from kernel.row_outcomes import Outcome, RowOutcome
 from shell.data.dataset import Dataset
 from shell.data.mixture import own_rows
 from shell.data.mixture_spec import Share, exists, names
@@ -41,14 +41,14 @@ HeldOut = Mapping[str, Datums]
 class EvalSet(NamedTuple):
     """A set to evaluate, whole.
 
-    >>> entry = Entry(Outcome.HELD_OUT, "c.jsonl:3", "too_long: 90 tokens, more than 64")
+    >>> entry = RowOutcome(Outcome.HELD_OUT, "c.jsonl:3", "too_long: 90 tokens, more than 64")
     >>> print(EvalSet("code", None, (entry,), 30, 1))
     code: 30 rows (without 1 that training also has), of which 1 are not evaluated whole (see the ledger)
     """
 
     name: str
     datums: Datums
-    entries: tuple[Entry, ...]
+    entries: tuple[RowOutcome, ...]
     """the outcomes of its rows"""
     n_rows: int
     n_duplicates: int
@@ -126,15 +126,15 @@ def _open(
     return EvalSet(name, datums, (*duplicates, *entries_of_rows), len(fresh), len(left))
 
 
-def _evaluated_rows(rows: Dataset, row_renderer: RowRenderer, label: str) -> tuple[Datums, list[Entry]]:
+def _evaluated_rows(rows: Dataset, row_renderer: RowRenderer, label: str) -> tuple[Datums, list[RowOutcome]]:
     places = rows.places()
-    result = row_renderer.make(rows.to_list(), places)
-    reasons = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.fell}
+    result = row_renderer.batch(rows.to_list(), places)
+    reasons = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.outcomes}
     return result.datums, [_entry(Outcome.HELD_OUT, place, reasons.get(i, ""), label) for i, place in enumerate(places)]
 
 
-def _entry(outcome: Outcome, place: str, reason: str, label: str) -> Entry:
-    return Entry(outcome, place, reason, source=label)
+def _entry(outcome: Outcome, place: str, reason: str, label: str) -> RowOutcome:
+    return RowOutcome(outcome, place, reason, source=label)
 
 
 def _trained(source: Source, column: str) -> NDArray[np.uint64] | None:

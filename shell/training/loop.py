@@ -151,7 +151,7 @@ def _finish(run: TrainingRun, this: StepInFlight, progress: Progress) -> Progres
         row["time/evals"] = evaluated - began
     row["time/finish_batch"] = now - evaluated
     row["time/step"] = now - progress.time
-    append_entries(run.folder, this.batch.entries if this.batch else not_reached(run.dataset, run.plan.n_steps))
+    append_entries(run.folder, this.batch.outcomes if this.batch else not_reached(run.dataset, run.plan.n_steps))
     samples = sample_lines(run.samples, this.step, sampled) if run.samples and sampled else []
     append_samples(run.folder, samples)
     if this.batch or evaluations:

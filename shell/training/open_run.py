@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kernel.batches import n_steps
 from kernel.errors import expected
-from kernel.row_outcomes import Entry
+from kernel.row_outcomes import RowOutcome
 from kernel.schedules import Schedule, schedule
 from kernel.train_plan import TrainPlan
 from shell.data.sources import DatasetSpec, spec_of
@@ -42,7 +42,7 @@ class OpenRun(NamedTuple):
         return own | {one.name: one.datums for one in self.sets}
 
     @property
-    def outside(self) -> tuple[Entry, ...]:
+    def outside(self) -> tuple[RowOutcome, ...]:
         """The entries of rows outside every epoch."""
         return (*self.data.outside, *(entry for one in (*self.sets, *self.rare_sets) for entry in one.entries))
 
@@ -108,7 +108,7 @@ def _open_sets(config: Config, spec: DatasetSpec, data: OpenDataset) -> tuple[tu
     wanted = read_names(config.eval_dataset, often) if config.eval_dataset else {}
     rare = read_names(config.infrequent_eval_dataset, rarely) if config.infrequent_eval_dataset else {}
     check_names(list(wanted), list(rare), at=rarely)
-    source, row_renderer = data.source, data.maker
+    source, row_renderer = data.source, data.renderer
     sets = open_sets(wanted, spec, source, row_renderer, often)
     return tuple(sets), tuple(open_sets(rare, spec, source, row_renderer, rarely))
 

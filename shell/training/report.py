@@ -36,9 +36,9 @@ def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> lis
         f"service   {which} ({endpoint.reason})",
         f"model     {config.model_name}, LoRA rank {config.lora_rank}, renderer {opened.renderer_name}",
         *foreign_line(config.model_name or "", opened.renderer_name),
-        f"data      {data.source.description}; {training_on(data.maker.settings.train_on_what.value)}",
+        f"data      {data.source.description}; {training_on(data.renderer.settings.train_on_what.value)}",
         *mixture_lines(data.source),
-        *split_line(data.row_counts),
+        *split_line(data.row_counts, data.split_factor),
         *evaluation_lines(opened),
         *([f"prepared  {data.preparation.description}"] if data.preparation else []),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
@@ -69,16 +69,17 @@ def foreign_line(model_name: str, renderer_name: str) -> list[str]:
     return [f"warning   {model_name} was trained with {' or '.join(model.renderers)}, not with {renderer_name}"]
 
 
-def split_line(row_counts: RowCounts) -> list[str]:
-    """How many conversations became several examples, if any did.
+def split_line(row_counts: RowCounts, factor: float = 1.0) -> list[str]:
+    """The number of conversations that became several examples, if any did, and what that costs.
 
-    >>> split_line(RowCounts(n_rows=10, n_split=2, n_examples=13))
-    ['          2 of 10 conversations are split, one example per turn: 13 examples (off with --split-turns never)']
+    >>> print(*split_line(RowCounts(n_rows=10, n_split=2, n_examples=13), factor=1.52))
+    splitting 2 of 10 rows become 5 examples: 1.5 times the tokens in the first batch (--split-turns never keeps one)
     """
     if not row_counts.n_split:
         return []
-    counts = f"{row_counts.n_split:,} of {row_counts.n_rows:,} conversations are split, one example per turn"
-    return [f"          {counts}: {row_counts.n_examples:,} examples (off with --split-turns never)"]
+    n = row_counts.n_examples - (row_counts.n_rows - row_counts.n_bad - row_counts.n_split)
+    counts = f"{row_counts.n_split:,} of {row_counts.n_rows:,} rows become {n:,} examples"
+    return [f"splitting {counts}: {factor:.1f} times the tokens in the first batch (--split-turns never keeps one)"]
 
 
 def end_lines(last: Checkpoint, endpoint: ServiceChoice, folder: Path, source: Source) -> list[str]:

@@ -46,7 +46,7 @@ ORDERS_ROWS = ("shell/datums/supervised_dataset.py", "shell/datums/tinker_datums
 
 def fingerprint(config: Config, opened: OpenRun) -> dict[str, str]:
     """What decides the datums and the schedule of a run; equal fingerprints, equal steps."""
-    row_renderer = opened.data.maker
+    row_renderer = opened.data.renderer
     return {
         "rows": _rows(config, opened),
         "tokenizer": _short(row_renderer.tokenizer.json),

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from kernel.row_outcomes import OUTSIDE, Entry, Intake, Outcome, missing, totals
+from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from kernel.train_plan import is_kept
 from shell.run_dir.files import append_lines, read_lines, replace
 from shell.run_dir.logs import read_metrics
@@ -19,39 +19,40 @@ from shell.run_dir.logs import read_metrics
 LEDGER = "ledger.jsonl"
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An `Entry` as it is written."""
-
-    outcome: Outcome
-    place: str
-    reason: str = ""
-    n_rows: int = 1
-    epoch: int | None = None
-    step: int | None = None
-    source: str = ""
+_KEYS = RowOutcome._fields[:7]
+_LINE: Any = msgspec.defstruct(
+    "Line",
+    [(key, RowOutcome.__annotations__[key], RowOutcome._field_defaults.get(key, msgspec.NODEFAULT)) for key in _KEYS],
+    rename={"location": "place"},
+    omit_defaults=True,
+)
+"""a line of the ledger: these fields of a `RowOutcome`, less what is as by default"""
 
 
-def begin_ledger(folder: Path, outside: Iterable[Entry], cursor: int) -> None:
+def begin_ledger(folder: Path, outside: Iterable[RowOutcome], cursor: int) -> None:
     """Writes the entries outside every epoch (rows held out, and the like), and keeps the lines below a cursor."""
     lines = [line for line in _lines(folder) if line.step is not None and is_kept(line.step, cursor)]
-    text = b"".join(msgspec.json.encode(line) + b"\n" for line in [*(Line(*entry) for entry in outside), *lines])
+    text = b"".join(msgspec.json.encode(line) + b"\n" for line in [*(_line(one) for one in outside), *lines])
     replace(folder / LEDGER, text)
 
 
-def append_entries(folder: Path, entries: Sequence[Entry]) -> None:
+def append_entries(folder: Path, entries: Sequence[RowOutcome]) -> None:
     """Appends entries, if there are any; they are on disk when the call returns."""
     if entries:
-        append_lines(folder / LEDGER, [Line(*entry) for entry in entries])
+        append_lines(folder / LEDGER, [_line(one) for one in entries])
 
 
-def read_entries(folder: Path) -> list[Entry]:
+def read_entries(folder: Path) -> list[RowOutcome]:
     """The entries written so far."""
-    return [Entry(**msgspec.structs.asdict(line)) for line in _lines(folder)]
+    return [RowOutcome(**msgspec.structs.asdict(line)) for line in _lines(folder)]
 
 
-def _lines(folder: Path) -> list[Line]:
-    lines: list[Line] = read_lines(folder / LEDGER, Line)
-    return lines
+def _lines(folder: Path) -> list[Any]:
+    return read_lines(folder / LEDGER, _LINE)
+
+
+def _line(one: RowOutcome) -> Any:
+    return _LINE(*one[: len(_KEYS)])
 
 
 def account(folder: Path, intake: Intake, sources: Mapping[str, Intake] = MappingProxyType({})) -> list[str]:
@@ -69,7 +70,9 @@ def account(folder: Path, intake: Intake, sources: Mapping[str, Intake] = Mappin
     return lines
 
 
-def _account(entries: Sequence[Entry], metrics: Sequence[Mapping[str, Any]], key: str, intake: Intake) -> list[str]:
+def _account(
+    entries: Sequence[RowOutcome], metrics: Sequence[Mapping[str, Any]], key: str, intake: Intake
+) -> list[str]:
     n_whole: dict[int, int] = {}
     for row in metrics:
         if key in row:

@@ -3,14 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.batches import n_batches, n_steps, positions
+from kernel.batches import n_batches, n_steps, positions, rows_after_step, rows_of_step
 from kernel.errors import InputError
+from kernel.shuffle import shuffled_rows
 
 sizes = st.tuples(st.integers(1, 200), st.integers(1, 50)).filter(lambda pair: pair[1] <= pair[0])
 
 
 @given(sizes, st.integers(0, 3))
-def test_kept_tails_visit_every_place_once_an_epoch(size, epoch):
+def test_kept_tails_visit_every_position_once_per_epoch(size, epoch):
     n = n_batches(*size, "keep")
     steps = [positions(epoch * n + i, *size, "keep") for i in range(n)]
     assert {e for e, _ in steps} == {epoch}
@@ -25,6 +26,19 @@ def test_dropped_tails_leave_every_step_the_same_size(size, step):
     assert found_epoch == epoch
     assert found.tolist() == list(range(batch * batch_size, (batch + 1) * batch_size))
     assert found.dtype == np.int64
+
+
+@given(
+    sizes, st.sampled_from(["drop", "keep"]), st.sampled_from(["hf", "cipher"]), st.integers(0, 9), st.integers(0, 3)
+)
+def test_steps_of_an_epoch_and_what_is_left_over_are_all_its_rows(size, tail, order, seed, epoch):
+    n = n_batches(*size, tail)
+    steps = [rows_of_step(epoch * n + i, *size, tail, order, seed) for i in range(n)]
+    assert {e for e, _ in steps} == {epoch}
+    rows = [shuffled_rows(order, np.arange(size[0]), size[0], seed=seed + epoch)]
+    for i in range(n):
+        after = rows_after_step(epoch * n + i, *size, tail, order, seed)
+        assert np.concatenate([*(batch for _, batch in steps[: i + 1]), after]).tolist() == rows[0].tolist()
 
 
 def test_fewer_rows_than_a_batch_train_only_when_the_tail_is_kept():

@@ -54,8 +54,8 @@ def test_leaving_them_out_changes_no_weight_of_what_is_sent(examples, length):
 @given(batches(), st.integers(2, 9), st.sampled_from(Truncation), st.booleans(), st.booleans())
 def test_a_row_has_a_fate_exactly_if_it_loses_something(examples, length, kind, train_cut, send):
     settled = apply_length_limit(examples, length, LengthPolicy(kind, train_cut, send))
-    fates = {fate.row: fate.outcome for fate in settled.fates}
-    assert len(fates) == len(settled.fates)
+    outcomes = {one.row: one.outcome for one in settled.outcomes}
+    assert len(outcomes) == len(settled.outcomes)
     for row in np.unique(examples.rows):
         mine = [b for b in range(len(examples.rows)) if examples.rows[b] == row]
         cut = [b for b in mine if loses(examples, b, length)]
@@ -65,11 +65,11 @@ def test_a_row_has_a_fate_exactly_if_it_loses_something(examples, length, kind, 
             if settled.examples.rows[b] == row
         )
         if trains:
-            assert fates.get(row) is (Outcome.TRUNCATED if cut else None)
+            assert outcomes.get(row) is (Outcome.TRUNCATED if cut else None)
         elif cut and kind is not Truncation.RIGHT:
-            assert fates[row] is Outcome.TOO_LONG
+            assert outcomes[row] is Outcome.TOO_LONG
         else:
-            assert fates[row] is Outcome.ZERO_LOSS
+            assert outcomes[row] is Outcome.ZERO_LOSS
 
 
 @given(batches(), st.integers(2, 9))
@@ -100,7 +100,7 @@ def test_the_references_way_sends_everything(examples, length):
 
 def test_tokens_are_counted_over_all_examples_of_a_row():
     examples = Examples(np.arange(9, dtype=np.int32), np.ones(9, np.float32), np.array([0, 4, 9]), np.array([7, 7]))
-    (fate,) = apply_length_limit(examples, 4).fates
-    assert (fate.row, fate.outcome, fate.n_tokens, fate.n_kept) == (7, Outcome.TRUNCATED, 9, 8)
-    (fate,) = apply_length_limit(examples, 4, LengthPolicy(Truncation.DROP)).fates
-    assert (fate.outcome, fate.n_tokens, fate.n_kept) == (Outcome.TRUNCATED, 9, 4)
+    (one,) = apply_length_limit(examples, 4).outcomes
+    assert (one.row, one.outcome, one.n_tokens, one.n_kept) == (7, Outcome.TRUNCATED, 9, 8)
+    (one,) = apply_length_limit(examples, 4, LengthPolicy(Truncation.DROP)).outcomes
+    assert (one.outcome, one.n_tokens, one.n_kept) == (Outcome.TRUNCATED, 9, 4)

@@ -3,13 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.row_outcomes import OUTSIDE, Entry, Outcome, missing, totals
+from kernel.row_outcomes import OUTSIDE, Outcome, RowOutcome, missing, totals
 
 INSIDE = [outcome for outcome in Outcome if outcome not in (*OUTSIDE, Outcome.WHOLE)]
 ENTRIES = st.lists(
     st.one_of(
-        st.builds(Entry, st.sampled_from(OUTSIDE), st.just("a:1"), n_rows=st.integers(1, 4)),
-        st.builds(Entry, st.sampled_from(INSIDE), st.just("a:2"), n_rows=st.integers(1, 4), epoch=st.integers(0, 2)),
+        st.builds(RowOutcome, st.sampled_from(OUTSIDE), st.just("a:1"), n_rows=st.integers(1, 4)),
+        st.builds(
+            RowOutcome, st.sampled_from(INSIDE), st.just("a:2"), n_rows=st.integers(1, 4), epoch=st.integers(0, 2)
+        ),
     ),
     max_size=12,
 )

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernel.datum import Datums
-from kernel.row_outcomes import Outcome
-from shell.datums.render_rows import BatchResult, Fell
-from shell.process.deferred import Deferred
+from kernel.row_outcomes import Outcome, RowOutcome
+from shell.datums.render_rows import BatchResult
 from shell.run_dir.screen import Pace, Screen
 from shell.service.client import AdamParams, ServiceFault
 
@@ -153,30 +152,37 @@ class Quiet(Screen):
 class FakeDataset:
     """Three batches an epoch, each recognised by its first token; some without any loss."""
 
+    sources, batch_size = (), 2
+
     def __init__(self, n_batches: int = 3, without_loss: frozenset[tuple[int, int]] = frozenset()) -> None:
-        self.n_batches, self.without_loss, self.epoch = n_batches, without_loss, None
-        self.epochs_set: list[int] = []
+        self.n_batches, self.without_loss, self.n_rows = n_batches, without_loss, 2 * n_batches + 1
+        self.steps: list[int] = []
 
     def __len__(self) -> int:
         return self.n_batches
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.epochs_set.append(epoch)
+    def submit(self, step: int) -> Future:
+        self.steps.append(step)
+        epoch, i = divmod(step, self.n_batches)
+        first = 100 * epoch + 10 * i
+        outcomes = (RowOutcome(Outcome.TRUNCATED, f"row {first}", "1 of 2 tokens"),) if i else ()
+        return done(BatchResult(datums(first, 0.0 if (epoch, i) in self.without_loss else 1.0), 2, outcomes))
 
-    def submit_batch(self, i: int) -> Deferred[BatchResult]:
-        first = 100 * self.epoch + 10 * i
-        fell = (Fell(f"row {first}", Outcome.TRUNCATED, "1 of 2 tokens"),) if i else ()
-        made = BatchResult(datums(first, 0.0 if (self.epoch, i) in self.without_loss else 1.0), 2, fell)
-        return lambda: made
+    def rows_after(self, step: int) -> np.ndarray:
+        epoch, i = divmod(step, self.n_batches)
+        return np.arange(2 * (i + 1), self.n_rows) + 100 * epoch
 
-    sources, batch_size = (), 2
+    def locations(self, rows: np.ndarray) -> list[str]:
+        return [f"tail {row // 100}" for row in rows.tolist()]
 
-    def left_over(self) -> list[str]:
-        return [f"tail {self.epoch}"]
+    def sources_of(self, rows: np.ndarray) -> np.ndarray:
+        return np.zeros_like(rows)
 
-    def n_after(self, i: int) -> int:
-        return 2 * (self.n_batches - 1 - i) + 1
+
+def done(value: Any) -> Future:
+    future: Future = Future()
+    future.set_result(value)
+    return future
 
 
 def datums(first: int, weight: float = 1.0) -> Datums:

@@ -14,7 +14,8 @@ from kernel.chat_format.pieces import Header
 from kernel.formats import RENDERERS, find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.render.loss_mask import TrainOnWhat
-from shell.datums.render_rows import RenderSettings, RowRenderer
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.provenance import HOUSE, deciding_modules, format_digest, key_of, renderer_provenance
 from shell.text.formats import open_format
 from shell.text.tokenizer import Tokenizer, open_tokenizer

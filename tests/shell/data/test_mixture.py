@@ -105,7 +105,7 @@ def test_counts_take_so_many_rows_once_each(files):
 
 def test_rows_that_are_never_drawn_and_those_drawn_again_are_counted(files):
     source = opened(files, "a.jsonl=0.5,b.jsonl=0.5", mix_stopping="first_exhausted")
-    never = {place for entry in source.not_drawn for place in entry.place.split(" to ")}
+    never = {place for entry in source.not_drawn for place in entry.location.split(" to ")}
     assert all("a.jsonl:" in place for place in never)
     n_idle = sum(entry.n_rows for entry in source.not_drawn)
     assert intake(source) == Intake(17 - n_idle)

@@ -15,7 +15,8 @@ from kernel.image_tokens import kimi_tokens, qwen_tokens
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.datums.images import image_lengths, read_image
-from shell.datums.render_rows import RenderSettings, RowRenderer
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.tokenizer import open_tokenizer
 from tests.spans import write

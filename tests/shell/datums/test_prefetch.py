@@ -1,6 +1,7 @@
 import threading
 from contextlib import closing
 from itertools import count
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,38 +20,35 @@ def test_a_run_begun_in_the_middle_gets_the_batches_that_the_whole_run_would_hav
         assert firsts(range(begin, 9)) == whole[begin:]
 
 
-def test_an_epoch_is_set_when_its_first_step_is_built_and_not_again():
-    dataset = FakeDataset()
-    list(batches(dataset, range(2, 7)))
-    assert dataset.epochs_set == [0, 1, 2]
-
-
 def test_the_time_of_a_batch_is_that_of_beginning_it_and_of_waiting_for_it_by_the_clock_that_is_given():
     ticks = count(step=2.5)
     assert [batch.seconds for batch in batches(FakeDataset(), range(2), lambda: next(ticks))] == [5.0, 5.0]
 
 
 class Waiting(FakeDataset):
-    """Batches that know how many were begun when each was waited for; the third cannot be made."""
+    """Batches that know how many were submitted when each was waited for; the third cannot be submitted."""
 
     def __init__(self):
         super().__init__()
-        self.begun, self.beside = [], []
+        self.submitted, self.beside = [], []
 
-    def submit_batch(self, i):
-        if (self.epoch, i) == (0, 2):
+    def submit(self, step):
+        if step == 2:
             raise InputError("a.jsonl:17: expected text, got null")
-        made = super().submit_batch(i)
-        self.begun.append(i)
-
-        def wait():
-            self.beside.append(len(self.begun))
-            return made()
-
-        return wait
+        self.submitted.append(step)
+        return PendingStep(self, super().submit(step))
 
 
-def test_the_first_batch_is_there_at_once_and_the_next_are_begun_while_others_are_waited_for(monkeypatch):
+class PendingStep(NamedTuple):
+    dataset: Waiting
+    pending: Any
+
+    def result(self):
+        self.dataset.beside.append(len(self.dataset.submitted))
+        return self.pending.result()
+
+
+def test_the_first_batch_is_there_at_once_and_the_next_are_submitted_while_others_are_waited_for(monkeypatch):
     monkeypatch.setattr("shell.datums.prefetch.n_threads", lambda: 3)
     dataset = Waiting()
     assert len(list(batches(dataset, range(3, 12)))) == 9
@@ -58,7 +56,7 @@ def test_the_first_batch_is_there_at_once_and_the_next_are_begun_while_others_ar
 
 
 @pytest.mark.parametrize(("batch_size", "beside"), [(256, [1, 3, 5, 6, 6, 6]), (10_000, [1, 3, 4, 5, 6, 6])])
-def test_no_more_rows_are_begun_than_rendering_beside_the_encoders_takes(batch_size, beside, monkeypatch):
+def test_no_more_rows_are_submitted_than_rendering_beside_the_encoders_takes(batch_size, beside, monkeypatch):
     monkeypatch.setattr("shell.datums.prefetch.n_threads", lambda: 8)
     dataset = Waiting()
     dataset.batch_size = batch_size
@@ -66,7 +64,7 @@ def test_no_more_rows_are_begun_than_rendering_beside_the_encoders_takes(batch_s
     assert dataset.beside == beside
 
 
-def test_a_batch_that_cannot_be_begun_stops_nobody_before_its_turn(monkeypatch):
+def test_a_batch_that_cannot_be_submitted_stops_nobody_before_its_turn(monkeypatch):
     monkeypatch.setattr("shell.datums.prefetch.n_threads", lambda: 2)
     made = batches(Waiting(), range(5))
     assert [int(next(made).datums.inputs[0]) for _ in range(2)] == [0, 10]

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from kernel.render.loss_mask import TrainOnWhat
 from shell.data import json_rows
 from shell.data.dataset import Dataset
 from shell.datums.open_dataset import OpenDataset, open_dataset
-from shell.datums.render_rows import RenderSettings, RowRenderer
-from shell.datums.supervised_dataset import SupervisedDataset
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
+from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.settings.config import Config
 from shell.text.tokenizer import open_tokenizer
 
@@ -74,14 +75,38 @@ def test_every_row_is_visited_once_an_epoch_when_the_tail_is_kept(tmp_path: Path
     assert data.n_left_over == 0
 
 
-def test_a_batch_depends_on_its_epoch_and_number_alone(tmp_path: Path) -> None:
+def test_a_batch_depends_on_its_step_alone(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", [row(i) for i in range(12)])
     one, other = built(path), built(path)
+    other.train.batch(5)
     other.train.set_epoch(1)
-    other.train.get_batch(2)
-    other.train.set_epoch(0)
-    for a, b in zip(one.train.get_batch(1), other.train.get_batch(1), strict=True):
+    for a, b in zip(one.train.batch(1).datums, other.train.batch(1).datums, strict=True):
         assert np.array_equal(a, b)
+    for a, b in zip(one.train.batch(4).datums, other.train.get_batch(1), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_dataset_of_a_stream_goes_to_the_epoch_of_a_step_when_it_begins() -> None:
+    class Recorded:
+        epochs: ClassVar[list[int]] = []
+
+        def __len__(self) -> int:
+            return 5
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epochs.append(epoch)
+
+        def read(self, start: int, n: int) -> list[Any]:
+            return [row(start + i) for i in range(n)]
+
+        def place(self, i: int) -> str:
+            return f"row {i}"
+
+    renderer = RowRenderer(find_renderer("role_colon"), TOKENIZER, RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS))
+    data = StreamingSupervisedDataset(Recorded(), renderer, batch_size=2)  # type: ignore[arg-type]
+    assert [data.batch(step).n_rows for step in range(1, 5)] == [2] * 4
+    assert Recorded.epochs == [1, 2]
+    assert data.locations(data.rows_after(3)) == ["row 4"]
 
 
 def test_examples_of_a_split_row_share_its_step_and_its_unit_of_weight(tmp_path: Path) -> None:

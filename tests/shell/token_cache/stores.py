@@ -9,7 +9,8 @@ import numpy as np
 from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.rows import Rows
-from shell.datums.render_rows import Rendered, RenderSettings, RowRenderer
+from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
 from shell.token_cache.build import build

@@ -59,7 +59,7 @@ def test_rows_out_of_a_store_are_those_rendered_anew(tmp_path: Path, renderer: s
     assert store.is_whole
     render, fresh = FromStore(store, anew(rows, maker)), anew(rows, maker)
     for numbers in np.array_split(ORDER, 9):
-        assert_same(render(numbers, places(rows, numbers))(), fresh(numbers, places(rows, numbers))())
+        assert_same(render(numbers, places(rows, numbers)).result(), fresh(numbers, places(rows, numbers)).result())
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -72,7 +72,9 @@ def test_golden_rows_out_of_a_store_that_the_fast_encoder_made_are_those_of_the_
     )
     store, numbers = built(tmp_path, rows, fast), np.arange(len(rows))
     fresh = anew(rows, slow)
-    assert_same(FromStore(store, fresh)(numbers, places(rows, numbers))(), fresh(numbers, places(rows, numbers))())
+    assert_same(
+        FromStore(store, fresh)(numbers, places(rows, numbers)).result(), fresh(numbers, places(rows, numbers)).result()
+    )
     assert store.count(numbers)[0].n_trained > len(rows) // 4
 
 
@@ -92,15 +94,15 @@ def test_rows_of_a_half_built_store_are_those_rendered_anew_and_it_is_taken_up_a
 
     render = FromStore(store, counted)
     numbers = ORDER[:200]
-    assert_same(render(numbers, places(rows, numbers))(), fresh(numbers, places(rows, numbers))())
+    assert_same(render(numbers, places(rows, numbers)).result(), fresh(numbers, places(rows, numbers)).result())
     assert asked == [int((numbers // 1024 != 1).sum())]
     for number in (0, 2):
         put_shard(folder, number, build_shard(rows, maker, plan, number))
     for _ in range(EVERY):
-        render(numbers[:2], places(rows, numbers[:2]))()
+        render(numbers[:2], places(rows, numbers[:2])).result()
     assert store.is_whole
     asked.clear()
-    render(numbers, places(rows, numbers))()
+    render(numbers, places(rows, numbers)).result()
     assert not asked
 
 
@@ -112,10 +114,10 @@ def test_a_row_that_cannot_be_used_is_said_with_its_place_as_if_there_were_no_st
     assert begun(tmp_path, moved, lenient)[1].key == store.plan.key
     numbers = np.arange(1098, 1103)
     with pytest.raises(InputError, match=r"elsewhere\[1100\] \$\.messages\[0\]\.role"):
-        FromStore(store, anew(moved, strict))(numbers, places(moved, numbers))()
+        FromStore(store, anew(moved, strict))(numbers, places(moved, numbers)).result()
     assert_same(
-        FromStore(store, anew(moved, lenient))(numbers, places(moved, numbers))(),
-        anew(moved, lenient)(numbers, places(moved, numbers))(),
+        FromStore(store, anew(moved, lenient))(numbers, places(moved, numbers)).result(),
+        anew(moved, lenient)(numbers, places(moved, numbers)).result(),
     )
 
 
@@ -124,9 +126,9 @@ def test_shortened_prompts_are_kept_with_what_they_were(tmp_path: Path) -> None:
     rows = ListRows([row(i, False) for i in range(1100)])
     store, fresh = built(tmp_path, rows, maker), anew(rows, maker)
     numbers = np.arange(1100)
-    whole = fresh(numbers, places(rows, numbers))()
+    whole = fresh(numbers, places(rows, numbers)).result()
     assert whole.shortened
-    assert_same(FromStore(store, fresh)(numbers, places(rows, numbers))(), whole)
+    assert_same(FromStore(store, fresh)(numbers, places(rows, numbers)).result(), whole)
 
 
 def test_the_bytes_of_a_store_do_not_depend_on_how_it_was_built(tmp_path: Path, whole_store: TokenCache) -> None:
@@ -231,7 +233,9 @@ def test_a_damaged_chunk_is_never_trusted_and_is_made_again(store: TokenCache, h
     store = TokenCache(folder, plan, said.append)
     assert store.is_whole == (how in ("words", "index"))
     render, numbers = FromStore(store, anew(rows, maker)), ORDER
-    assert_same(render(numbers, places(rows, numbers))(), anew(rows, maker)(numbers, places(rows, numbers))())
+    assert_same(
+        render(numbers, places(rows, numbers)).result(), anew(rows, maker)(numbers, places(rows, numbers)).result()
+    )
     assert store.missing() == [1]
     assert len(said) == (how != "gone")
     assert all("shard 1" in line for line in said)

@@ -30,7 +30,7 @@ def opened(tmp_path):
     spec, data = spec_of(config), open_dataset(config, find_renderer("qwen3"), open_tokenizer("sample"))
 
     def opened(**wanted):
-        return open_sets(wanted, spec, data.source, data.maker, "--eval-dataset")
+        return open_sets(wanted, spec, data.source, data.renderer, "--eval-dataset")
 
     return opened
 
@@ -45,7 +45,7 @@ def test_a_set_is_evaluated_whole_but_for_what_training_also_has(opened, tmp_pat
     kinds = [entry.outcome for entry in mixed.entries]
     assert kinds == [Outcome.DUPLICATE] * 7 + [Outcome.HELD_OUT] * 7
     assert {entry.source for entry in mixed.entries} == {"evaluation set both"}
-    assert len({entry.place for entry in mixed.entries}) == 14
+    assert len({entry.location for entry in mixed.entries}) == 14
 
 
 def test_a_set_of_which_nothing_can_be_evaluated_is_refused(opened, tmp_path):
@@ -56,7 +56,7 @@ def test_a_set_of_which_nothing_can_be_evaluated_is_refused(opened, tmp_path):
         opened(x=asked)
     seen = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     (part,) = opened(x=write(tmp_path / "part.jsonl", seen))
-    left = [int(e.place.rpartition(":")[2]) for e in part.entries if e.outcome is Outcome.DUPLICATE]
+    left = [int(e.location.rpartition(":")[2]) for e in part.entries if e.outcome is Outcome.DUPLICATE]
     only = [seen[i - 1] for i in left]
     with pytest.raises(InputError, match=r"at least one row to evaluate, got none, as training has all 7"):
         opened(x=write(tmp_path / "only.jsonl", only))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernel.errors import InputError
 from kernel.formats import find_renderer
-from kernel.row_outcomes import Entry, Outcome
+from kernel.row_outcomes import Outcome, RowOutcome
 from kernel.train_plan import TrainPlan, start
 from shell.process.signals import Stop
 from shell.run_dir import checkpoints, logs
@@ -27,7 +27,7 @@ from shell.training.run_state import Progress, TrainingRun
 from shell.training.sampling import Prompt, Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 
-OUTSIDE = (Entry(Outcome.HELD_OUT, "a.jsonl:3"),)
+OUTSIDE = (RowOutcome(Outcome.HELD_OUT, "a.jsonl:3"),)
 PLAN = TrainPlan(n_steps=5, eval_every=2, save_every=2)
 PROMPTS = tuple(Prompt(({"role": "user", "content": text},), np.arange(3, dtype=np.int32)) for text in "ab")
 SAMPLES = Samples(PROMPTS, SamplingParams(4, []), open_tokenizer("sample"), find_renderer("qwen3").parse)
@@ -305,10 +305,10 @@ def test_a_step_without_loss_is_not_sent_and_still_has_its_line(tmp_path):
     assert read_checkpoints(tmp_path)[-1].n_sequences == 10
 
 
-def test_each_epoch_is_set_once_and_a_resumed_run_begins_in_the_right_one(tmp_path):
+def test_each_step_is_built_once_and_a_resumed_run_begins_with_the_right_one(tmp_path):
     dataset = FakeDataset()
     run_loop(job(tmp_path, RecordingClient(), TrainPlan(n_steps=7), 1, dataset), Progress(4), Stop())
-    assert dataset.epochs_set == [1, 2]
+    assert dataset.steps == [4, 5, 6]
 
 
 def test_a_line_of_metrics_holds_what_the_step_was(tmp_path):
@@ -407,10 +407,10 @@ def test_a_stop_before_the_first_step_saves_nothing(tmp_path):
 
 def test_a_row_that_cannot_be_used_stops_the_run_with_its_own_sentence(tmp_path):
     class Broken(FakeDataset):
-        def submit_batch(self, i):
-            if i == 2:
+        def submit(self, step):
+            if step == 2:
                 raise InputError("train.jsonl:17 $.messages[0]: expected text, got null")
-            return super().submit_batch(i)
+            return super().submit(step)
 
     with pytest.raises(InputError, match=r"train.jsonl:17"):
         run_loop(job(tmp_path, RecordingClient(), dataset=Broken()), Progress(0), Stop())

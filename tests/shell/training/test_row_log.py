@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernel.row_outcomes import Entry, Intake, Outcome
+from kernel.row_outcomes import Intake, Outcome, RowOutcome
 from shell.run_dir.logs import read_metrics
 from shell.settings.cli import main
 from shell.train import train
@@ -55,7 +55,7 @@ def test_every_row_of_every_epoch_has_one_outcome(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "13 rows: 2 held out, 11 to train on" in said
     assert "warning" not in said
-    places = [entry.place for entry in read_entries(folder) if entry.epoch in (None, 0)]
+    places = [entry.location for entry in read_entries(folder) if entry.epoch in (None, 0)]
     assert len(places) == len(set(places))
 
 
@@ -72,7 +72,7 @@ def test_bad_rows_are_listed_with_their_reasons_and_stop_the_run_only_past_the_l
     code, folder = trained(tmp_path, rows, "--max-bad-rows", "1", "--tail", "keep")
     assert code == 0
     (entry,) = [entry for entry in read_entries(folder) if entry.outcome is Outcome.REJECTED]
-    assert entry.place.endswith("a.jsonl:5")
+    assert entry.location.endswith("a.jsonl:5")
     assert "humna" in entry.reason
     assert by_epoch(folder)[0] == {Outcome.WHOLE: 11, Outcome.REJECTED: 1}
     capsys.readouterr()
@@ -102,9 +102,9 @@ def test_a_duplicate_in_the_holdout_is_neither_trained_nor_evaluated_and_said(tm
 
 
 def test_going_on_keeps_the_lines_below_the_cursor_and_those_outside(tmp_path):
-    outside = [Entry(Outcome.HELD_OUT, "a:1")]
+    outside = [RowOutcome(Outcome.HELD_OUT, "a:1")]
     begin_ledger(tmp_path, outside, 0)
-    lines = [Entry(Outcome.TRUNCATED, f"a:{i}", "1 of 2 tokens", 1, 0, i) for i in range(4)]
+    lines = [RowOutcome(Outcome.TRUNCATED, f"a:{i}", "1 of 2 tokens", 1, 0, i) for i in range(4)]
     append_entries(tmp_path, lines)
     before = (tmp_path / "ledger.jsonl").read_bytes()
     with (tmp_path / "ledger.jsonl").open("ab") as file:
@@ -118,6 +118,6 @@ def test_going_on_keeps_the_lines_below_the_cursor_and_those_outside(tmp_path):
 @pytest.mark.parametrize(("n_whole", "warned"), [(7, False), (6, True)])
 def test_totals_that_do_not_add_up_are_said(tmp_path, n_whole, warned):
     begin_ledger(tmp_path, [], 0)
-    append_entries(tmp_path, [Entry(Outcome.ZERO_LOSS, "a:1", "", 1, 0, 0)])
+    append_entries(tmp_path, [RowOutcome(Outcome.ZERO_LOSS, "a:1", "", 1, 0, 0)])
     (tmp_path / "metrics.jsonl").write_text(f'{{"step":0,"epoch":0,"num_rows_whole":{n_whole}}}\n')
     assert ("warning" in " ".join(account(tmp_path, Intake(8)))) is warned
