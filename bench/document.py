@@ -101,10 +101,10 @@ def readme_table(run: dict[str, Any], renderers: Sequence[str]) -> Iterator[str]
         yield _line(f"{kind}, to flat arrays, two cores", fast, COOKBOOK, f"{ARRAYS}, two cores")
         yield _line(f"{kind}, to `list[tinker.Datum]`, two cores", fast, COOKBOOK, f"{DATUMS}, two cores")
         yield _line(f"{kind}, tml-renderers to `tinker.Datum`", fast, COOKBOOK, "tml-renderers to tinker.Datum")
-    yield f"| **times as fast as the cookbook, out of a prepared store** |{' |' * len(renderers)}"
+    yield f"| **times as fast as the cookbook, out of the token cache** |{' |' * len(renderers)}"
     warm = [_counting(run, f"{name}, warm") for name in renderers]
-    yield _line("to flat arrays", warm, COOKBOOK, "store to flat arrays")
-    yield _line("to `list[tinker.Datum]`", warm, COOKBOOK, "store to list[tinker.Datum]")
+    yield _line("to flat arrays", warm, COOKBOOK, "cache to flat arrays")
+    yield _line("to `list[tinker.Datum]`", warm, COOKBOOK, "cache to list[tinker.Datum]")
     on = run["machine"]
     yield ""
     yield f"{on['cpu']}, {on['n_cores']} cores, load {on['load']}; commit {str(run['commit'])[:10]}, {run['made']};"

@@ -29,8 +29,7 @@ from shell.datums.supervised_dataset import SupervisedDataset
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
 from shell.token_cache import build as building
-from shell.token_cache.cache import ShardPlan, TokenCache
-from shell.token_cache.cached_rows import FromStore, anew
+from shell.token_cache.cache import CachedRows, ShardPlan, TokenCache, render_uncached
 from shell.token_cache.shard import write_shard
 
 BATCH_SIZE, MOST_BATCHES = 128, 8192
@@ -73,21 +72,25 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
     decided_by = provenance_of(rows, maker)
     plan = ShardPlan(key_of(decided_by), n_rows)
     told: dict[str, Any] = {"n_rows": n_rows, "n_rendered": n_rendered or n_rows, "mb_before": _resident()}
-    anew(rows, maker)(np.arange(9), list(map(str, range(9)))).result()  # compiled, and not counted
+    render_uncached(rows, maker)(np.arange(9), list(map(str, range(9)))).result()  # compiled, and not counted
     began = perf_counter()
     if n_rendered:
         _write(folder, rows, maker, plan, decided_by, n_rendered)
     else:
-        building.build(folder, rows, maker, plan, decided_by)
+        building.build_cache(folder, plan, decided_by, building.in_this_process(folder, rows, maker, plan))
     told |= {"us_a_row_" + ("written" if n_rendered else "prepared"): 1e6 * (perf_counter() - began) / n_rows}
     told |= {"mb_prepared": _resident()}
     began = perf_counter()
-    store = TokenCache(folder, plan)
-    assert store.is_whole
-    told |= {"ms_to_open": 1e3 * (perf_counter() - began), "store_bytes_a_row": store.n_bytes / n_rows}
+    cache = TokenCache(folder, plan)
+    assert cache.is_whole
+    told |= {"ms_to_open": 1e3 * (perf_counter() - began), "cache_bytes_a_row": cache.n_bytes / n_rows}
     began = perf_counter()
     data = SupervisedDataset(
-        Dataset(rows).shuffle(seed=0), maker, BATCH_SIZE, tail="keep", render=FromStore(store, anew(rows, maker))
+        Dataset(rows).shuffle(seed=0),
+        maker,
+        BATCH_SIZE,
+        tail="keep",
+        render=CachedRows(cache, render_uncached(rows, maker)),
     )
     data.set_epoch(1)
     data.get_batch(0)
@@ -98,7 +101,7 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
     told |= {"us_a_row_batched": 1e6 * (perf_counter() - began) / (n_batches * BATCH_SIZE), "n_batches": n_batches}
     told |= {"tokens_a_row": n_tokens / (n_batches * BATCH_SIZE), "mb_batched": _resident()}
     began = perf_counter()
-    counts, _ = store.count(data._rows.indices)
+    counts, _ = cache.count(data._rows.indices)
     assert counts.n_rows == n_rows
     return told | {"us_a_row_counted": 1e6 * (perf_counter() - began) / n_rows, "mb_at_the_end": _resident()}
 
@@ -106,17 +109,18 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
 def _write(
     folder: Path, rows: SimulatedRows, maker: RowRenderer, plan: ShardPlan, decided_by: dict[str, Any], n_rendered: int
 ) -> None:
-    """The store of all rows, made of what the first rows gave."""
-    assert n_rendered >= plan.n_chunk
-    numbers = np.arange(plan.n_chunk)
+    """The cache of all rows, written from what the first rows gave."""
+    assert n_rendered >= plan.n_shard
+    numbers = np.arange(plan.n_shard)
     blocks = [
-        anew(rows, maker)(block, list(map(str, block))).result() for block in np.split(numbers, plan.n_chunk // 1024)
+        render_uncached(rows, maker)(block, list(map(str, block))).result()
+        for block in np.split(numbers, plan.n_shard // 1024)
     ]
-    whole = building.behind_each_other(blocks)
+    whole = building.concat_blocks(blocks)
     folder.mkdir(parents=True)
-    for number in range(plan.n_chunks):
+    for number in range(plan.n_shards):
         own, given = plan.rows_of(number), whole
-        if len(own) < plan.n_chunk:
+        if len(own) < plan.n_shard:
             kept = len(own)  # every simulated row is one example
             examples = whole.examples
             stop = examples.offsets[kept]
@@ -127,7 +131,7 @@ def _write(
                 rows=examples.rows[:kept],
             )
             given = Rendered(cut, {}, {})
-        building.put_chunk(folder, number, write_shard(given, len(own), own.start, plan.key, number))
+        building.put_shard(folder, number, write_shard(given, len(own), own.start, plan.key, number))
     building.finish(folder, plan, decided_by)
 
 

@@ -1,10 +1,10 @@
-"""Batches out of a prepared store, beside the same batches made anew and tinker-cookbook's `get_batch`.
+"""Batches out of a token cache, beside the same batches rendered and tinker-cookbook's `get_batch`.
 
-The store is read by a process that has just begun and has made no token itself: it opens a whole store, takes each of
+The cache is read by a process that has just begun and has made no token itself: it opens a whole cache, takes each of
 its rows once, in random order, and never a row twice. The pages of the files may be in the system's cache, as they are
 when a second epoch, a sweep or a resumed run follows the first. A lap is
 `N_BATCHES` batches, one after the other: one alone takes so little that it would time a process that wakes up. So the
-store holds the conversations as many times.
+cache holds the conversations as many times.
 """
 
 import json
@@ -23,15 +23,15 @@ from bench.test_batches import lane_of
 from bench.workload import MODE, Workload
 from shell.data.rows import ListRows
 from shell.provenance import key_of, provenance_of
-from shell.token_cache.build import build
+from shell.token_cache.build import build_cache, in_this_process
 from shell.token_cache.cache import ShardPlan
 
-ARRAYS, DATUMS = "store to flat arrays", "store to list[tinker.Datum]"
+ARRAYS, DATUMS = "cache to flat arrays", "cache to list[tinker.Datum]"
 N_BATCHES = 32
 
 
 def serve() -> None:
-    """The fresh process: a store and its rows on the first line, then a turn a line; a lap of each way for each."""
+    """The fresh process: a cache and its rows on the first line, then a turn a line; a lap of each way for each."""
     from time import perf_counter
 
     import numpy as np
@@ -42,19 +42,18 @@ def serve() -> None:
     from shell.datums.render_settings import RenderSettings
     from shell.datums.tinker_datums import datums_to_tinker
     from shell.text.tokenizer import open_tokenizer
-    from shell.token_cache.cache import TokenCache
-    from shell.token_cache.cached_rows import FromStore
+    from shell.token_cache.cache import CachedRows, TokenCache
 
     said = json.loads(input())
     settings = RenderSettings(train_on_what=MODE, max_length=MAX_LENGTH, split_turns=False)
     maker = RowRenderer(RENDERERS[said["renderer"]], open_tokenizer(said["tokenizer"]), settings)
-    store = TokenCache(Path(said["folder"]), ShardPlan(said["key"], said["n_rows"]))
-    assert store.is_whole
+    cache = TokenCache(Path(said["folder"]), ShardPlan(said["key"], said["n_rows"]))
+    assert cache.is_whole
 
     def refused(*_: object) -> object:
-        raise AssertionError("a row was made anew")
+        raise AssertionError("a row was rendered")
 
-    render, batch_size = FromStore(store, refused), said["batch_size"]  # type: ignore[arg-type]
+    render, batch_size = CachedRows(cache, refused), said["batch_size"]  # type: ignore[arg-type]
     order = np.random.default_rng(0).permutation(said["n_rows"])[batch_size:]
     first = np.random.default_rng(0).permutation(said["n_rows"])[:batch_size]  # compiles, and is not timed
     datums_to_tinker(maker.finish(render(first, [""] * batch_size).result(), [""] * batch_size).datums)
@@ -84,15 +83,16 @@ def test_warm(
     benchmark: BenchmarkFixture,
     tmp_path: Path,
 ) -> None:
-    """Batches of rows that the process has not taken before, out of a whole store, in random order."""
+    """Batches of rows that the process has not taken before, out of a whole cache, in random order."""
     lane = lane_of(name, workload)
     maker = lane.open_maker(encoder="auto")
     rows = ListRows(N_BATCHES * lane.data.to_list())
     decided_by = provenance_of(rows, maker)
     plan = ShardPlan(key_of(decided_by), len(rows))
-    build(tmp_path / plan.key, rows, maker, plan, decided_by)
+    folder = tmp_path / plan.key
+    build_cache(folder, plan, decided_by, in_this_process(folder, rows, maker, plan))
     fresh = Elsewhere("bench.test_store")
-    job = {"renderer": name, "tokenizer": str(lane.tokenizer), "folder": str(tmp_path / plan.key), "key": plan.key}
+    job = {"renderer": name, "tokenizer": str(lane.tokenizer), "folder": str(folder), "key": plan.key}
     assert fresh.ask(job | {"n_rows": len(rows), "batch_size": lane.batch_size}) == "ready"
 
     def laps(turn: int) -> dict[str, Lap]:

@@ -11,7 +11,7 @@ from shell.settings.cli import Resolved, main
 
 
 def run(resolved: Resolved[PrepareConfig]) -> int:
-    """Build the token cache that runs with the same data and renderer use."""
+    """Build the token cache that runs with the same data and renderer train from."""
     from shell.prepare import prepare
     from shell.run_dir.screen import row_progress
 

@@ -1,17 +1,15 @@
-"""What decides the tokens and weights of rows, by name: the content of each thing, not what it is called.
+"""What decides the tokens and weights of rows: content digests, which name a token cache and are part of a run's.
 
-Two runs of the same identity get the same tokens and weights for the same rows; a name (of a file, a model, a renderer)
-is not part of it, and neither is what only decides what is done with them (order, batch size, epochs, cut, reduction).
-It is what a prepared store is named by, and what a run that goes on can be compared by.
+Two runs of the same provenance get the same tokens and weights for the same rows. The name of a file or a model is not
+in it, and neither is what only decides what is done with examples (order, batch size, epochs, cut, reduction).
 """
 
-import dataclasses
-import inspect
+import gc
+import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
-from enum import Enum
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -20,45 +18,32 @@ from typing import Any
 import msgspec
 
 from kernel.chat_format.pieces import Renderer
+from kernel.formats import RENDERERS
 from shell.data.rows import ConcatRows, Rows, content_digest
 from shell.datums.render_rows import RowRenderer
 from shell.text.formats import Format
 
-HOUSE = Path(__file__).parents[1]
-OUTSIDE = (
-    "shell/local_service/",
-    "shell/token_cache/",
-    "shell/process/",
-    "shell/run_dir/",
-    "shell/sample/",
-    "shell/service/",
-    "shell/settings/",
-    "shell/training/",
-    "shell/data/cache_folders.py",
-    "shell/datums/prefetch.py",
-    "shell/datums/open_dataset.py",
-    "shell/datums/preflight.py",
-    "shell/datums/supervised_dataset.py",
-    "shell/datums/tinker_datums.py",
-    "shell/prepare.py",
-    "shell/train.py", "shell/show.py",
-    "kernel/loss.py", "kernel/train_plan.py",
-)  # fmt: skip
-"""what decides no token: it chooses among rows, sends them, or talks"""
+ROOT = Path(__file__).parents[1]
+TOKENS = ("shell/data/mixture.py", "shell/text/formats.py", "shell/datums/render_rows.py")
+"""modules that, with all that they import, make tokens and weights of rows"""
+STEPS = (*TOKENS, "shell/datums/supervised_dataset.py", "shell/datums/tinker_datums.py", "shell/service/sdk.py",
+         "kernel/schedules.py")  # fmt: skip
+"""modules that, with all that they import, decide the steps of a run"""
+
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+([^#\n]+)", re.MULTILINE)
+"""module, names; as text, since parsing would take ten times as long"""
 
 Provenance = dict[str, str | int | bool | None]
 
 
-def provenance_of(rows: Rows, maker: RowRenderer) -> Provenance:
-    """What decides the tokens and weights that a maker gives for rows, as plain data in a fixed order.
-
-    Touches: what the rows come from, to digest it; the sources of this package.
-    """
-    return {"rows": rows.fingerprint, "n_rows": len(rows), "reader": _reader(rows), **renderer_provenance(maker)}
+def provenance_of(rows: Rows, row_renderer: RowRenderer) -> Provenance:
+    """What decides the tokens and weights of rows, as plain data in a fixed order."""
+    of_rows: Provenance = {"rows": rows.fingerprint, "n_rows": len(rows), "reader": _reader(rows)}
+    return of_rows | renderer_provenance(row_renderer)
 
 
 def _reader(rows: Rows) -> str:
-    """What makes rows of the bytes: the kind of source, and the shape that its rows are brought to.
+    """What makes rows of bytes: the kind of source, and the dataset format of its rows.
 
     >>> from shell.data.rows import ListRows
     >>> _reader(ListRows([]))
@@ -70,115 +55,107 @@ def _reader(rows: Rows) -> str:
     return type(rows).__name__ + (f" {validation.dataset_format} {validation.column}" if validation else "")
 
 
-def renderer_provenance(maker: RowRenderer) -> Provenance:
-    """The same for any rows. Touches: the sources of this package, and of a renderer's own file."""
-    settings = maker.settings
+def renderer_provenance(row_renderer: RowRenderer) -> Provenance:
+    """The same for any rows."""
+    settings = row_renderer.settings
     return {
         "column": settings.column,
-        "tokenizer": content_digest([maker.tokenizer.json]),
-        "renderer": format_digest(maker.chat_format),
+        "tokenizer": content_digest([row_renderer.tokenizer.json]),
+        "renderer": format_digest(row_renderer.chat_format),
         "train_on_what": settings.train_on_what.value,
         "split_turns": settings.split_turns,
         "shortened_to": settings.shortened_to,
         "code": code_digest(),
-        "libraries": _libraries(maker.chat_format),
+        "libraries": _libraries(row_renderer.chat_format),
     }
 
 
-def key_of(identity: Mapping[str, object]) -> str:
-    """32 characters that stand for an identity.
+def key_of(provenance: Mapping[str, object]) -> str:
+    """32 characters, a digest of a provenance.
 
     >>> key_of({"a": 1}) == key_of({"a": 1}), key_of({"a": 1}) == key_of({"a": 2})
     (True, False)
     """
-    return content_digest([msgspec.json.encode(identity, order="sorted")])
+    return content_digest([msgspec.json.encode(provenance, order="sorted")])
 
 
 @lru_cache
-def code_digest(also: tuple[str, ...] = ()) -> str:
-    """A digest of the modules that decide tokens and weights, and of others."""
-    paths = [*deciding_modules(), *also]
-    return content_digest(part for path in paths for part in (path.encode(), (HOUSE / path).read_bytes()))
+def code_digest(modules: tuple[str, ...] = TOKENS, root: Path = ROOT) -> str:
+    """A digest of the sources of modules and of all that they import."""
+    paths = deciding_modules(modules, root)
+    return content_digest(part for path in paths for part in (path.encode(), (root / path).read_bytes()))
 
 
-def deciding_modules() -> list[str]:
-    """The paths of those modules: all of kernel and shell but OUTSIDE."""
-    paths = [path.relative_to(HOUSE).as_posix() for top in ("kernel", "shell") for path in (HOUSE / top).rglob("*.py")]
-    return sorted(path for path in paths if not path.startswith(OUTSIDE))
+def deciding_modules(modules: Iterable[str] = TOKENS, root: Path = ROOT) -> list[str]:
+    """The paths of modules and of all of this package that they import, anywhere in their source."""
+
+    def find(name: str) -> Path | None:
+        if name.partition(".")[0] not in ("kernel", "shell") or "." not in name:
+            return None
+        path = root / name.replace(".", "/")
+        files = (path.with_suffix(".py"), path / "__init__.py")
+        return next((file for file in files if file.is_file()), None)
+
+    found = _with_imports([root / module for module in modules], find)
+    return sorted(path.relative_to(root).as_posix() for path in found)
 
 
 def format_digest(chat_format: Format) -> str:
-    """A digest of a renderer's table and functions, or of a template's text and variables.
-
-    Touches: the file that a renderer of the user's own stands in, and those of his that it imports.
-    """
-    if isinstance(chat_format, Renderer):
-        return content_digest(_described(chat_format, set()))
-    given = repr(sorted(chat_format.given.items()))
-    return content_digest(part.encode() for part in (chat_format.source, given, chat_format.date))
-
-
-def _described(value: Any, seen: set[int]) -> Iterator[bytes]:
-    """What a value is made of, as bytes; functions by their names and, unless they are ours, their files."""
-    if callable(value) and not isinstance(value, type):
-        if id(value) not in seen:
-            seen.add(id(value))
-            yield from _described_call(value, seen)
-    elif isinstance(value, Enum):
-        yield f"{type(value).__qualname__}.{value.name}".encode()
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield type(value).__qualname__.encode()
-        for field in dataclasses.fields(value):
-            yield field.name.encode()
-            yield from _described(getattr(value, field.name), seen)
-    elif isinstance(value, Mapping):
-        yield f"map of {len(value)}".encode()
-        for key, item in value.items():
-            yield from _described(key, seen)
-            yield from _described(item, seen)
-    elif isinstance(value, tuple | list | frozenset | set):
-        items = sorted(value, key=repr) if isinstance(value, frozenset | set) else value
-        yield f"{type(value).__qualname__} of {len(items)}".encode()
-        for item in items:
-            yield from _described(item, seen)
-    else:
-        yield repr(value).encode()
+    """A digest of a built-in format's name, of a template's text and variables, or of the user's data and files."""
+    if not isinstance(chat_format, Renderer):
+        variables = repr(sorted(chat_format.given.items()))
+        return content_digest(part.encode() for part in (chat_format.source, variables, chat_format.date))
+    if RENDERERS.get(chat_format.name) is chat_format:
+        return content_digest([b"built-in", chat_format.name.encode()])
+    functions = list(_functions(chat_format, set()))
+    cells = [cell.cell_contents for f in functions for cell in f.__closure__ or ()]
+    data = re.sub(
+        r" at 0x[0-9a-f]+", "", repr((chat_format, cells, [(f.__module__, f.__defaults__) for f in functions]))
+    )
+    code = [f.__code__.co_code for f in functions if not Path(f.__code__.co_filename).is_file()]
+    files = _with_imports(filter(_is_users, (Path(f.__code__.co_filename) for f in functions)), _users_module)
+    return content_digest([data.encode(), *code, *(path.read_bytes() for path in files)])
 
 
-def _described_call(call: Any, seen: set[int]) -> Iterator[bytes]:
-    if isinstance(call, partial):
-        yield b"partial"
-        yield from _described((call.func, call.args, call.keywords), seen)
+def _functions(value: Any, seen: set[int]) -> Iterator[FunctionType]:
+    """The functions inside a value, and in their closures and defaults."""
+    if id(value) in seen or isinstance(value, type | ModuleType):
         return
-    function = inspect.unwrap(getattr(call, "__func__", call))
-    yield f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(call).__qualname__)}".encode()
-    if not isinstance(function, FunctionType):
-        yield repr(vars(call) if hasattr(call, "__dict__") else "").encode()
-        return
-    held = [cell.cell_contents for cell in function.__closure__ or ()]
-    yield from _described((held, function.__defaults__ or (), function.__kwdefaults__ or {}), seen)
-    for path in sorted(_files(function.__globals__, function.__code__.co_filename, set())):
-        yield Path(path).read_bytes()
+    seen.add(id(value))
+    parts = gc.get_referents(value)
+    if isinstance(value, FunctionType):
+        yield value
+        parts = [value.__closure__, value.__defaults__, value.__kwdefaults__, getattr(value, "__wrapped__", None)]
+    for part in parts:
+        yield from _functions(part, seen)
 
 
-def _files(names: Mapping[str, Any], path: str, seen: set[str]) -> set[str]:
-    """A file and those that what it imported stands in, as far as they are the user's own."""
-    if path in seen or not _is_own(path):
-        return seen
-    seen.add(path)
-    for value in names.values():
-        module = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-        if module is not None and getattr(module, "__file__", None):
-            _files(vars(module), str(module.__file__), seen)
-    return seen
+def _users_module(name: str) -> Path | None:
+    """The file of an imported module, if it is the user's own."""
+    path = getattr(sys.modules.get(name), "__file__", None)
+    return Path(path) if path and _is_users(Path(path)) else None
 
 
-def _is_own(path: str) -> bool:
-    """Whether a file is neither ours, whose digest is taken anyway, nor a library's."""
-    file = Path(path)
-    elsewhere = (HOUSE / "kernel", HOUSE / "shell", Path(sys.prefix), Path(sys.base_prefix))
+def _is_users(file: Path) -> bool:
+    """Whether a file is neither of this package nor a library's."""
+    elsewhere = (ROOT / "kernel", ROOT / "shell", Path(sys.prefix), Path(sys.base_prefix))
     is_library = "site-packages" in file.parts or any(file.is_relative_to(folder) for folder in elsewhere)
-    return file.is_file() and not is_library
+    return file.suffix == ".py" and file.is_file() and not is_library
+
+
+def _with_imports(files: Iterable[Path], find: Callable[[str], Path | None]) -> list[Path]:
+    """Files and those of the modules that they import, as far as `find` knows them; sorted."""
+    seen: set[Path] = set()
+    left = list(files)
+    while left:
+        file = left.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for module, names in _IMPORT.findall(file.read_text(encoding="utf-8")):
+            parts = [name.split()[0] for name in names.strip("( )").split(",") if name.strip()]
+            left += filter(None, map(find, [module, *(f"{module}.{part}" for part in parts)] if module else parts))
+    return sorted(seen)
 
 
 def _libraries(chat_format: Format) -> str:

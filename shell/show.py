@@ -193,6 +193,7 @@ def _blocks(source: Source, limit: int | None) -> Iterator[tuple[int, list[Any],
             yield start, train.read(start, len(numbers)), [train.place(i) for i in numbers]
         return
     rows = source.train.rows
+    rows.check()
     n = len(rows) if limit is None else min(limit, len(rows))
     for start in range(0, n, BLOCK):
         places = np.arange(start, min(start + BLOCK, n))

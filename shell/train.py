@@ -147,7 +147,7 @@ def _train(checked: CheckedRun) -> int:
         begin_ledger(folder, opened.outside, begin.n_finished)
         write_config(folder, checked.document)
         showing = screen.progress(begin.n_finished, n_steps)
-        preparing = opened.data.preparation.beside(log) if opened.data.preparation else nullcontext()
+        preparing = opened.data.preparation.background_build(log) if opened.data.preparation else nullcontext()
         encoding = closing(opened.data.renderer.tokenizer)
         with loaded_spared(), stop_on_signals() as stop, showing, preparing, deleting(connection) as delete, encoding:
             progress = run_loop(_training_run(checked, client, delete, screen), begin, stop)

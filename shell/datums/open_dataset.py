@@ -30,10 +30,9 @@ from shell.datums.render_settings import RenderSettings, render_settings
 from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
-from shell.token_cache.build_spec import BuildSpec
-from shell.token_cache.cache import Log
-from shell.token_cache.cached_rows import Render, anew
-from shell.token_cache.open_cache import CachePlan, open_prepared
+from shell.token_cache.build import BuildSpec
+from shell.token_cache.cache import Log, Render, render_uncached
+from shell.token_cache.open_cache import CachePlan, open_cache
 
 if TYPE_CHECKING:
     from shell.settings.config import Config
@@ -91,8 +90,8 @@ def open_dataset(
     else:
         job = partial(_build_spec, spec, names, renderer.settings) if names else None
         root = prepared_root(spec.prepared_dir)
-        prepared = open_prepared(source.train.rows, renderer, config.prepare, root, job, log, progress)
-        kept = _kept_rows(source, config, prepared.render if prepared else anew(source.train.rows, renderer))
+        prepared = open_cache(source.train.rows, renderer, config.prepare, root, job, log, progress)
+        kept = _kept_rows(source, config, prepared.render if prepared else render_uncached(source.train.rows, renderer))
         row_counts = check_source(source, renderer, config.max_bad_rows, prepared, kept)
         how = config.batch_size, config.tail, config.order, config.seed
         train = SupervisedDataset(source.train, renderer, *how, kept)
@@ -146,7 +145,7 @@ def held_out(source: Source, renderer: RowRenderer, kept: KeptRows | None = None
         return Holdout(None, tuple(outcomes))
     rows, train = source.test.rows, source.train
     is_same = isinstance(train, Dataset) and train.rows is rows
-    render = kept if kept and is_same else anew(rows, renderer)
+    render = kept if kept and is_same else render_uncached(rows, renderer)
     locations = source.test.places()
     result = renderer.finish(render(source.test.indices, locations).result(), locations)
     reasons = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.outcomes}

@@ -19,7 +19,7 @@ from shell.data.rows import ConcatRows
 from shell.data.sources import Source
 from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
 from shell.process.deferred import Pending
-from shell.token_cache.cached_rows import Render
+from shell.token_cache.cache import Render
 from shell.token_cache.open_cache import CachePlan
 from shell.token_cache.read_shards import Counts
 
@@ -90,8 +90,8 @@ def check_source(
     firsts = rows.offsets.tolist() if isinstance(rows, ConcatRows) else [0]
     for part, first in zip(parts(source), firsts, strict=False):
         known, others = (
-            prepared.store.count(part.indices + first)
-            if prepared and prepared.store.is_whole
+            prepared.cache.count(part.indices + first)
+            if prepared and prepared.cache.is_whole
             else (Counts(0, 0, 0, 0), NO_ROWS)
         )
         if not known.n_trained:

@@ -18,7 +18,7 @@ from shell.data.hub import Stream
 from shell.data.rows import ConcatRows
 from shell.datums.render_rows import BatchResult, Rendered, RowRenderer
 from shell.process.deferred import Pending
-from shell.token_cache.cached_rows import Render, anew
+from shell.token_cache.cache import Render, render_uncached
 
 Int64 = NDArray[np.int64]
 
@@ -54,7 +54,7 @@ class SupervisedDataset:
         self.n_rows, self._n_batches = len(rows), n_batches(len(rows), batch_size, tail)
         self.batch_size, self._tail, self._order, self._seed = batch_size, tail, order, seed
         self._rows, self._renderer, self._epoch = rows, renderer, 0
-        self._render = render or anew(rows.rows, renderer)
+        self._render = render or render_uncached(rows.rows, renderer)
 
     def __len__(self) -> int:
         return self._n_batches

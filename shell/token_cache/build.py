@@ -1,176 +1,213 @@
-"""Building a store: the shards that are not there, one at a time, each aside and then renamed into its place.
+"""Builds a token cache: the shards that are missing, each written aside and then renamed.
 
-A shard is a function of its rows, so whoever makes it makes the same bytes, and a rename puts it there whole or not at
-all: a build can be cut anywhere and gone on with by anyone. A lock keeps two builds from doing the same work; it is the
-system's, so a crash cannot leave it stuck, and where a file system has none it only costs the work. What a build finds
-from an earlier one is looked at to the last byte before it is kept.
+A build can be interrupted anywhere and resumed by anyone, since every shard is a function of its rows. A lock keeps two
+builds from doing the same work; where a file system has none it only costs the work.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from copy import copy
 from dataclasses import replace as replaced
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
-from kernel.errors import expected
-from kernel.examples import Examples, concat
+from kernel.errors import InputError, expected
+from kernel.examples import concat
+from shell.data.hub import Stream
+from shell.data.mixture import open_data
 from shell.data.rows import Rows
+from shell.data.sources import DatasetSpec
 from shell.datums.render_rows import Rendered, RowRenderer
-from shell.provenance import Provenance
+from shell.datums.render_settings import RenderSettings
+from shell.provenance import Provenance, key_of, provenance_of
 from shell.run_dir.files import PART, InUseError, NoLocksError, locked, replace, writing
-from shell.token_cache.cache import MANIFEST, ShardPlan, TokenCache, manifest_of, remove, shard_name
-from shell.token_cache.shard import HEADER, is_shard, read_sizes, write_shard
+from shell.text.formats import FormatNames
+from shell.token_cache.cache import MANIFEST, Log, ShardPlan, TokenCache, manifest_of, remove, shard_name
+from shell.token_cache.shard import FORMAT, write_shard
 
 BLOCK = 1024
 LOCK = "build.lock"
+_ANY = 1 << 40
+"""bad rows are left to whoever reads them"""
+Progress: TypeAlias = Callable[[int, int], object]
+"""(rows that are done, all rows)"""
+BuildShards: TypeAlias = Callable[[Sequence[int]], Generator[int]]
+"""the numbers of the shards to build -> each once its shard is on disk; fewer, if it was stopped"""
 
 
-def build_shard(rows: Rows, maker: RowRenderer, plan: ShardPlan, number: int) -> bytes:
-    """The bytes of a shard. A row that cannot be used is no error here: it is left to whoever asks for it.
+def build_cache(
+    folder: Path,
+    plan: ShardPlan,
+    provenance: Provenance,
+    build_shards: BuildShards,
+    progress: Progress = lambda _n_done, _n_rows: None,
+    log: Log = lambda _line: None,
+    wait: bool = True,
+) -> bool:
+    """Builds what is missing of a cache, and writes its manifest.
 
-    Touches: what the rows come from.
+    Args:
+        wait: for another build of the same cache; if not, the cache is left to it.
+
+    Returns:
+        Whether the cache is whole; not, if it was left to another build or stopped.
+
+    Raises:
+        InputError: the disk refuses, or as `build_shards`.
     """
-    maker = lenient(maker)
+    with building(folder, wait) as is_ours:
+        if not is_ours:
+            return False
+        missing = missing_shards(folder, plan)
+        if len(missing) == plan.n_shards and has_older(folder, provenance):
+            log("token cache: made by an older version, building it again")
+        n_done = plan.n_shards - len(missing)
+        progress(min(n_done * plan.n_shard, plan.n_rows), plan.n_rows)
+        with closing(build_shards(missing)) as built:
+            for _number in built:
+                n_done += 1
+                progress(min(n_done * plan.n_shard, plan.n_rows), plan.n_rows)
+        if n_done < plan.n_shards:
+            return False
+        finish(folder, plan, provenance)
+        return True
+
+
+def in_this_process(folder: Path, rows: Rows, row_renderer: RowRenderer, plan: ShardPlan) -> BuildShards:
+    """Builds shards one by one, here."""
+
+    def build_shards(numbers: Sequence[int]) -> Generator[int]:
+        for number in numbers:
+            put_shard(folder, number, build_shard(rows, row_renderer, plan, number))
+            yield number
+
+    return build_shards
+
+
+def build_shard(rows: Rows, row_renderer: RowRenderer, plan: ShardPlan, number: int) -> bytes:
+    """The bytes of a shard. A row that cannot be used is no error here: it is not cached."""
+    lenient = copy(row_renderer)
+    lenient.settings = replaced(row_renderer.settings, lenient=True)
     own = plan.rows_of(number)
-    blocks = [range(start, min(start + BLOCK, own.stop)) for start in range(own.start, own.stop, BLOCK)]
-    rendered = [_rendered(rows, maker, block) for block in blocks]
-    return write_shard(behind_each_other(rendered), len(own), own.start, plan.key, number)
+    blocks = [np.arange(start, min(start + BLOCK, own.stop)) for start in range(own.start, own.stop, BLOCK)]
+    rendered = [lenient.render(rows.take(block), [rows.place(i) for i in block.tolist()]) for block in blocks]
+    return write_shard(concat_blocks(rendered), len(own), own.start, plan.key, number)
 
 
-def lenient(maker: RowRenderer) -> RowRenderer:
-    """The same maker, but that rows which cannot be used are set aside."""
-    if maker.settings.lenient:
-        return maker
-    twin = copy(maker)
-    twin.settings = replaced(maker.settings, lenient=True)
-    return twin
+def concat_blocks(blocks: Sequence[Rendered]) -> Rendered:
+    """Blocks of BLOCK rows each, but for the last, as one."""
+    firsts = range(0, len(blocks) * BLOCK, BLOCK)
+    numbered = list(zip(firsts, blocks, strict=True))
+    return Rendered(
+        concat([block.examples._replace(rows=block.examples.rows + n) for n, block in numbered]),
+        {row + n: reason for n, block in numbered for row, reason in block.rejected.items()},
+        {row + n: n_before for n, block in numbered for row, n_before in block.shortened.items()},
+    )
 
 
 def put_shard(folder: Path, number: int, content: bytes) -> None:
-    """Puts a shard into its place.
-
-    Touches: its file, and one beside it until it is whole.
-
-    Raises:
-        InputError: the disk refuses.
-    """
+    """Writes a shard whole. Raises InputError where the disk refuses."""
     replace(folder / shard_name(number), content)
 
 
-def finish(folder: Path, plan: ShardPlan, decided_by: Provenance) -> None:
-    """Writes the manifest of a store whose shards are all there.
-
-    Touches: the folder.
-
-    Raises:
-        InputError: the disk refuses, or a shard is missing.
-    """
-    digests = [_digest(folder / shard_name(number), plan, number) for number in range(plan.n_shards)]
-    text = msgspec.json.format(msgspec.json.encode(manifest_of(plan, decided_by, digests)), indent=1)
+def finish(folder: Path, plan: ShardPlan, provenance: Provenance) -> None:
+    """Writes the manifest. Raises InputError where the disk refuses, or a shard is missing."""
+    missing = TokenCache(folder, plan).missing()
+    if missing:
+        raise expected("every shard of the cache", f"no {shard_name(missing[0])}", at=str(folder))
+    text = msgspec.json.format(msgspec.json.encode(manifest_of(plan, provenance)), indent=1)
     replace(folder / MANIFEST, text + b"\n")
 
 
-def build(
-    folder: Path,
-    rows: Rows,
-    maker: RowRenderer,
-    plan: ShardPlan,
-    decided_by: Provenance,
-    done: Callable[[int, int], object] = lambda _n_done, _n_chunks: None,
-) -> None:
-    """Makes what is missing of a store, in this process; waits for another build of it, and uses what that made.
-
-    Args:
-        done: is told how many shards of how many are there.
-
-    Touches: the folder; what the rows come from.
-
-    Raises:
-        InputError: the disk refuses.
-    """
-    with building(folder) as waited:
-        assert waited is not None
-        missing = unmade(folder, plan)
-        done(plan.n_shards - len(missing), plan.n_shards)
-        for i, number in enumerate(missing, 1):
-            put_shard(folder, number, build_shard(rows, maker, plan, number))
-            done(plan.n_shards - len(missing) + i, plan.n_shards)
-        finish(folder, plan, decided_by)
-
-
 @contextmanager
-def building(folder: Path, wait: bool = True) -> Iterator[bool | None]:
-    """Holds a store against other builders, and clears away what a build that was cut left half-written.
-
-    Args:
-        wait: for another builder to end.
+def building(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Locks a cache against other builds and deletes what an interrupted one left half-written.
 
     Yields:
-        Whether it had to wait; None where another is building and `wait` is False.
-
-    Touches: the folder, which is made.
+        Whether the lock is ours; not, if another build has it and `wait` is False.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the folder cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
-        waited = False
         try:
-            lock.enter_context(locked(folder / LOCK))
+            lock.enter_context(locked(folder / LOCK, wait))
         except InUseError:
-            if not wait:
-                yield None
-                return
-            waited = True
-            lock.enter_context(locked(folder / LOCK, wait=True))
+            yield False
+            return
         except NoLocksError:
             pass
         for part in folder.glob(f"*{PART}"):
             remove(part)
-        yield waited
+        yield True
 
 
-def unmade(folder: Path, plan: ShardPlan) -> list[int]:
-    """The shards that are missing, or that are not what they should be to the last byte; the latter are removed.
-
-    Where there is a manifest, the store was looked at when that was written, and sizes and headers are enough.
-    """
-    store = TokenCache(folder, plan)
+def missing_shards(folder: Path, plan: ShardPlan) -> list[int]:
+    """The shards that are missing or damaged; the latter are deleted. Without a manifest every row is verified."""
+    cache = TokenCache(folder, plan)
     if not (folder / MANIFEST).exists():
-        for number in set(range(plan.n_shards)) - set(store.missing()):
-            with suppress(FileNotFoundError):  # a run that found it damaged has taken it away meanwhile
-                if is_shard((folder / shard_name(number)).read_bytes(), plan.key, number):
-                    continue
-            store.drop(number, "is damaged")
-    return store.missing()
+        cache.verify()
+        cache = TokenCache(folder, plan)  # a run may have deleted a damaged shard meanwhile
+    return cache.missing()
 
 
-def _digest(path: Path, plan: ShardPlan, number: int) -> str:
-    try:
-        with path.open("rb") as file:
-            return read_sizes(file.read(HEADER.itemsize), plan.key, number)[1]
-    except FileNotFoundError:
-        raise expected("every shard of the store", f"no {path.name}", at=str(path.parent)) from None
+def has_older(folder: Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether there is another cache of the same rows and settings, built by another version of the code."""
+    for path in folder.parent.glob(f"*/{MANIFEST}"):
+        try:
+            older = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+            before = dict(older["decided_by"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        free = {"code", "libraries"} | ({"renderer"} if older.get("format") != FORMAT else set())
+        changed = {name for name in provenance if before.get(name) != provenance[name]}
+        if changed and changed <= free:
+            return True
+    return False
 
 
-def _rendered(rows: Rows, maker: RowRenderer, numbers: range) -> Rendered:
-    places = [rows.place(i) for i in numbers]
-    return maker.render(rows.take(np.array(numbers, np.int64)), places)
+class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A cache to build, as plain data: the names of everything, for another process to open again."""
+
+    key: str
+    folder: str
+    spec: DatasetSpec
+    names: FormatNames
+    settings: RenderSettings
+    """as `RenderSettings.of_cache`"""
 
 
-def behind_each_other(blocks: Iterable[Rendered]) -> Rendered:
-    """Blocks of BLOCK rows each, but for the last, as one."""
-    parts: list[Examples] = []
-    rejected: dict[int, str] = {}
-    shortened: dict[int, int] = {}
-    for i, block in enumerate(blocks):
-        n = i * BLOCK
-        parts.append(block.examples._replace(rows=block.examples.rows + n))
-        rejected |= {row + n: reason for row, reason in block.rejected.items()}
-        shortened |= {row + n: n_before for row, n_before in block.shortened.items()}
-    return Rendered(concat(parts), rejected, shortened)
+class ShardBuilder:
+    """Opens a `BuildSpec`, given as JSON, and builds its shards. What goes wrong is in the answers."""
+
+    def __init__(self, spec: str) -> None:
+        self._error = ""
+        try:
+            self._open(msgspec.json.decode(spec, type=BuildSpec))
+        except InputError as error:
+            self._error = str(error)
+
+    def _open(self, spec: BuildSpec) -> None:
+        chat_format, tokenizer = spec.names.open()
+        train = open_data(msgspec.structs.replace(spec.spec, test_size=0, max_bad_rows=_ANY)).train
+        assert not isinstance(train, Stream)
+        self._rows, self._folder = train.rows, Path(spec.folder)
+        self._row_renderer = RowRenderer(chat_format, tokenizer, spec.settings)
+        self._plan = ShardPlan(key_of(provenance_of(self._rows, self._row_renderer)), len(self._rows))
+        if self._plan.key != spec.key:
+            wanted = "the data and the renderer that the cache was begun with"
+            raise expected(wanted, "others", at=spec.folder)
+
+    def build(self, number: int) -> str:
+        """Builds a shard; the answer is the sentence that says why not, or empty."""
+        if not self._error:
+            try:
+                put_shard(self._folder, number, build_shard(self._rows, self._row_renderer, self._plan, number))
+            except InputError as error:
+                return str(error)
+        return self._error

@@ -1,51 +1,57 @@
-"""A prepared store opened: the shards that are there, mapped into memory as far as they are small, and their rows.
+"""An open token cache: the shards that are there, and a run's rows read out of them.
 
-Whatever is opened was checked: the manifest (once the store is whole), each file's size and header, and of every row
-that is read its sum. A shard that fails is let go and taken off the disk; its rows count as not there, and whoever
-builds makes it again. Nothing here is an error for the user, who has the rows themselves.
+Opening reads the manifest and each shard's header; a row's checksum is verified as it is read. A damaged shard is
+deleted and its rows count as missing until it is built again. That is no error: a row that the cache lacks is rendered,
+with the same tokens and weights, so a cache may come, go or be half built while a run uses it.
 """
 
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.errors import InputError
+from shell.data.rows import Rows
+from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
+from shell.process.deferred import Pending
 from shell.provenance import Provenance
-from shell.token_cache.read_shards import Counts, Found, Gathered, Shards, count, gather
-from shell.token_cache.shard import FORMAT, HEADER, Sizes, read_sizes
+from shell.token_cache.read_shards import CachedExamples, Counts, Found, Shards, count, read_rows
+from shell.token_cache.shard import FORMAT, HEADER, words_in
 
 Int64 = NDArray[np.int64]
 Log = Callable[[str], object]
+Render: TypeAlias = Callable[[Int64, Sequence[str]], Pending[Rendered]]
+"""(int64[B] numbers in the source, their locations) -> what waits for the rows, numbered as in the call"""
 
 MANIFEST = "manifest.json"
-LEAST, MOST, N_CHUNKS = 1024, 65536, 256
-MOST_MAPPED = 1 << 27
-"""bytes of shards that are mapped into memory; the rest is read from its files, row for row, which takes longer and no
-memory: the system maps in two megabytes around a row where it can"""
+MIN_ROWS, MAX_ROWS, N_SHARDS = 1024, 65536, 256
+MAX_MAPPED = 1 << 27
+"""bytes of shards that are mapped into memory; the rest is read row by row, which is slower and takes no memory: the
+system maps in two megabytes around a row where it can"""
+REFRESH_EVERY = 16
+"""batches between two looks for new shards"""
 
 
 class ShardPlan(NamedTuple):
-    """How the rows of a store are cut into shards: a function of their number alone."""
+    """How the rows of a cache are divided into shards: a function of their number alone."""
 
     key: str
     n_rows: int
 
     @property
     def n_shard(self) -> int:
-        """Rows of a shard, but for the last: a power of two, so that there are a few hundred where that will do.
+        """Rows of a shard, but for the last: a power of two, for a few hundred shards where that will do.
 
         >>> [ShardPlan("", n).n_shard for n in (10, 10**6, 10**7, 10**9)]
         [1024, 4096, 65536, 65536]
         """
-        wanted = -(-self.n_rows // N_CHUNKS)
-        return min(max(LEAST, 1 << max(wanted - 1, 0).bit_length()), MOST)
+        wanted = -(-self.n_rows // N_SHARDS)
+        return min(max(MIN_ROWS, 1 << max(wanted - 1, 0).bit_length()), MAX_ROWS)
 
     @property
     def n_shards(self) -> int:
@@ -57,136 +63,113 @@ class ShardPlan(NamedTuple):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written when a store is whole: what decided it, and every shard with its digest."""
+    """Written when a cache is whole and every shard was verified to its last row."""
 
     format: int
     key: str
     decided_by: Provenance
     n_rows: int
     n_shard: int
-    shards: list[str]
-    """digests, in order"""
 
 
 class TokenCache:
-    """The shards of a store that are there.
+    """The shards of a cache that are there; `log` gets a line for each that is damaged, which is deleted."""
 
-    Args:
-        folder: the store's own.
-        plan: what it must hold.
-        say: is told, in a line, of what was found damaged.
-
-    Touches: the folder's files: those that are damaged are removed.
-    """
-
-    def __init__(self, folder: Path, plan: ShardPlan, say: Log = lambda _line: None) -> None:
-        self.folder, self.plan, self._say = folder, plan, say
-        self._held: dict[int, tuple[mmap.mmap, NDArray[np.uint8]] | Callable[[], object]] = {}
-        self._chunks = Shards(np.zeros((plan.n_shards, 4), np.int64), plan.n_shard)
-        self._n_bytes = 0
-        self._digests = self._listed()
+    def __init__(self, folder: Path, plan: ShardPlan, log: Log = lambda _line: None) -> None:
+        self.folder, self.plan, self._log = folder, plan, log
+        self._open_shards: dict[int, mmap.mmap | Callable[[], object]] = {}
+        self._shards = Shards(np.zeros((plan.n_shards, 4), np.int64), plan.n_shard)
+        self.n_bytes = 0
+        self._check_manifest()
         self.refresh()
 
     @property
     def is_whole(self) -> bool:
         """Whether every row is there."""
-        return len(self._held) == self.plan.n_shards
-
-    @property
-    def n_bytes(self) -> int:
-        """Of the shards that are there."""
-        return self._n_bytes
+        return len(self._open_shards) == self.plan.n_shards
 
     def missing(self) -> list[int]:
         """The numbers of the shards that are not there."""
-        return [number for number in range(self.plan.n_shards) if number not in self._held]
+        return [number for number in range(self.plan.n_shards) if number not in self._open_shards]
 
     def refresh(self) -> None:
-        """Takes up the shards that have come since. Touches: the folder."""
+        """Opens the shards that have come since."""
         present = {path.name for path in self.folder.glob("*.shard")} if self.folder.is_dir() else set()
         for number in self.missing() if present else ():
             if shard_name(number) in present:
                 self._open(number)
 
-    def read(self, rows: Int64) -> Gathered:
-        """The examples of rows, int64[B] numbers in the source, in this order; those that are damaged count as missing.
-
-        Touches: the shards.
-        """
-        gathered = gather(rows, self._chunks)
-        damaged = rows[gathered.found == Found.DAMAGED]
-        if not len(damaged):
-            return gathered
-        for number in np.unique(damaged // self.plan.n_shard).tolist():
-            self.drop(number, "is not what was written")
-        return self.read(rows)
+    def read(self, rows: Int64) -> CachedExamples:
+        """The examples of rows, int64[B] numbers in the source, in this order; damaged ones count as missing."""
+        cached = read_rows(rows, self._shards)
+        damaged = np.unique(rows[cached.found == Found.DAMAGED] // self.plan.n_shard)
+        for number in damaged.tolist():
+            self._drop(number)
+        return self.read(rows) if len(damaged) else cached
 
     def count(self, rows: Int64) -> tuple[Counts, Int64]:
-        """Counts of the rows that are kept, and which places of `rows` hold others. Touches: the shards."""
-        return count(rows, self._chunks)
+        """Counts of the rows that are cached, and the positions in `rows` of the others, by the indices alone."""
+        return count(rows, self._shards)
 
-    def drop(self, number: int, why: str) -> None:
-        """Lets a shard go. Touches: its file, which is removed."""
-        self._say(f"prepared  {self.folder.name}: shard {number} {why}; it will be made again")
-        self._chunks.table[number] = 0
-        held = self._held.pop(number, None)
-        if callable(held):
-            held()
+    def verify(self) -> None:
+        """Reads every row of every shard."""
+        for number in range(self.plan.n_shards):
+            self.read(np.array(self.plan.rows_of(number)))
+
+    def _drop(self, number: int) -> None:
+        self._log(f"prepared  {self.folder.name}: shard {number} is damaged; it will be built again")
+        self._shards.table[number] = 0
+        close = self._open_shards.pop(number, None)
+        if callable(close):
+            close()
         remove(self.folder / MANIFEST)
         remove(self.folder / shard_name(number))
 
     def _open(self, number: int) -> None:
-        path = self.folder / shard_name(number)
+        n_rows = len(self.plan.rows_of(number))
         try:
-            with path.open("rb") as file:
-                sizes, digest = read_sizes(file.read(HEADER.itemsize), self.plan.key, number)
-                n_bytes = file.seek(0, 2)
-                is_right = n_bytes == sizes.n_bytes and sizes.n_rows == len(self.plan.rows_of(number))
-                if not is_right or (self._digests and self._digests[number] != digest):
-                    raise InputError("another size or digest")
-                self._hold(number, file.fileno(), sizes)
+            with (self.folder / shard_name(number)).open("rb") as file:
+                header, n_bytes = file.read(HEADER.itemsize), file.seek(0, 2)
+                n_words = words_in(header, n_bytes, self.plan.key, number, n_rows)
+                if n_words is not None:
+                    self._hold(number, file.fileno(), n_bytes)
+                    self._shards.table[number, 2:] = n_rows, n_words
+                    return
         except FileNotFoundError:
             return
-        except (InputError, OSError, ValueError):
-            self.drop(number, "is damaged")
-            return
+        except (OSError, ValueError):
+            pass
+        self._drop(number)
 
-    def _hold(self, number: int, file: int, sizes: Sizes) -> None:
-        self._n_bytes += sizes.n_bytes
-        if self._n_bytes <= MOST_MAPPED:
+    def _hold(self, number: int, file: int, n_bytes: int) -> None:
+        self.n_bytes += n_bytes
+        if self.n_bytes <= MAX_MAPPED:
             mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
-            view = np.frombuffer(mapped, np.uint8)
-            self._held[number] = mapped, view
-            self._chunks.table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words, 0
+            self._open_shards[number] = mapped
+            self._shards.table[number, 0] = np.frombuffer(mapped, np.uint8).ctypes.data
             return
         own = os.dup(file)
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(own, 0, 0, os.POSIX_FADV_RANDOM)
-        self._held[number] = weakref.finalize(self, os.close, own)
-        self._chunks.table[number] = 0, sizes.n_rows, sizes.n_words, own + 1
+        self._open_shards[number] = weakref.finalize(self, os.close, own)
+        self._shards.table[number, 1] = own + 1
 
-    def _listed(self) -> list[str]:
-        """The digests of the manifest; none where there is no manifest, or one that is not this store's."""
+    def _check_manifest(self) -> None:
+        """Deletes a manifest that is damaged, so that the shards are verified before it is written again."""
         try:
-            manifest = msgspec.json.decode((self.folder / MANIFEST).read_bytes(), type=Manifest)
+            found = msgspec.json.decode((self.folder / MANIFEST).read_bytes(), type=Manifest)
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return
         except (OSError, ValueError):
-            manifest = None
-        if manifest and manifest_of(self.plan, manifest.decided_by, manifest.shards) == manifest:
-            return manifest.shards
-        self._say(f"prepared  {self.folder.name}: its manifest is damaged; it will be written again")
-        remove(self.folder / MANIFEST)
-        return []
+            found = None
+        if found is None or found != manifest_of(self.plan, found.decided_by):
+            self._log(f"prepared  {self.folder.name}: its manifest is damaged; it will be written again")
+            remove(self.folder / MANIFEST)
 
 
-def manifest_of(plan: ShardPlan, decided_by: Provenance, digests: Iterable[str]) -> Manifest:
-    """The manifest of a store whose shards have these digests."""
-    shards = list(digests)
-    assert len(shards) == plan.n_shards or not shards
-    return Manifest(
-        format=FORMAT, key=plan.key, decided_by=decided_by, n_rows=plan.n_rows, n_shard=plan.n_shard, shards=shards
-    )
+def manifest_of(plan: ShardPlan, provenance: Provenance) -> Manifest:
+    """The manifest of a cache."""
+    return Manifest(format=FORMAT, key=plan.key, decided_by=provenance, n_rows=plan.n_rows, n_shard=plan.n_shard)
 
 
 def shard_name(number: int) -> str:
@@ -199,8 +182,30 @@ def shard_name(number: int) -> str:
 
 
 def remove(path: Path) -> None:
-    """Takes a file off the disk, if it is there and the disk lets us. Touches: the file."""
+    """Deletes a file, if it is there and the disk lets us."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
         return
+
+
+def render_uncached(rows: Rows, row_renderer: RowRenderer) -> Render:
+    """Reads, renders and encodes rows whenever they are needed."""
+    return lambda numbers, places: row_renderer.submit(rows.take(numbers), places)
+
+
+class CachedRows:
+    """A `Render` that reads rows out of a cache, and hands those that it lacks to `render`."""
+
+    def __init__(self, cache: TokenCache, render: Render) -> None:
+        self.cache, self._render, self._n_calls = cache, render, 0
+
+    def __call__(self, numbers: Int64, places: Sequence[str]) -> Pending[Rendered]:
+        self._n_calls += 1
+        if not self._n_calls % REFRESH_EVERY and not self.cache.is_whole:
+            self.cache.refresh()
+        examples, found, n_before = self.cache.read(numbers)
+        cached = Rendered(examples, {}, {row: int(n_before[row]) for row in np.flatnonzero(n_before).tolist()})
+        others = np.flatnonzero(found)
+        pending = self._render(numbers[others], [places[i] for i in others.tolist()]) if len(others) else None
+        return PendingParts([(np.arange(len(numbers)), cached)], others, pending)

@@ -1,26 +1,32 @@
-"""Several processes that make the shards of one store, and one that makes them beside a run.
+"""Worker processes that build the shards of a cache, before a run or in its background.
 
-A worker is a fresh process rather than a fork or a thread: it shares no lock with the run, keeps its interpreter to
-itself, and can be given a lower priority, so that training on two cores is hardly slowed.
+A worker is a spawned process: it shares no lock with the run, has an interpreter of its own and may have a lower
+priority, so that training on two cores is hardly slowed. It ends with its parent, however that ends.
 """
 
+import gc
+import multiprocessing
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Event, Lock, Thread
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from kernel.errors import InputError
-from shell.provenance import HOUSE, Provenance
-from shell.token_cache.build import building, finish, unmade
-from shell.token_cache.build_spec import BuildSpec
-from shell.token_cache.cache import Log, ShardPlan
-from shell.token_cache.worker import Answer
+
+if TYPE_CHECKING:
+    from shell.provenance import Provenance
+    from shell.token_cache.build import BuildSpec, ShardBuilder
+    from shell.token_cache.cache import ShardPlan
 
 NICE = 10
 ONE_THREAD = {
@@ -32,174 +38,134 @@ ONE_THREAD = {
 
 
 class Workers:
-    """Workers of a job; `stop` ends them, and what they were at.
+    """Processes that build shards of `spec`, at a priority lower by `nice`."""
 
-    Args:
-        job: what they make.
-        n_workers: how many.
-        nice: by how much their priority is lower.
-    """
+    def __init__(self, spec: "BuildSpec", n_workers: int, nice: int = 0) -> None:
+        self._spec, self._n_workers, self._nice = msgspec.json.encode(spec).decode(), n_workers, nice
+        self._theirs, self._ours = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        self._stopped = threading.Event()
 
-    def __init__(self, job: BuildSpec, n_workers: int, nice: int = 0) -> None:
-        self._job, self._n_workers, self._nice = job, n_workers, nice
-        self._processes: list[subprocess.Popen[str]] = []
-        self._lock, self._stopped = Lock(), Event()
-
-    def make(self, numbers: Iterable[int], done: Callable[[], object]) -> bool:
-        """Has shards made, each by whichever worker is free.
-
-        Args:
-            done: is called for each that is made.
-
-        Returns:
-            Whether all were; not, if the crew was stopped.
+    def build(self, numbers: Sequence[int]) -> Generator[int]:
+        """Builds shards, each by whichever worker is free; gives their numbers as they are done, fewer if stopped.
 
         Raises:
-            InputError: the job cannot be opened, the disk refuses, or a worker ended.
-
-        Touches: starts processes, and ends them.
+            InputError: the spec cannot be opened, the disk refuses, or a worker ended.
         """
-        left = iter(list(numbers))
         try:
-            with ThreadPoolExecutor(self._n_workers, thread_name_prefix="prepare") as pool:
-                for one in [pool.submit(self._drive, left, done) for _ in range(self._n_workers)]:
-                    one.result()
+            if numbers and not self._stopped.is_set():
+                yield from self._run(numbers)
+        except BrokenProcessPool:
+            if not self._stopped.is_set():
+                raise InputError("a process that builds the token cache ended unexpectedly") from None
         finally:
-            stopped = self._stopped.is_set()
-            self.stop()
-        return not stopped
+            self._ours.close()
 
     def stop(self) -> None:
-        """Ends the workers, now."""
-        with self._lock:
-            self._stopped.set()
-            for process in self._processes:
-                process.kill()
-                process.wait()
+        """Ends the workers at once."""
+        self._stopped.set()
+        self._ours.close()
 
-    def _drive(self, left: Iterator[int], done: Callable[[], object]) -> None:
-        process = self._start()
-        if process is None:
-            return
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def _run(self, numbers: Sequence[int]) -> Generator[int]:
+        given = (self._spec, self._theirs, self._nice)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self._n_workers, context, _open_spec, given) as pool:
+            try:
+                with _starting():
+                    futures = {pool.submit(_build, number): number for number in numbers}
+                for future in as_completed(futures):
+                    error = future.result()
+                    if error:
+                        raise InputError(error)
+                    yield futures[future]
+            except BaseException:
+                self._ours.close()
+                raise
+
+
+_lock = threading.Lock()
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Inside, a process starts without running the user's script again, and deaf to Ctrl-C, which is for the parent."""
+    with _lock:
+        main = sys.modules["__main__"]
+        blocked = (
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+        )
+        sys.modules["__main__"] = ModuleType("__main__")
         try:
-            line = msgspec.json.encode(self._job).decode()
-            while True:
-                process.stdin.write(line + "\n")
-                process.stdin.flush()
-                answer = process.stdout.readline()
-                if not answer:
-                    raise BrokenPipeError
-                error = msgspec.json.decode(answer, type=Answer).error
-                if error:
-                    raise InputError(error)
-                if not line.startswith("{"):
-                    done()
-                with self._lock:
-                    number = next(left, None)
-                if number is None or self._stopped.is_set():
-                    return
-                line = str(number)
-        except InputError:
-            raise
-        except (OSError, ValueError) as error:
-            if not self._stopped.is_set():
-                code = process.wait()
-                raise InputError(f"expected a process that makes shards to go on, it ended with {code}") from error
+            yield
         finally:
-            with suppress(OSError):
-                process.stdin.close()
-            process.stdout.close()
-
-    def _start(self) -> "subprocess.Popen[str] | None":
-        with self._lock:
-            if self._stopped.is_set():
-                return None
-            command = [sys.executable, "-P", "-m", "shell.token_cache.worker"]
-            process = subprocess.Popen(
-                command if not self._nice else ["nice", "-n", str(self._nice), *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([str(HOUSE), *sys.path])},
-                start_new_session=True,  # Ctrl-C is for the run, which ends its workers itself
-            )
-            self._processes.append(process)
-            return process
+            sys.modules["__main__"] = main
+            if blocked is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def make_whole(
-    job: BuildSpec,
-    plan: ShardPlan,
-    decided_by: Provenance,
-    crew: Workers,
-    done: Callable[[int, int], object],
-    wait: bool = True,
-) -> bool:
-    """Has all that is missing of a store made, and writes its manifest.
-
-    Args:
-        done: is told how many shards of how many are there.
-        wait: for another builder; if not, and there is one, the store is left to it.
-
-    Returns:
-        Whether the store is whole now, as far as is known here.
-
-    Raises:
-        InputError: as `Workers.make`.
-
-    Touches: the store's folder; processes.
-    """
-    folder = Path(job.folder)
-    with building(folder, wait) as waited:
-        if waited is None:
-            return False
-        missing = unmade(folder, plan)
-        n_done = plan.n_shards - len(missing)
-        done(n_done, plan.n_shards)
-
-        def one_more() -> None:
-            nonlocal n_done
-            n_done += 1
-            done(n_done, plan.n_shards)
-
-        if missing and not crew.make(missing, one_more):
-            return False
-        finish(folder, plan, decided_by)
-        return True
+_builder: "ShardBuilder"
 
 
-class Beside:
-    """A store that is made beside a run, by one process of low priority; a context.
+def _open_spec(spec: str, parent: Connection, nice: int) -> None:
+    """Begins a worker."""
+    global _builder
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    null = os.open(os.devnull, os.O_WRONLY)  # the screen is the run's
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.environ.update(ONE_THREAD)
+    from shell.token_cache.build import ShardBuilder
+
+    _builder = ShardBuilder(spec)
+    gc.freeze()  # so that the collector does not walk libraries again and again
+
+
+def _end_with_parent(parent: Connection) -> None:
+    """Ends the process when the other end of the pipe is closed."""
+    try:
+        parent.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _build(number: int) -> str:
+    return _builder.build(number)
+
+
+class BackgroundBuild:
+    """Builds a cache in the background of a run, by one process of low priority; leaving the context ends the build.
 
     Args:
-        job, plan, decided_by: as in `make_whole`.
-        say: is told, in a line, when it is whole or cannot be made. The run goes on either way.
+        log: gets a line when the cache is whole or cannot be built. The run goes on either way.
     """
 
-    def __init__(self, job: BuildSpec, plan: ShardPlan, decided_by: Provenance, say: Log) -> None:
-        self._given, self._say = (job, plan, decided_by), say
-        self._crew = Workers(job, 1, NICE)
-        self._thread = Thread(target=self._run, name="prepare", daemon=True)
+    def __init__(
+        self, spec: "BuildSpec", plan: "ShardPlan", provenance: "Provenance", log: Callable[[str], object]
+    ) -> None:
+        self._spec, self._plan, self._provenance, self._log = spec, plan, provenance, log
+        self._workers = Workers(spec, 1, NICE)
+        self._thread = threading.Thread(target=self._run, name="prepare", daemon=True)
 
-    def __enter__(self) -> "Beside":
+    def __enter__(self) -> "BackgroundBuild":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._crew.stop()
+        self._workers.stop()
         self._thread.join()
 
     def wait(self) -> None:
-        """Returns when it is whole, or cannot be made."""
+        """Returns when the cache is whole, or cannot be built."""
         self._thread.join()
 
     def _run(self) -> None:
-        job, plan, _ = self._given
+        from shell.token_cache.build import build_cache
+
+        folder = Path(self._spec.folder)
         try:
-            if make_whole(*self._given, self._crew, lambda _done, _of: None, wait=False):
-                self._say(f"prepared  all {plan.n_rows:,} rows, in {job.folder}")
+            if build_cache(folder, self._plan, self._provenance, self._workers.build, log=self._log, wait=False):
+                self._log(f"prepared  all {self._plan.n_rows:,} rows, in {folder}")
         except (InputError, OSError) as error:
-            self._say(f"prepared  not all rows, and training goes on without: {error}")
+            self._log(f"prepared  not all rows, and training goes on without: {error}")

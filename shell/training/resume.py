@@ -20,7 +20,7 @@ from kernel.errors import InputError, unknown
 from kernel.train_plan import candidates
 from shell.data.hub import Stream
 from shell.data.rows import content_digest
-from shell.provenance import code_digest, format_digest
+from shell.provenance import STEPS, code_digest, format_digest
 from shell.run_dir.checkpoints import Checkpoint
 from shell.service.client import Client, ServiceFault
 from shell.service.sdk import error_text
@@ -40,8 +40,6 @@ SETTINGS = (
     "weight_decay", "grad_clip_norm",
 )  # fmt: skip
 """settings that decide the steps by their own value"""
-ORDERS_ROWS = ("shell/datums/supervised_dataset.py", "shell/datums/tinker_datums.py", "shell/service/sdk.py")
-"""modules that decide which rows make a step and how they are sent, and no token"""
 
 
 def fingerprint(config: Config, opened: OpenRun) -> dict[str, str]:
@@ -52,7 +50,7 @@ def fingerprint(config: Config, opened: OpenRun) -> dict[str, str]:
         "tokenizer": _short(row_renderer.tokenizer.json),
         "encoder": f"tokenizers {package_version('tokenizers')}",
         "renderer": f"{opened.renderer_name} {_short(*_renderer(row_renderer.chat_format, config.renderer_name))}",
-        "code": f"{package_version()} {code_digest(ORDERS_ROWS)[:16]}",
+        "code": f"{package_version()} {code_digest(STEPS)[:16]}",
         "train_on_what": row_renderer.settings.train_on_what.value,
         **{name: str(getattr(config, name)) for name in SETTINGS},
         "learning_rate": str(opened.learning_rate),

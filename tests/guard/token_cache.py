@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from shell.data.jsonl import JsonlRows
 
 from kernel.formats import find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.render.loss_mask import TrainOnWhat
+from shell.data.json_rows import open_rows
 from shell.data.rows import RowValidation
 from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import Tokenizer
-from shell.token_cache.build import build
-from shell.token_cache.cache import ShardPlan, TokenCache
-from shell.token_cache.cached_rows import FromStore, anew
+from shell.token_cache.build import build_cache, in_this_process
+from shell.token_cache.cache import CachedRows, ShardPlan, TokenCache, render_uncached
 
 
 class Cached(NamedTuple):
@@ -39,27 +39,30 @@ def through_the_cache(
     """Writes the rows to a file, builds the cache, opens it anew and reads every row."""
     path = folder / "chats.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    source = JsonlRows(path, RowValidation(max_bad_rows=len(rows)))
+    source = open_rows(path, RowValidation(max_bad_rows=len(rows)))
     treatment = LengthPolicy(
         Truncation(how.get("truncation", "right")), how.get("train_cut_answers", True), how.get("send_zero_loss", False)
     )
     maker = RowRenderer(
         find_renderer(renderer),
         tokenizer,
-        TrainOnWhat(how.get("mode", "all_assistant_messages")),
-        how["max_length"],
-        split_turns=how.get("split_turns", True),
-        treatment=treatment,
-        lenient=True,
+        RenderSettings(
+            train_on_what=TrainOnWhat(how.get("mode", "all_assistant_messages")),
+            max_length=how["max_length"],
+            split_turns=how.get("split_turns", True),
+            length_policy=treatment,
+            lenient=True,
+        ),
     )
     decided_by = provenance_of(source, maker)
     plan = ShardPlan(key_of(decided_by), len(source))
-    build(folder / plan.key, source, maker, plan, decided_by)
-    store = TokenCache(folder / plan.key, plan)
+    own = folder / plan.key
+    build_cache(own, plan, decided_by, in_this_process(own, source, maker, plan))
+    store = TokenCache(own, plan)
     assert store.is_whole
     numbers, places = np.arange(len(rows)), [f"row {i}" for i in range(len(rows))]
     gathered = store.read(numbers)
-    rendered = FromStore(store, anew(source, maker))(numbers, places)()
+    rendered = CachedRows(store, render_uncached(source, maker))(numbers, places)()
     made = maker.finish(rendered, places)
     examples: list[list[Any]] = [[] for _ in rows]
     for e, number in enumerate(gathered.examples.rows.tolist()):

@@ -1,7 +1,6 @@
-"""Identities: what decides a token changes them, nothing else does, and they are the same in every process."""
+"""Provenance: what decides a token changes it, nothing else does, and it is the same in every process."""
 
-import ast
-import re
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +15,7 @@ from kernel.length_limit import LengthPolicy, Truncation
 from kernel.render.loss_mask import TrainOnWhat
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
-from shell.provenance import HOUSE, deciding_modules, format_digest, key_of, renderer_provenance
+from shell.provenance import ROOT, deciding_modules, format_digest, key_of, renderer_provenance
 from shell.text.formats import open_format
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 
@@ -81,7 +80,7 @@ def test_digests_are_the_same_in_every_process() -> None:
     code += "print(code_digest(), *[d(r) for r in R.values()])"
     runs = [
         subprocess.run(
-            [sys.executable, "-c", code], cwd=HOUSE, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+            [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2")
     ]
@@ -119,20 +118,57 @@ def test_a_changed_file_of_ones_own_changes_the_digest(tmp_path: Path) -> None:
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_all_that_a_maker_is_made_of_is_digested() -> None:
-    """Follows the imports of `shell.datums.render_rows` and of the sources of rows: none of them may stand outside."""
-    seen: set[str] = set()
-    left = ["shell/datums/render_rows.py", "shell/data/rows.py", "shell/data/jsonl.py", "shell/text/jinja/opening.py"]
-    while left:
-        path = left.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for node in ast.walk(ast.parse((HOUSE / path).read_text())):
-            for name in [node.module] if isinstance(node, ast.ImportFrom) else []:
-                if name and re.match(r"(kernel|shell)\b", name):
-                    file = name.replace(".", "/")
-                    left += [one for one in (f"{file}.py", f"{file}/__init__.py") if (HOUSE / one).is_file()]
-    assert len(seen) > 20
-    apart = {"shell/process/cpus.py", "shell/process/deferred.py"}  # how many threads, and when to wait: no token
-    assert seen - apart <= set(deciding_modules())
+RENDERS = """
+import sys
+from shell.data.mixture import open_data
+from shell.data.sources import DatasetSpec
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
+from shell.text.formats import FormatNames
+from kernel.render.loss_mask import TrainOnWhat
+import numpy as np
+_, data, tokenizer = sys.argv
+for renderer in ("qwen3", "hf_template"):
+    rows = open_data(DatasetSpec(dataset=data)).train.rows
+    settings = RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS)
+    renderer = RowRenderer(*FormatNames(renderer, tokenizer).open(), settings)
+    assert len(renderer.make(rows.take(np.arange(2)), ["", ""]).datums.inputs)
+names = [name for name in sys.modules if name.startswith(("kernel", "shell")) and "." in name]
+print(*(sys.modules[name].__file__ for name in names))
+"""
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+def test_every_module_that_is_loaded_to_make_tokens_of_rows_is_digested(tmp_path: Path, kind: str) -> None:
+    """A module that decides tokens and is found in another way than by an import in the source fails this test."""
+    rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}] * 2
+    data = tmp_path / f"data.{kind}"
+    if kind == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), data)
+    else:
+        data.write_text(json.dumps(rows) if kind == "json" else "".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "tokenizer.json").write_bytes(SAMPLE.json)
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    done = subprocess.run(
+        [sys.executable, "-c", RENDERS, str(data), str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {Path(file).relative_to(ROOT).as_posix() for file in done.stdout.split()}
+    packages = {
+        path
+        for path in loaded
+        if path.endswith("/__init__.py")
+        and "\nimport" not in (text := (ROOT / path).read_text())
+        and "\nfrom" not in text
+    }
+    assert len(loaded) > 50
+    assert loaded - packages <= set(deciding_modules())
+
+
+def test_what_decides_no_token_is_not_digested() -> None:
+    others = ("kernel/loss.py", "kernel/train_plan.py", "shell/training/", "shell/token_cache/", "shell/service/")
+    assert not [path for path in deciding_modules() if path.startswith(others)]

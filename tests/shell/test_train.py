@@ -367,11 +367,11 @@ def test_without_a_terminal_a_run_that_is_there_is_not_touched(whole, rows):
     assert "use --behavior-if-log-dir-exists resume, delete or raise" in errors
 
 
-def test_a_run_from_a_prepared_store_is_the_run_without_one_bit_for_bit(whole, rows, tmp_path):
-    folder, store = tmp_path / "run", tmp_path / "store"
-    code, said, errors = finish(rows, folder, "--prepare", "always", "--prepared-dir", str(store))
+def test_a_run_from_a_token_cache_is_the_run_without_one_bit_for_bit(whole, rows, tmp_path):
+    folder, root = tmp_path / "run", tmp_path / "root"
+    code, said, errors = finish(rows, folder, "--prepare", "always", "--prepared-dir", str(root))
     assert (code, errors) == (0, "")
-    assert f"prepared  21 rows, from {store}" in said
-    assert [file.name for file in store.glob("*/*.shard")] == ["0000000000.shard"]
+    assert f"prepared  21 rows, from {root}" in said
+    assert [file.name for file in root.glob("*/*.shard")] == ["0000000000.shard"]
     assert metrics(folder) == metrics(whole[0])
     assert final_bytes(folder) == final_bytes(whole[0])

@@ -1,4 +1,4 @@
-"""A store made by Ray, on this machine: bit for bit that of one process, from eight blocks that end out of order."""
+"""A cache built by Ray, on this machine: bit for bit that of one process, from nine shards that end out of order."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,9 @@ from shell.data.sources import DatasetSpec
 from shell.prepare import PrepareConfig, prepare
 from shell.settings.cli import main
 from shell.text.formats import FormatNames
-from shell.token_cache.build import build, finish
-from shell.token_cache.build_spec import BuildSpec
+from shell.token_cache.build import BuildSpec, finish
 from shell.token_cache.cache import MANIFEST, shard_name
-from tests.shell.token_cache.stores import begun, content, maker_of, row
+from tests.shell.token_cache.caches import begun, built, content, maker_of, row
 
 ray = pytest.importorskip("ray")
 N = 8 * 1024 + 5  # nine shards
@@ -51,11 +50,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def alone(rows: Rows, root: Path) -> Path:
-    """The folder of the store as one process builds it."""
-    maker = maker_of()
-    folder, plan, decided_by = begun(root, rows, maker)
-    build(folder, rows, maker, plan, decided_by)
-    return folder
+    """The folder of the cache as one process builds it."""
+    return built(root, rows, maker_of()).folder
 
 
 @pytest.fixture(scope="module")
@@ -63,24 +59,24 @@ def whole(path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
     return content(alone(open_rows(path), tmp_path_factory.mktemp("alone")))
 
 
-def test_blocks_that_end_out_of_order_make_the_bytes_of_one_process(
+def test_shards_that_end_out_of_order_are_the_bytes_of_one_process(
     path: Path, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
-    from shell.token_cache.ray_build import made
+    from shell.token_cache.ray_build import build_on_ray
 
-    folder, plan, decided_by = begun(tmp_path, open_rows(path), maker_of())
+    folder, plan, provenance = begun(tmp_path, open_rows(path), maker_of())
     folder.mkdir()
-    job = BuildSpec(
+    spec = BuildSpec(
         key=plan.key,
         folder=str(folder),
         spec=DatasetSpec(dataset=str(path)),
         names=FormatNames("qwen3", "sample"),
         settings=maker_of().settings.of_cache,
     )
-    ended = list(made(job, reversed(range(plan.n_shards)), 2))
+    ended = list(build_on_ray(spec, "local", 2, range(plan.n_shards)[::-1]))
     assert len(ended) == plan.n_shards >= 8
     assert ended != sorted(ended)
-    finish(folder, plan, decided_by)
+    finish(folder, plan, provenance)
     assert content(folder) == whole
 
 
@@ -113,21 +109,21 @@ def test_an_address_of_fsspec_and_a_cut_build_end_with_the_same_bytes(
     assert content(folder) == whole
 
 
-def test_parquet_makes_the_bytes_of_one_process(tmp_path: Path) -> None:
+def test_parquet_gives_the_bytes_of_one_process(tmp_path: Path) -> None:
     file = parquet(tmp_path / "chats.parquet")
-    made = prepare(config_of(str(file), tmp_path / "ray", ray="local", workers=2), lambda _done, _of: None)
+    result = prepare(config_of(str(file), tmp_path / "ray", ray="local", workers=2), lambda _done, _of: None)
     validation = DatasetSpec(dataset="").validation()
-    assert content(Path(str(made["folder"]))) == content(alone(open_rows(file, validation), tmp_path / "alone"))
+    assert content(Path(str(result["folder"]))) == content(alone(open_rows(file, validation), tmp_path / "alone"))
 
 
-def test_what_cannot_be_made_is_said_in_a_sentence(path: Path, tmp_path: Path) -> None:
-    from shell.token_cache.ray_build import made
+def test_what_cannot_be_built_is_an_error_of_one_sentence(path: Path, tmp_path: Path) -> None:
+    from shell.token_cache.ray_build import build_on_ray
 
     spec = DatasetSpec(dataset=str(path))
-    job = BuildSpec(key="0" * 32, folder=str(tmp_path), spec=spec, names=FormatNames("qwen3", "sample"),
+    build_spec = BuildSpec(key="0" * 32, folder=str(tmp_path), spec=spec, names=FormatNames("qwen3", "sample"),
               settings=maker_of(train_on_what=TrainOnWhat.ALL_TOKENS).settings.of_cache)  # fmt: skip
-    with pytest.raises(InputError, match="that the store was begun with"):
-        list(made(job, [0], 1))
+    with pytest.raises(InputError, match="that the cache was begun with"):
+        list(build_on_ray(build_spec, "local", 1, [0]))
 
 
 def test_the_recipe_takes_the_flags_of_the_others(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -140,7 +136,7 @@ def test_the_recipe_takes_the_flags_of_the_others(path: Path, tmp_path: Path, ca
     )
     assert code == 0
     assert told
-    store = next(tmp_path.iterdir())
-    assert (store / MANIFEST).exists()
+    cache = next(tmp_path.iterdir())
+    assert (cache / MANIFEST).exists()
     assert "prepared  8,197 rows" in capsys.readouterr().out
     assert main(lambda given: prepare(given.config, print), ["--dataset", "nowhere.jsonl"], PrepareConfig) == 2  # type: ignore[func-returns-value, arg-type, return-value]

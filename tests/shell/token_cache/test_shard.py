@@ -1,4 +1,4 @@
-"""Shards: whatever rows render to comes back as it was, and no changed byte passes."""
+"""Shards: what is written is what is read, and no changed byte passes."""
 
 from tempfile import TemporaryFile
 
@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernel.datum import Media
-from kernel.errors import InputError
 from kernel.examples import Examples
 from shell.datums.render_rows import Rendered
-from shell.token_cache.read_shards import Found, Shards, count, gather
-from shell.token_cache.shard import HEADER, check_shard, read_sizes, write_shard
+from shell.token_cache.read_shards import Found, Shards, count, read_rows
+from shell.token_cache.shard import HEADER, words_in, write_shard
 
 KEY = "k" * 32
-N_CHUNK = 64
+N_SHARD = 64
 rows_of_lengths = st.lists(st.lists(st.integers(2, 9), max_size=3), min_size=1, max_size=8)
 
 
@@ -32,21 +31,22 @@ def rendered_of(lengths: list[list[int]], seed: int) -> Rendered:
     )
 
 
-def mapped(content: bytes, number: int = 0) -> tuple[Shards, NDArray[np.uint8]]:
-    sizes = check_shard(content, KEY, number)
+def mapped(content: bytes, n_rows: int, number: int = 0) -> tuple[Shards, NDArray[np.uint8]]:
+    n_words = words_in(content[: HEADER.itemsize], len(content), KEY, number, n_rows)
+    assert n_words is not None
     view = np.frombuffer(content, np.uint8)
     table = np.zeros((number + 1, 4), np.int64)
-    table[number] = view.ctypes.data, sizes.n_rows, sizes.n_words, 0
-    return Shards(table, N_CHUNK), view
+    table[number] = view.ctypes.data, 0, n_rows, n_words
+    return Shards(table, N_SHARD), view
 
 
 @given(rows_of_lengths, st.integers(0, 99), st.integers(0, 3))
-def test_what_is_written_is_what_is_gathered(lengths: list[list[int]], seed: int, number: int) -> None:
+def test_what_is_written_is_what_is_cached(lengths: list[list[int]], seed: int, number: int) -> None:
     rendered = rendered_of(lengths, seed)
-    shards, _held = mapped(write_shard(rendered, len(lengths), number * N_CHUNK, KEY, number), number)
-    gathered = gather(np.arange(len(lengths)) + number * N_CHUNK, shards)
-    assert not gathered.found.any()
-    for ours, theirs in zip(gathered.examples[:4], rendered.examples[:4], strict=True):
+    shards, _held = mapped(write_shard(rendered, len(lengths), number * N_SHARD, KEY, number), len(lengths), number)
+    cached = read_rows(np.arange(len(lengths)) + number * N_SHARD, shards)
+    assert not cached.found.any()
+    for ours, theirs in zip(cached.examples[:4], rendered.examples[:4], strict=True):
         assert ours.dtype == theirs.dtype
         assert np.array_equal(ours, theirs)
 
@@ -57,8 +57,8 @@ def test_rows_come_in_the_order_they_are_asked_for_and_as_often(
 ) -> None:
     wanted = [row for row in wanted if row < len(lengths)]
     rendered = rendered_of(lengths, seed)
-    shards, _held = mapped(write_shard(rendered, len(lengths), 0, KEY, 0))
-    examples = gather(np.array(wanted, np.int64), shards).examples
+    shards, _held = mapped(write_shard(rendered, len(lengths), 0, KEY, 0), len(lengths))
+    examples = read_rows(np.array(wanted, np.int64), shards).examples
     whole = rendered.examples
     expected = [
         (place, whole.tokens[a:b].tolist(), whole.weights[a:b].tolist())
@@ -73,33 +73,47 @@ def test_rows_come_in_the_order_they_are_asked_for_and_as_often(
     assert got == expected
 
 
-@given(rows_of_lengths, st.integers(0, 99), st.data())
-def test_a_changed_byte_is_found_whole_and_where_it_is_read(
-    lengths: list[list[int]], seed: int, data: st.DataObject
+@given(rows_of_lengths, st.integers(0, 99), st.sets(st.integers(0, 7)), st.data())
+def test_a_changed_byte_is_found_where_it_is_read(
+    lengths: list[list[int]], seed: int, rejected: set[int], data: st.DataObject
 ) -> None:
-    content = bytearray(write_shard(rendered_of(lengths, seed), len(lengths), 0, KEY, 0))
-    shards, _ = mapped(bytes(content))
-    at = data.draw(st.integers(HEADER.itemsize, len(content) - 1))
+    rendered = rendered_of(lengths, seed)._replace(rejected={i: "no" for i in rejected if i < len(lengths)})
+    content = bytearray(write_shard(rendered, len(lengths), 0, KEY, 0))
+    shards, _held = mapped(bytes(content), len(lengths))
+    assert (read_rows(np.arange(len(lengths)), shards).found <= Found.NOT_CACHED).all()
+    at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(InputError, match="damaged"):
-        check_shard(bytes(content), KEY, 0)
+    if at < HEADER.itemsize:
+        assert words_in(bytes(content[: HEADER.itemsize]), len(content), KEY, 0, len(lengths)) is None
+        return
     view = np.frombuffer(bytes(content), np.uint8)
     shards.table[0, 0] = view.ctypes.data
-    gathered = gather(np.arange(len(lengths)), shards)
     unused = 32 * len(lengths) + 8 <= at - HEADER.itemsize < 32 * (len(lengths) + 1)
-    assert unused or (gathered.found != Found.KEPT).any()
+    assert unused or (read_rows(np.arange(len(lengths)), shards).found == Found.DAMAGED).any()
+
+
+@given(rows_of_lengths, st.integers(0, 99), st.integers(0, 2**16), st.integers(1, 2**16))
+def test_a_page_of_zeros_is_found(lengths: list[list[int]], seed: int, start: int, n: int) -> None:
+    content = bytearray(write_shard(rendered_of(lengths, seed), len(lengths), 0, KEY, 0))
+    shards, _held = mapped(bytes(content), len(lengths))
+    before, body = bytes(content), len(content) - HEADER.itemsize
+    first = HEADER.itemsize + start % body
+    content[first : first + n] = bytes(len(content[first : first + n]))
+    view = np.frombuffer(bytes(content), np.uint8)
+    shards.table[0, 0] = view.ctypes.data
+    assert bytes(content) == before or (read_rows(np.arange(len(lengths)), shards).found == Found.DAMAGED).any()
 
 
 @given(st.binary(min_size=400, max_size=400), st.integers(0, 2**40))
-def test_no_index_however_wrong_is_followed_out_of_the_chunk(noise: bytes, start: int) -> None:
+def test_no_index_however_wrong_is_followed_out_of_the_shard(noise: bytes, start: int) -> None:
     content = bytearray(write_shard(rendered_of([[3], [4, 2]], 0), 2, 0, KEY, 0))
-    shards, _ = mapped(bytes(content))
+    shards, _ = mapped(bytes(content), 2)
     own = memoryview(content)[HEADER.itemsize :]
     own[:96] = noise[:96]
     own[:8] = start.to_bytes(8, "little")
     view = np.frombuffer(bytes(content), np.uint8)
     shards.table[0, 0] = view.ctypes.data
-    assert (gather(np.array([0, 1]), shards).found != Found.KEPT).any()
+    assert (read_rows(np.array([0, 1]), shards).found != Found.CACHED).any()
 
 
 @given(rows_of_lengths, st.integers(0, 99), st.floats(0, 1))
@@ -107,48 +121,50 @@ def test_rows_read_from_a_file_are_those_in_memory_and_those_cut_off_are_damaged
     lengths: list[list[int]], seed: int, kept: float
 ) -> None:
     content = write_shard(rendered_of(lengths, seed), len(lengths), 0, KEY, 0)
-    shards, _held = mapped(content)
+    shards, _held = mapped(content, len(lengths))
     numbers = np.arange(len(lengths))
-    whole = gather(numbers, shards)
+    whole = read_rows(numbers, shards)
     with TemporaryFile() as file:
         file.write(content)
         file.flush()
-        shards.table[0, 0], shards.table[0, 3] = 0, file.fileno() + 1
-        for ours, theirs in zip(gather(numbers, shards).examples[:4], whole.examples[:4], strict=True):
+        shards.table[0, :2] = 0, file.fileno() + 1
+        for ours, theirs in zip(read_rows(numbers, shards).examples[:4], whole.examples[:4], strict=True):
             assert np.array_equal(ours, theirs)
         assert count(numbers, shards)[0].n_rows == len(lengths)
         file.truncate(int(kept * (len(content) - 1)))
-        found = gather(numbers, shards).found
-        assert set(found.tolist()) <= {Found.KEPT, Found.DAMAGED}
+        found = read_rows(numbers, shards).found
+        assert set(found.tolist()) <= {Found.CACHED, Found.DAMAGED}
         assert (found == Found.DAMAGED).any()
 
 
-def test_what_a_file_cannot_speak_for_is_not_kept() -> None:
+def test_rows_with_images_errors_or_odd_weights_are_not_cached() -> None:
     rendered = rendered_of([[3], [4], [2], [5]], 0)
     examples = rendered.examples._replace(media=(Media(1, 0, 2, "cat.png"),))
     examples.weights[examples.offsets[3]] = 0.5
     rendered = Rendered(examples, {2: "a sentence"}, {0: 9})
-    shards, _held = mapped(write_shard(rendered, 4, 0, KEY, 0))
-    gathered = gather(np.arange(4), shards)
-    assert gathered.found.tolist() == [Found.KEPT, Found.NOT_KEPT, Found.NOT_KEPT, Found.NOT_KEPT]
-    assert gathered.before.tolist() == [9, 0, 0, 0]
-    assert gathered.examples.rows.tolist() == [0]
+    shards, _held = mapped(write_shard(rendered, 4, 0, KEY, 0), 4)
+    cached = read_rows(np.arange(4), shards)
+    assert cached.found.tolist() == [Found.CACHED, Found.NOT_CACHED, Found.NOT_CACHED, Found.NOT_CACHED]
+    assert cached.n_before.tolist() == [9, 0, 0, 0]
+    assert cached.examples.rows.tolist() == [0]
 
 
 def test_rows_are_counted_without_their_words() -> None:
     rendered = rendered_of([[3], [4, 2], [], [5]], 0)
     rendered.examples.weights[:] = 0
     rendered.examples.weights[4] = 1
-    shards, _held = mapped(write_shard(rendered._replace(rejected={3: "no"}), 4, 0, KEY, 0))
+    shards, _held = mapped(write_shard(rendered._replace(rejected={3: "no"}), 4, 0, KEY, 0), 4)
     counts, others = count(np.array([3, 1, 0, 2]), shards)
     assert counts == (3, 3, 1, 1)
     assert others.tolist() == [0]
 
 
-@pytest.mark.parametrize(("key", "number"), [("l" * 32, 0), (KEY, 1)])
-def test_another_stores_or_another_chunk_is_refused(key: str, number: int) -> None:
+@pytest.mark.parametrize(("key", "number", "n_rows"), [("l" * 32, 0, 1), (KEY, 1, 1), (KEY, 0, 2)])
+def test_another_caches_or_another_shard_is_refused(key: str, number: int, n_rows: int) -> None:
     content = write_shard(rendered_of([[3]], 0), 1, 0, KEY, 0)
-    with pytest.raises(InputError, match="another file"):
-        read_sizes(content, key, number)
-    with pytest.raises(InputError, match="too short"):
-        read_sizes(content[:20], KEY, 0)
+    header = content[: HEADER.itemsize]
+    assert words_in(header, len(content), KEY, 0, 1) == 4
+    assert words_in(header, len(content), key, number, n_rows) is None
+    assert words_in(header[:20], len(content), KEY, 0, 1) is None
+    assert words_in(header, len(content) - 4, KEY, 0, 1) is None
+    assert words_in(header, len(content) + 4, KEY, 0, 1) is None

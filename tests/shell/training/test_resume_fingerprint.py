@@ -10,15 +10,14 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.formats.qwen3 import QWEN3_INSTRUCT
-from shell import provenance
 from shell.data.sources import SAMPLE
+from shell.provenance import ROOT, STEPS, code_digest, deciding_modules
 from shell.settings.config import Config
 from shell.text.tokenizer import SAMPLE as TOKENIZER
 from shell.training import resume as module
 from shell.training.open_run import open_run
 from shell.training.resume import (
     OF_THE_MODEL,
-    ORDERS_ROWS,
     SETTINGS,
     check_accepted,
     check_unchanged,
@@ -96,25 +95,29 @@ def test_a_renderer_shows_by_its_name_and_by_its_data(tmp_path):
     assert module._renderer(other, None) != module._renderer(QWEN3_INSTRUCT, None)
 
 
-@pytest.mark.parametrize(
-    "source", ["kernel/datum.py", "kernel/formats/qwen3.py", "shell/text/tokenizer.py", *ORDERS_ROWS]
-)
-def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/formats/qwen3.py", "shell/text/tokenizer.py"])
+def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path):
     for name in ("kernel", "shell"):
-        shutil.copytree(provenance.HOUSE / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    before = code_of_a_run()
-    monkeypatch.setattr(provenance, "HOUSE", tmp_path)
-    assert code_of_a_run() == before
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    before = code_digest(STEPS)
+    code_digest.cache_clear()
+    assert code_digest(STEPS, tmp_path) == before
+    assert f"tinsmith {of()['code']}".endswith(before[:16])
     for free in ("kernel/train_plan.py", "kernel/loss.py", "shell/training/loop.py"):
         (tmp_path / free).write_text("")
-    assert code_of_a_run() == before
+    code_digest.cache_clear()
+    assert code_digest(STEPS, tmp_path) == before
     (tmp_path / source).write_bytes((tmp_path / source).read_bytes() + b"\n")
-    assert code_of_a_run() != before
+    code_digest.cache_clear()
+    assert code_digest(STEPS, tmp_path) != before
 
 
-def code_of_a_run():
-    provenance.code_digest.cache_clear()
-    return provenance.code_digest(ORDERS_ROWS)
+def test_a_run_of_an_older_version_resumes_after_one_confirmation():
+    now = of()
+    before = now | {"code": f"0.1.0 {'0' * 16}", "renderer": f"qwen3_instruct {'0' * 16}"}
+    with pytest.raises(InputError, match=r"go on all the same with --accept-changes renderer,code$"):
+        check_unchanged(before, now, None, "checkpoint 000004")
+    assert len(check_unchanged(before, now, "renderer,code", "checkpoint 000004")) == 2
 
 
 def test_the_length_of_a_run_shows_where_the_learning_rate_follows_it():
@@ -180,9 +183,8 @@ def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
     names += "print(*(name for name, m in sys.modules.items() if 'shell.' in name and not hasattr(m, '__path__')))"
     done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
     used = {name.replace(".", "/") for name in done.stdout.split() if name.startswith("shell.")}
-    covered = {path.removesuffix(".py") for path in (*provenance.deciding_modules(), *ORDERS_ROWS)}
-    # what calls the others, counts, waits, reads caches or writes files decides no token
-    alone = {name.removeprefix("shell/").partition("/")[0] for name in used - covered}
-    assert alone == {"datums", "data", "process", "run_dir", "token_cache"}
-    calls = {"shell/datums/open_dataset", "shell/datums/preflight", "shell/data/cache_folders"}
-    assert {name for name in used - covered if name.startswith(("shell/datums", "shell/data"))} == calls
+    alone = {f"{name}.py" for name in used} - set(deciding_modules(STEPS))
+    # what calls the others, counts, waits, locks or builds the cache decides no step
+    building = {f"shell/token_cache/{name}.py" for name in ("build", "open_cache", "workers")}
+    rest = {"shell/datums/open_dataset.py", "shell/datums/preflight.py", "shell/run_dir/files.py"}
+    assert alone <= building | rest

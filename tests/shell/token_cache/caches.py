@@ -1,4 +1,4 @@
-"""Rows, makers and stores for the tests."""
+"""Rows, row renderers and caches for the tests."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,7 @@ from shell.datums.render_rows import Rendered, RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.provenance import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
-from shell.token_cache.build import build
+from shell.token_cache.build import Progress, build_cache, in_this_process
 from shell.token_cache.cache import ShardPlan, TokenCache
 
 TOKENIZER = open_tokenizer("sample")
@@ -41,20 +41,23 @@ def maker_of(renderer: str = "qwen3", max_length: int | None = None, **more: Any
 
 
 def begun(folder: Path, rows: Rows, maker: RowRenderer) -> tuple[Path, ShardPlan, dict[str, Any]]:
-    """The folder of the store of some rows, its plan, and what decides it."""
-    decided_by = provenance_of(rows, maker)
-    plan = ShardPlan(key_of(decided_by), len(rows))
-    return folder / plan.key, plan, decided_by
+    """The folder of the cache of some rows, its plan, and what decides it."""
+    provenance = provenance_of(rows, maker)
+    plan = ShardPlan(key_of(provenance), len(rows))
+    return folder / plan.key, plan, provenance
 
 
-def built(folder: Path, rows: Rows, maker: RowRenderer) -> TokenCache:
-    own, plan, decided_by = begun(folder, rows, maker)
-    build(own, rows, maker, plan, decided_by)
+def built(
+    folder: Path, rows: Rows, maker: RowRenderer, progress: Progress = lambda _done, _of: None, **more: Any
+) -> TokenCache:
+    """The cache of some rows, built by this process."""
+    own, plan, provenance = begun(folder, rows, maker)
+    assert build_cache(own, plan, provenance, in_this_process(own, rows, maker, plan), progress, **more)
     return TokenCache(own, plan)
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """All files of a store but its lock."""
+    """All files of a cache but its lock."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".lock"}
 
 
