@@ -1,9 +1,8 @@
-"""Whether a fast encoder gives the ids that `tokenizers` gives, on texts that would show it if it did not.
+"""Check of a fast encoder: it must give the ids of `tokenizers`, the reference, for texts that are hard to get right.
 
-The texts are the tokenizer's own vocabulary, every code point among letters, digits and spaces, and strings chosen to
-be hard. What the authority says to them takes seconds and depends on the tokenizer and its own version alone, so a
-digest of it is kept in the user's cache. The cache can be wrong without harm: it holds what the authority said, never
-that an encoder is right, and an encoder that does not agree with it is compared with the authority itself.
+The texts are the tokenizer's own vocabulary, every code point among letters, digits and spaces, and chosen strings. A
+digest of the reference's ids is cached. A wrong cache does no harm: it never says that an encoder is right, and an
+encoder that differs from it is compared with the reference itself.
 """
 
 import hashlib
@@ -35,11 +34,11 @@ HARD = (
 )
 _CODE_POINTS = (range(0xD800), range(0xE000, 0x34000), range(0xE0000, 0xE0200), range(0xF0000, 0xF0010))
 _VERSION = 1
-"""of the texts: another number, other answers"""
+"""of the texts"""
 
 
 def probes(spec: bytes) -> list[str]:
-    """The texts on which encoders are compared, for a tokenizer.json; the same for the same tokenizer."""
+    """The texts on which encoders are compared, for a tokenizer.json."""
     tokenizer = msgspec.json.decode(spec)
     vocabulary: Any = tokenizer["model"]["vocab"]
     pieces = list(vocabulary) if isinstance(vocabulary, dict) else [piece for piece, _ in vocabulary]
@@ -49,17 +48,14 @@ def probes(spec: bytes) -> list[str]:
     return [*map(_text_of, pieces), *added, *("x" + text + " " for text in added), *blocks, *HARD]
 
 
-def first_difference(spec: bytes, texts: Sequence[str], authority: Encode, encode: Encode) -> str | None:
-    """The first text to which an encoder gives other ids than the authority, shortened; None if there is none.
-
-    Touches: the user's cache.
-    """
+def first_difference(spec: bytes, texts: Sequence[str], reference: Encode, encode: Encode) -> str | None:
+    """The first text with other ids than the reference's, shortened, or None. Touches: the user's cache."""
     key = hashlib.sha256(f"{_VERSION} {version('tokenizers')} {len(texts)}\n".encode() + spec).hexdigest()
     given = encode(texts)
-    if _recall(key) == _digest(given):
+    if _read_digest(key) == _digest(given):
         return None
-    right = authority(texts)
-    _remember(key, _digest(right))
+    right = reference(texts)
+    _write_digest(key, _digest(right))
     for i, text in enumerate(texts):
         own, its = slice(*right.offsets[i : i + 2]), slice(*given.offsets[i : i + 2])
         if right.ids[own].tolist() != given.ids[its].tolist():
@@ -72,8 +68,8 @@ def cache_folder() -> Path:
     return cache_root() / "answers"
 
 
-def _recall(key: str) -> str:
-    """A digest that was kept, from a file that nobody but this user can have written; "" for none."""
+def _read_digest(key: str) -> str:
+    """A cached digest, from a file that only this user can have written; "" for none."""
     try:
         with (cache_folder() / key).open(encoding="ascii") as file:
             status = os.fstat(file.fileno())
@@ -86,8 +82,8 @@ def _recall(key: str) -> str:
         return ""
 
 
-def _remember(key: str, digest: str) -> None:
-    """Keeps a digest, whole or not at all; a cache that cannot be written is none."""
+def _write_digest(key: str, digest: str) -> None:
+    """Caches a digest, whole or not at all; a cache that cannot be written is skipped."""
     try:
         folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +100,7 @@ def _digest(encoded: Ragged) -> str:
 
 
 def _text_of(piece: str) -> str:
-    """The text of an entry of a byte-level vocabulary; the entry as it stands where it is none."""
+    """The text of an entry of a byte-level vocabulary, or the entry itself."""
     try:
         return piece.translate(_BYTES).encode("latin-1").decode(errors="replace")
     except UnicodeEncodeError:

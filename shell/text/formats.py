@@ -1,6 +1,6 @@
-"""A chat format by its name: a renderer of pieces, one of the user's own, or the tokenizer's own chat template.
+"""Chat formats by name: a built-in renderer, one of the user's own, or the tokenizer's chat template.
 
-qwen3                  a renderer of the table
+qwen3                  a built-in renderer
 my_format.py:MINE      a `kernel.Renderer` in a Python file of the user's
 hf_template            the Jinja template beside the tokenizer, masked by proof (`shell.text.jinja`)
 """
@@ -29,7 +29,7 @@ TEMPLATE = "hf_template"
 Format: TypeAlias = "Renderer | ChatTemplate"
 
 
-class Naming(Protocol):
+class NamesFormat(Protocol):
     """Settings that name a format and its tokenizer, or the model whose own they are."""
 
     @property
@@ -43,7 +43,7 @@ class Naming(Protocol):
 
 
 class FormatNames(msgspec.Struct, frozen=True):
-    """Where a format and its tokenizer are found, as plain data: another process opens the same."""
+    """The names of a format and its tokenizer, as plain data: another process opens the same."""
 
     renderer: str
     tokenizer: str
@@ -51,16 +51,10 @@ class FormatNames(msgspec.Struct, frozen=True):
     variables: str | None = None
     """what a template reads besides, as JSON"""
     encoder: Choice = "auto"
-    """what makes ids of text; the ids are the same"""
+    """tokenizer backend; both give the same ids"""
 
     def open(self, say: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
-        """The format and the tokenizer.
-
-        Args:
-            say: shows a line of the tokenizer's; None: on standard error.
-
-        Raises:
-            InputError: one of them cannot be used.
+        """The format and the tokenizer, whose lines are logged by `say`; InputError where one cannot be used.
 
         Touches: their files; for those of the Hub the network.
         """
@@ -71,31 +65,33 @@ class FormatNames(msgspec.Struct, frozen=True):
         return open_format(self.renderer, tokenizer, self.tokenizer, self.revision, variables), tokenizer
 
 
-def format_names(config: Naming, encoder: Choice = "auto") -> FormatNames:
+def format_names(config: NamesFormat, encoder: Choice = "auto") -> FormatNames:
     """The names that settings give, or that follow from the model's.
 
     Raises:
         InputError: the model is not known, and not both are given.
 
-    Touches: nothing.
-
     >>> from shell.show import ShowConfig
-    >>> format_names(ShowConfig(model_name="Qwen/Qwen3-8B", tokenizer="tokenizer.json")).renderer
-    'qwen3'
+    >>> names = format_names(ShowConfig(model_name="Qwen/Qwen3-8B", tokenizer="tokenizer.json"))
+    >>> names.renderer, names.tokenizer, names.revision
+    ('qwen3', 'tokenizer.json', None)
     """
-    from shell.text.models import names_for  # only names: what they lead to decides tokens, not this table
+    from shell.text.models import MODELS, find  # only names: what they lead to decides tokens, not this table
 
     assert config.model_name is not None
-    names = names_for(config.model_name, config.renderer_name, config.tokenizer)
-    return FormatNames(*names, config.template_variables, encoder)
+    model, renderer, tokenizer = find(config.model_name), config.renderer_name, config.tokenizer
+    if model is None and not (renderer and tokenizer):
+        hint = unknown("model", config.model_name, MODELS)
+        raise InputError(f"{hint} (any other works with its --tokenizer and --renderer-name) - at --model-name")
+    revision = model.revision if model and not tokenizer else None
+    renderer = renderer or (model.renderers[0] if model else "")
+    return FormatNames(
+        renderer, tokenizer or (model.tokenizer if model else ""), revision, config.template_variables, encoder
+    )
 
 
 def check_name(name: str, at: str = "--renderer-name") -> None:
-    """Refuses a name that can stand for no format, before anything is opened for it.
-
-    Raises:
-        InputError: naming the nearest.
-    """
+    """Raises InputError, with the nearest names, for a name that no format can have."""
     if name not in RENDERERS and name != TEMPLATE and ".py:" not in name:
         raise unknown("renderer", name, [*RENDERERS, TEMPLATE], at)
 
@@ -108,19 +104,16 @@ def open_format(
     variables: Mapping[str, Any] | None = None,
     at: str = "--renderer-name",
 ) -> Format:
-    """The format of that name.
+    """The format of that name: a renderer's, `FILE.py:NAME`, or "hf_template".
 
     Args:
-        name: a renderer's, `FILE.py:NAME`, or "hf_template".
-        tokenizer: the model's.
-        spec: where the tokenizer's files are, and the template beside them; see `shell.text.jinja.opening`.
-        revision: of the repository.
+        spec: where the tokenizer's files are, and the template beside them.
         variables: what a template reads beside the messages: enable_thinking, ...
         at: where the name came from, for errors.
 
     Raises:
-        InputError: an unknown name, with the nearest ones; a file without such a renderer; a template
-            that is missing or cannot be used; variables for a format that reads none.
+        InputError: an unknown name; a file without such a renderer; a template that is missing or cannot be used;
+            variables for a format that reads none.
 
     Touches: for "hf_template" the template's files; for those of the Hub the network.
     """
@@ -132,21 +125,17 @@ def open_format(
     if name != TEMPLATE:
         return _own(name, at)
     try:
-        from shell.text.jinja.opening import open_template
+        from shell.text.jinja.chat_template import open_template
     except ModuleNotFoundError as error:
         if error.name != "jinja2":
             raise
-        raise InputError(
-            f"expected jinja2 for {TEMPLATE}, it is not installed: pip install 'tinsmith[templates]' - at {at}"
-        ) from None
+        message = f"{TEMPLATE} needs jinja2, which is not installed: pip install 'tinsmith[templates]' - at {at}"
+        raise InputError(message) from None
     return open_template(tokenizer, spec, revision, variables)
 
 
 def read_variables(text: str | None, at: str = "--template-variables") -> Mapping[str, Any] | None:
-    """Variables of a chat template, written as a JSON object.
-
-    Raises:
-        InputError: it is no JSON object.
+    """Variables of a chat template from a JSON object; InputError for other text.
 
     >>> read_variables('{"enable_thinking": false}')
     {'enable_thinking': False}
@@ -177,7 +166,7 @@ def _own(name: str, at: str) -> Renderer:
 
 
 def batch_renderer_of(chat_format: Format, split_turns: bool = True) -> BatchRenderer | TemplateRenderer:
-    """What composes scripts in a format.
+    """What renders batches in a format.
 
     >>> from kernel.formats.llama3 import LLAMA3
     >>> type(batch_renderer_of(LLAMA3)).__name__

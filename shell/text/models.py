@@ -1,8 +1,7 @@
-"""The one registry of models: what a run takes from a model's name when it is not told otherwise.
+"""Models by name: their shape, the renderers they were trained with, and their tokenizer.
 
-A model is a row: its shape, the renderers it was trained with (the recommended first) and where its tokenizer lies.
-Names and renderers are those of the Tinker line-up as tinker-cookbook 0.6.1 knows it; widths are the published
-configs', adapter sizes Tinker's own counts. A model that is not here works too, given a tokenizer and a renderer.
+Names and renderers are those of tinker-cookbook 0.6.1, widths those of the published configs, adapter sizes those of
+Tinker. A model that is not here works too, given a tokenizer and a renderer.
 """
 
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from kernel.errors import InputError, unknown
 
 
 class Shape(NamedTuple):
-    """An architecture, which several models may share: its width, and its LoRA parameters for each unit of rank."""
+    """An architecture: its width, and its LoRA parameters per unit of rank."""
 
     hidden_size: int
     n_mlp: int
@@ -32,12 +31,11 @@ class Model(NamedTuple):
     sees: bool = False
     hears: bool = False
     tokenizer_repo: str = ""
-    """where the tokenizer lies if not beside the model: a Hub repo, `sample` (in the box), or `tml:NAME` (a tokenizer
-    that comes with the tml-renderers package alone)"""
+    """if it is not the model's own: a Hub repo, `sample` (built-in), or `tml:NAME` (of tml-renderers alone)"""
     revision: str | None = None
-    """the commit of the tokenizer's repo to read, where it is pinned"""
+    """the commit of the tokenizer's repo, where it is pinned"""
     learning_rate: float | None = None
-    """the rate to advise, where it is known better than by formula"""
+    """the rate to advise, where it was measured"""
 
     @property
     def organisation(self) -> str:
@@ -46,35 +44,6 @@ class Model(NamedTuple):
     @property
     def tokenizer(self) -> str:
         return self.tokenizer_repo or self.name
-
-
-class Names(NamedTuple):
-    """What a run needs to know by name to write examples: a renderer, and a tokenizer with its pinned commit."""
-
-    renderer: str
-    tokenizer: str
-    revision: str | None
-
-
-def names_for(model_name: str, renderer: str | None = None, tokenizer: str | None = None) -> Names:
-    """The renderer and the tokenizer of a model, where they are not given.
-
-    Touches: nothing.
-
-    Raises:
-        InputError: the model is not known here, and not both are given.
-
-    >>> names_for("Qwen/Qwen3-8B", tokenizer="my/tokenizer.json")
-    Names(renderer='qwen3', tokenizer='my/tokenizer.json', revision=None)
-    """
-    model = find(model_name)
-    if model is None and not (renderer and tokenizer):
-        hint = unknown("model", model_name, MODELS)
-        raise InputError(f"{hint} (any other works with its --tokenizer and --renderer-name) - at --model-name")
-    revision = model.revision if model and not tokenizer else None
-    return Names(
-        renderer or (model.renderers[0] if model else ""), tokenizer or (model.tokenizer if model else ""), revision
-    )
 
 
 class Advice(NamedTuple):
@@ -87,8 +56,6 @@ class Advice(NamedTuple):
 def find(name: str) -> Model | None:
     """The model of that name, or None. A variant's suffix (`:peft:262144`) is not part of the name.
 
-    Touches: nothing.
-
     >>> find("Qwen/Qwen3-8B:peft:262144").renderers
     ('qwen3', 'qwen3_disable_thinking')
     >>> find("Qwen/Qwen9-8B")
@@ -97,12 +64,7 @@ def find(name: str) -> Model | None:
 
 
 def require(name: str, at: str = "$.model_name") -> Model:
-    """The model of that name.
-
-    Touches: nothing.
-
-    Raises:
-        InputError: no such model; names the nearest.
+    """The model of that name; InputError with the nearest names where there is none.
 
     >>> require("Qwen/Qwen3-8b")
     Traceback (most recent call last):
@@ -115,15 +77,9 @@ def require(name: str, at: str = "$.model_name") -> Model:
 
 
 def learning_rate_advice(model: Model) -> Advice:
-    """The learning rate to train a model's LoRA adapters with when there is no better knowledge.
+    """The learning rate to try first for LoRA, by tinker-cookbook's formula; InputError where it has none.
 
-    The formula is tinker-cookbook's: ten times a full fine-tuning rate of 5e-5, falling with the width by an exponent
-    that was fitted for two organisations' models.
-
-    Touches: nothing.
-
-    Raises:
-        InputError: nothing is known for this model.
+    Ten times a full fine-tuning rate of 5e-5, falling with the width by an exponent fitted for two organisations.
 
     >>> rate, source = learning_rate_advice(require("Qwen/Qwen3-8B"))
     >>> f"{rate:.3e} = {source}"
@@ -140,8 +96,6 @@ def learning_rate_advice(model: Model) -> Advice:
 
 def n_lora_params(shape: Shape, rank: int, *, mlp: bool = True, attn: bool = True, unembed: bool = True) -> int:
     """The number of parameters that LoRA of a rank trains in the chosen parts of a model.
-
-    Touches: nothing.
 
     >>> n_lora_params(require("Qwen/Qwen3-8B").shape, 32)
     92286976

@@ -1,10 +1,9 @@
 """Tokenizers: a `tokenizer.json`, with message text and control tokens kept apart.
 
-Text is encoded by the same `tokenizer.json` with all of its added tokens taken out, so no text can become a control
-token, whatever it spells; the ids of control tokens are looked up in the file. The ids of all other tokens must stay
-what the file says, and that is checked when a tokenizer is opened. An added token that is mere white space (some
-families have runs of spaces) is ordinary text and stays; then the tokens taken out leave placeholders that no text can
-spell, since `tokenizers` numbers added tokens anew on loading.
+Text is encoded without any of the file's added tokens, so no text can become a control token; the ids of control tokens
+are looked up in the file. The other ids must stay what the file says, which is checked. An added token that is white
+space is ordinary text and stays; `tokenizers` numbers added tokens anew on loading, so placeholders that no text can
+spell take the place of those that go.
 """
 
 import os
@@ -43,7 +42,7 @@ class Tokenizer:
         name: where it came from.
         controls: control token -> id, as the file has them.
         n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
-        say: shows a line; may be set to another once there is a better place for it.
+        say: logs a line; may be replaced.
     """
 
     def __init__(
@@ -53,17 +52,7 @@ class Tokenizer:
         encoder: Choice = "auto",
         say: Callable[[str], object] = _to_stderr,
     ) -> None:
-        """Reads a tokenizer.json.
-
-        Args:
-            json: its bytes.
-            name: where they came from.
-            encoder: what encodes text, see `shell.text.encoder`; the ids are the same.
-            say: shows a line.
-
-        Raises:
-            InputError: `json` is no tokenizer, or the fast encoder is wanted and not installed.
-        """
+        """Reads the bytes of a tokenizer.json; InputError for others, or where the fast encoder is not installed."""
         try:
             spec: dict[str, Any] = msgspec.json.decode(json)
             added: list[dict[str, Any]] = spec.get("added_tokens") or []
@@ -94,11 +83,7 @@ class Tokenizer:
         return self._open()[1].name
 
     def _open(self) -> tuple[Any, HotSwapEncoder]:
-        """The library's tokenizer and what encodes, opened when text is first encoded: prepared rows need neither.
-
-        Raises:
-            InputError: the library cannot read the tokenizer, or gives its tokens other ids than the file says.
-        """
+        """The library's tokenizer and the encoder, opened when text is first encoded: cached rows need neither."""
         from tokenizers import Tokenizer as Backend
 
         with self._opening:
@@ -109,8 +94,8 @@ class Tokenizer:
                     wanted = "a tokenizer.json that the tokenizers library reads"
                     raise expected(wanted, str(error), at=self.name) from None
                 _check_ids(backend, _vocabulary(self._spec or msgspec.json.decode(self.json)), self.name)
-                relay = HotSwapEncoder(self.literal, backend, self._choice, lambda line: self.say(line))
-                self._opened, self._spec = (backend, relay), None
+                encoder = HotSwapEncoder(self.literal, backend, self._choice, lambda line: self.say(line))
+                self._opened, self._spec = (backend, encoder), None
             return self._opened
 
     def encode(self, texts: Sequence[str]) -> Ragged:
@@ -120,15 +105,13 @@ class Tokenizer:
             int32[N] ids and int64[len(texts) + 1] offsets.
 
         Raises:
-            InputError: a text holds a placeholder, or the tokenizer cannot be opened.
+            InputError: a text holds a placeholder, the library cannot read the tokenizer, or it has other ids than the
+                file says.
         """
         return self.submit(texts)()
 
     def submit(self, texts: Sequence[str]) -> Deferred[Ragged]:
-        """Begins to encode texts on other threads, and gives what waits for the ids: int32[N] and their offsets.
-
-        Raises:
-            InputError: at once, as `encode`.
+        """Starts to encode texts on other threads; the result waits for what `encode` gives. InputError at once.
 
         >>> texts = ["Hello", "", "Hello"]
         >>> tokenizer = open_tokenizer("sample")
@@ -139,7 +122,7 @@ class Tokenizer:
         for mark in self._forbidden:
             if any(mark in text for text in texts):
                 raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
-        distinct = dict.fromkeys(texts)  # turns that stand in several examples, system prompts that stand in many
+        distinct = dict.fromkeys(texts)  # turns of several examples, system prompts of many
         pieces = self._open()[1].submit(list(distinct)) if texts else []
         if len(distinct) == len(texts):
             return lambda: concat_ragged([piece.result() for piece in pieces])
@@ -148,16 +131,13 @@ class Tokenizer:
         return lambda: take_ragged(concat_ragged([piece.result() for piece in pieces]), which)
 
     def close(self) -> None:
-        """Lets go what was begun by `submit` and not waited for, so that nothing keeps a process that leaves.
-
-        What is waited for then raises `CancelledError`, and what is begun RuntimeError.
-        """
+        """Cancels what was submitted: waiting raises `CancelledError` then, and `submit` RuntimeError."""
         if self._opened is not None:
             self._opened[1].close()
 
-    def encode_constants(self, statics: Iterable[tuple[SpanKind, str]]) -> Ragged:
-        """Ids of static runs: a control token's own id, template text encoded."""
-        runs = list(statics)
+    def encode_constants(self, constants: Iterable[tuple[SpanKind, str]]) -> Ragged:
+        """Ids of constant texts: a control token's own id, template text encoded."""
+        runs = list(constants)
         ids = self.encode([text if kind is not SpanKind.CONTROL else "" for kind, text in runs])
         texts = [ids.ids[a:b] for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
         lists = [
@@ -173,8 +153,7 @@ class Tokenizer:
         return "".join(segment.text for segment in self.segments(ids))
 
     def segments(self, ids: Sequence[int]) -> list[Segment]:
-        """Sampled ids cut at the control tokens, the text between them decoded: what `kernel.parsing.segments`
-        reads."""
+        """Sampled ids cut at the control tokens, the text between them decoded."""
         out: list[Segment] = []
         text: list[int] = []
         for number in [int(i) for i in ids]:
@@ -193,11 +172,8 @@ class Tokenizer:
         """Raises InputError when a control token of the format of that name is not in the tokenizer."""
         missing = [control for control in controls if control not in self.controls]
         if missing:
-            raise expected(
-                f"a tokenizer with the control tokens of {name}",
-                f"{self.name} without {', '.join(missing)}",
-                at=FLAG,
-            )
+            wanted = f"a tokenizer with the control tokens of {name}"
+            raise expected(wanted, f"{self.name} without {', '.join(missing)}", at=FLAG)
 
     def stops(self, renderer: Renderer) -> list[int] | list[str]:
         """The renderer's stop sequences as the sampler takes them: ids, or texts where it has no control tokens."""
@@ -207,26 +183,18 @@ class Tokenizer:
 
 
 def open_tokenizer(spec: str, revision: str | None = None, encoder: Choice = "auto") -> Tokenizer:
-    """The tokenizer of that name: "sample" (in the box), a path to a tokenizer.json or its folder, or a repository.
-
-    Args:
-        spec: the name.
-        revision: of the repository.
-        encoder: what encodes text, see `shell.text.encoder`.
+    """The tokenizer of that name: "sample" (built-in), a path to a tokenizer.json or its folder, or a repository.
 
     Raises:
-        InputError: in one sentence, when there is no such file, it is no tokenizer, or the hub cannot be reached.
+        InputError: there is no such file, it is no tokenizer, or the hub cannot be reached.
 
     Touches: the file; for a repository, the network and the hub's cache through `huggingface_hub`.
     """
     if spec == "sample":
         return Tokenizer(SAMPLE.read_bytes(), "sample", encoder)
     if spec.startswith("tml:"):
-        raise expected(
-            "a tokenizer.json by its path (this model's tokenizer comes with the tml-renderers package alone)",
-            spec,
-            FLAG,
-        )
+        reason = "this model's tokenizer comes with the tml-renderers package alone"
+        raise InputError(f"expected a tokenizer.json by its path ({reason}), got {spec} - at {FLAG}")
     path = Path(spec).expanduser()
     if path.is_dir():
         path = path / "tokenizer.json"
@@ -256,8 +224,7 @@ def _download(repository: str, revision: str | None) -> Path:
     except Exception as error:  # the hub's client raises a dozen kinds; all mean that the file is not here
         reason = silence or (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"expected the tokenizer of {repository}, could not fetch it ({reason}): "
-            "give a tokenizer.json by its path - at --tokenizer"
+            f"could not fetch the tokenizer of {repository} ({reason}): give a tokenizer.json by its path - at {FLAG}"
         ) from None
 
 

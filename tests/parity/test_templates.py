@@ -26,11 +26,10 @@ from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.jinja.chat_template import DATE, ChatTemplate
-from shell.text.jinja.environment import Program
+from shell.text.jinja.messages import Habits, read_messages
+from shell.text.jinja.rendering import Program
 from shell.text.jinja.template_renderer import Masked, TemplateRenderer
-from shell.text.jinja.traced import written
 from shell.text.jinja.turns import Control
-from shell.text.jinja.wire import Habits, wire
 from shell.text.tokenizer import Tokenizer
 from tests.parity import alike
 from tests.parity.conversations import conversation
@@ -133,14 +132,14 @@ class Public:
 
     def __init__(self, name: str) -> None:
         self.family, renderer = FAMILIES[name], RENDERERS[name]
-        self.program = Program(source(self.family.file), datetime.fromisoformat(DATE), name)
+        self.program = Program(source(self.family.file), name)
         self.variables = variables(name) | {"bos_token": renderer.bos}
+        self.variables["strftime_now"] = datetime.fromisoformat(DATE).strftime
 
     def text(self, talk: Conversation, prompt: bool) -> str:
-        read = wire(tuple(map(split_inline_reasoning, talk)), self.family.reads, "$")
-        given = {"messages": read.first(len(talk)), "tools": read.tools, "add_generation_prompt": prompt}
-        own = {key: written(value) if isinstance(value, str) else value for key, value in self.variables.items()}
-        return str.__str__(self.program.run(own | given, "$"))
+        messages = read_messages(tuple(map(split_inline_reasoning, talk)), self.family.reads, "$")
+        given = messages.first(len(talk), lambda field: field.text)
+        return self.program.run({**self.variables, **given, "add_generation_prompt": prompt}, "$")
 
 
 def variables(name: str) -> dict[str, Any]:

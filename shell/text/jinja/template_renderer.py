@@ -1,13 +1,13 @@
-"""Conversations under a chat template as scripts to encode and assemble: the twin of `kernel.render.batch_renderer`.
+"""Conversations under a chat template as token programs: the twin of `kernel.render.batch_renderer`.
 
-As there, a conversation becomes as few examples as show every trained turn as it would be sampled, and what shows it is
-decided by proof: a turn belongs to an example when `Rendering.turn` finds it there. A proof is two or three renderings,
-so this is some hundred times slower than a renderer of pieces; it is for formats that have none.
+A conversation becomes as few examples as show every trained turn as it would be sampled; an example has a turn when
+`Rendering.turn` proves it there. As in `kernel.render.inspect`, a BPE pass never crosses a control token or the edge of
+a turn. A proof takes several renderings, so this is much slower than a renderer of pieces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +20,8 @@ from kernel.render.batch_renderer import SPLITTABLE
 from kernel.render.inspect import Span
 from kernel.render.loss_mask import TrainOnWhat, check_trainable, trained
 from shell.text.jinja.chat_template import ChatTemplate
-from shell.text.jinja.spans import spans
-from shell.text.jinja.turns import Rendering, Turn, UnprovenError
+from shell.text.jinja.rendering import Rendered
+from shell.text.jinja.turns import Control, Piece, Rendering, Turn, UnprovenError
 
 
 class Masked(NamedTuple):
@@ -32,12 +32,7 @@ class Masked(NamedTuple):
 
 
 class TemplateRenderer:
-    """Composes scripts for one chat template.
-
-    Args:
-        template: the chat template.
-        split_turns: whether a conversation may become several examples; if not, one that must is refused.
-    """
+    """Renders batches with one chat template; without `split_turns`, each conversation is one example or refused."""
 
     def __init__(self, template: ChatTemplate, split_turns: bool = True) -> None:
         self.template, self.split_turns = template, split_turns
@@ -51,39 +46,31 @@ class TemplateRenderer:
     def render(
         self, conversations: Sequence[Conversation], mode: TrainOnWhat, places: Sequence[str] | None = None
     ) -> TokenProgram:
-        """The script of these conversations, at least one example each.
-
-        Args and errors are those of `kernel.render.batch_renderer.Compositor.compose`, and `masked`'s.
-        """
+        """The program of these conversations, at least one example each; as `BatchRenderer.render`."""
         where = places if places is not None else ["$"] * len(conversations)
-        examples = [self._composed(talk, mode, at) for talk, at in zip(conversations, where, strict=True)]
+        examples = [self._example_list(talk, mode, at) for talk, at in zip(conversations, where, strict=True)]
         rows = [row for row, found in enumerate(examples) for _ in found]
-        return self._script([one for found in examples for one in found], rows, where)
+        return self._program([one for found in examples for one in found], rows, where)
 
-    def _composed(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> list[Masked]:
+    def _example_list(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> list[Masked]:
         try:
             return self.masked(conversation, mode, at)
         except InputError as error:
             raise at_origin(error, conversation) from None
 
     def prompts(self, conversations: Sequence[Conversation], prefill: str = "") -> TokenProgram:
-        """The script of the prompts before the turn that follows each conversation; all weights are 0."""
+        """The program of the prompts before the turn that follows each conversation; all weights are 0."""
         examples: list[Masked] = []
         for talk in conversations:
             rendering = self._rendering(talk, "$")
             rendering.check(len(talk), prompt=True)
-            said = spans(rendering, len(talk), {}, prompt=True)
-            said += [Span(SpanKind.MESSAGE, prefill, True, len(talk))] if prefill else []
-            examples.append(Masked(said, [0.0] * len(said)))
-        return self._script(examples, list(range(len(examples))), ["$"] * len(examples))
+            spans = _spans(rendering, len(talk), {}, prompt=True)
+            spans += [Span(SpanKind.MESSAGE, prefill, True, len(talk))] if prefill else []
+            examples.append(Masked(spans, [0.0] * len(spans)))
+        return self._program(examples, list(range(len(examples))), ["$"] * len(examples))
 
     def masked(self, conversation: Conversation, mode: TrainOnWhat, at: str = "$") -> list[Masked]:
-        """The examples of a conversation, in the order of the turns they train.
-
-        Raises:
-            InputError: the template does not show the conversation as it is, or the mask of a trained message cannot
-                be proven.
-        """
+        """The examples of a conversation, in the order of the turns they train; InputError where there is no proof."""
         check_trainable(mode, conversation, at)
         rendering, n = self._rendering(conversation, at), len(conversation)
         if mode is TrainOnWhat.ALL_TOKENS:
@@ -92,7 +79,7 @@ class TemplateRenderer:
         turns = [i for i, hit in enumerate(on) if hit]
         if not (self.split_turns and mode in SPLITTABLE):
             return [self._example(rendering, n, {i: rendering.turn(i, n) for i in turns})]
-        return [self._example(rendering, n, found) for n, found in _split(rendering, n, turns)]
+        return [self._example(rendering, n, found) for n, found in _examples(rendering, n, turns)]
 
     def _rendering(self, conversation: Conversation, at: str) -> Rendering:
         if self.template.habits.reasoning:
@@ -101,19 +88,19 @@ class TemplateRenderer:
 
     def _example(self, rendering: Rendering, n: int, turns: dict[int, Turn]) -> Masked:
         rendering.check(n)
-        said = spans(rendering, n, turns)
-        return Masked(said, [float(span.sampled and span.message in turns) for span in said])
+        spans = _spans(rendering, n, turns)
+        return Masked(spans, [float(span.sampled and span.message in turns) for span in spans])
 
     def _everything(self, rendering: Rendering, n: int) -> Masked:
-        said, _ = self._example(rendering, n, {})
-        opens = said[0][:2] == (SpanKind.CONTROL, self.template.bos)
-        return Masked(said, [0.0] * opens + [1.0] * (len(said) - opens))
+        spans, _ = self._example(rendering, n, {})
+        opens = spans[0][:2] == (SpanKind.CONTROL, self.template.bos)
+        return Masked(spans, [0.0] * opens + [1.0] * (len(spans) - opens))
 
-    def _script(self, examples: list[Masked], rows: list[int], places: Sequence[str]) -> TokenProgram:
+    def _program(self, examples: list[Masked], rows: list[int], places: Sequence[str]) -> TokenProgram:
         texts, ops, weights, ends = list[str](), list[int](), list[int](), [0]
-        for said, on in examples:
-            for (weight, *_), group in groupby(zip(said, on, strict=True), key=_pass):
-                for kind, text in _runs([span for span, _ in group]):
+        for spans, on in examples:
+            for (weight, *_), group in groupby(zip(spans, on, strict=True), key=_pass):
+                for kind, text in _joined([span for span, _ in group]):
                     ops.append(-1 if kind is SpanKind.MESSAGE else self._number(kind, text))
                     weights.append(int(weight))
                     texts += [text] if kind is SpanKind.MESSAGE else []
@@ -135,27 +122,21 @@ class TemplateRenderer:
         return self._numbers.setdefault((kind, text), len(self._numbers))
 
 
-def _split(rendering: Rendering, n: int, turns: list[int]) -> list[tuple[int, dict[int, Turn]]]:
+def _examples(rendering: Rendering, n: int, turns: list[int]) -> list[tuple[int, dict[int, Turn]]]:
     """As few examples as show every trained turn: how many messages each has, and its turns."""
     examples: list[tuple[int, dict[int, Turn]]] = [] if turns else [(n, {})]
     left = turns
     while left:
-        found = _shown(rendering, n, left)
+        found: dict[int, Turn] = {}
+        for i in left:
+            with suppress(UnprovenError):
+                found |= {i: rendering.turn(i, n)} if i < n else {}
         examples += [(n, found)] if found else []
         left = [i for i in left if i not in found]
         if left and n == left[-1] + 1:
-            rendering.turn(left[-1], n)  # says why it cannot be proven even as the last
+            rendering.turn(left[-1], n)  # raises: it cannot be proven even as the last
         n = left[-1] + 1 if left else n
     return examples[::-1]
-
-
-def _shown(rendering: Rendering, n: int, turns: list[int]) -> dict[int, Turn]:
-    """The turns that provably stand in the first n messages."""
-    found: dict[int, Turn] = {}
-    for i in turns:
-        with suppress(UnprovenError):
-            found |= {i: rendering.turn(i, n)} if i < n else {}
-    return found
 
 
 def _pass(span_and_weight: tuple[Span, float]) -> tuple[float, bool, bool, int]:
@@ -164,9 +145,73 @@ def _pass(span_and_weight: tuple[Span, float]) -> tuple[float, bool, bool, int]:
     return weight, span.kind is SpanKind.CONTROL, span.sampled, span.message
 
 
-def _runs(said: list[Span]) -> list[tuple[SpanKind, str]]:
+def _joined(spans: list[Span]) -> list[tuple[SpanKind, str]]:
     """Control tokens one by one, other spans as one text."""
-    if said[0].kind is SpanKind.CONTROL:
-        return [(span.kind, span.text) for span in said]
-    known = all(span.kind is SpanKind.TEMPLATE for span in said)
-    return [(SpanKind.TEMPLATE if known else SpanKind.MESSAGE, "".join(span.text for span in said))]
+    if spans[0].kind is SpanKind.CONTROL:
+        return [(span.kind, span.text) for span in spans]
+    known = all(span.kind is SpanKind.TEMPLATE for span in spans)
+    return [(SpanKind.TEMPLATE if known else SpanKind.MESSAGE, "".join(span.text for span in spans))]
+
+
+def _spans(rendering: Rendering, n: int, turns: Mapping[int, Turn], prompt: bool = False) -> list[Span]:
+    """The first n messages, and the prompt for one more, as spans.
+
+    White space that the template writes after the last control token of an example is left out: no message follows it,
+    and no model samples it.
+    """
+    text = rendering.render(n, prompt)
+    pieces = rendering.pieces(text)
+    found = _all_turns(rendering, n, turns, text, pieces)
+    edges = sorted({edge for turn in found.values() for edge in turn})
+    out: list[Span] = []
+    for kind, start, stop in pieces if prompt else _without_last_space(text, pieces):
+        for a, b in pairwise([start, *(edge for edge in edges if start < edge < stop), stop]):
+            inside = next((i for i, turn in found.items() if turn.start <= a < turn.stop), None)
+            header = next((i for i, turn in found.items() if a < turn.start), n if prompt else n - 1)
+            out.append(Span(kind, text.text[a:b], inside is not None, header if inside is None else inside))
+    return list(_trimmed(out, rendering.template.tokens))
+
+
+def _trimmed(spans: list[Span], tokens: Mapping[str, Control]) -> Iterator[Span]:
+    """Without the template's white space that control tokens take away: the model has no token for it."""
+    controls = [tokens.get(span.text) if span.kind is SpanKind.CONTROL else None for span in spans]
+    for span, before, after in zip(spans, [None, *controls], [*controls[1:], None], strict=False):
+        text = span.text
+        if span.kind is SpanKind.TEMPLATE:
+            text = text.lstrip() if before and before.rstrip else text
+            text = text.rstrip() if after and after.lstrip else text
+        if text:
+            yield span._replace(text=text)
+
+
+def _all_turns(
+    rendering: Rendering, n: int, turns: Mapping[int, Turn], text: Rendered, pieces: list[Piece]
+) -> dict[int, Turn]:
+    """Every message's turn, those that are not proven as far as their own data shows; never one inside another."""
+    found, at = dict[int, Turn](), 0
+    for i in range(n):
+        turn = turns.get(i) or _unproven_turn(rendering, i, text, pieces)
+        if turn is not None and at <= turn.start < turn.stop:
+            found[i], at = turn, turn.stop
+    return found
+
+
+def _unproven_turn(rendering: Rendering, i: int, text: Rendered, pieces: list[Piece]) -> Turn | None:
+    """From the end of its prompt, or its first character, to the control token after its last."""
+    own = [stop for field, _, stop in rendering.shown(text) if field.message == i]
+    start = rendering.first(i, text)
+    if rendering.role(i) == "assistant":
+        with suppress(InputError):  # a prompt that the template refuses to write
+            n = text.n_shared(rendering.render(i, prompt=True))
+            start = next((p.start for p in pieces if p.kind is SpanKind.CONTROL and p.start < n < p.stop), n)
+    if start is None or not own:
+        return None
+    controls = (piece.start for piece in pieces if piece.kind is SpanKind.CONTROL and piece.start >= own[-1])
+    return Turn(start, next(controls, len(text.text)))
+
+
+def _without_last_space(text: Rendered, pieces: list[Piece]) -> list[Piece]:
+    n = len(pieces)
+    while n and pieces[n - 1].kind is SpanKind.TEMPLATE and text.text[slice(*pieces[n - 1][1:])].isspace():
+        n -= 1
+    return pieces[:n] if n and pieces[n - 1].kind is SpanKind.CONTROL else pieces

@@ -1,26 +1,26 @@
 """Where each turn of a rendered conversation starts and ends, proven from the template's own prompts.
 
 The turn of an assistant's message is what follows the prompt before it, `render(messages[:i], add_generation_prompt)`,
-in the conversation that ends with it, through the control token that ends it there. Its place in a longer conversation
-is proven when that one begins with exactly this text, of exactly this origin; where it does not (reasoning is dropped
-later, say), the caller makes an example of the turn alone. Where the template marks what is the assistant's
-(`{% generation %}`), the mark narrows the turn, never widens it. The turn of another message starts with its text.
+in the conversation that ends with it, through the control token that ends it there. A longer conversation has the turn
+at the same place if it begins with exactly this text, of exactly this origin. A generation block narrows the turn,
+never widens it. The turn of another message starts with its text.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Conversation
-from kernel.errors import InputError, expected
-from shell.text.jinja.pieces import Piece, begins, pieces, places, shared, skeleton
-from shell.text.jinja.shown import check_shown
-from shell.text.jinja.traced import Traced
-from shell.text.jinja.wire import Field, Habits, Wire, neutral, wire
+from kernel.errors import InputError
+from shell.text.jinja.messages import MARKS, Field, Placeholders, read_messages
+from shell.text.jinja.rendering import TEMPLATE, Rendered, Run, UnalignedError, align
+
+if TYPE_CHECKING:
+    from shell.text.jinja.chat_template import ChatTemplate
 
 
 class UnprovenError(InputError):
-    """Where a turn stands in a conversation cannot be proven; in a shorter one perhaps it can."""
+    """The place of a turn in a conversation cannot be proven; in a shorter one perhaps it can."""
 
 
 class Turn(NamedTuple):
@@ -30,124 +30,107 @@ class Turn(NamedTuple):
     stop: int
 
 
+class Piece(NamedTuple):
+    """A control token, text of the template's or text of the data's: characters `start` to `stop` of a rendering."""
+
+    kind: SpanKind
+    start: int
+    stop: int
+
+
 class Control(NamedTuple):
-    """A control token; `lstrip` and `rstrip` say that it takes the white space beside it away."""
+    """A control token; `lstrip` and `rstrip`: it takes the white space beside it away."""
 
     text: str
     lstrip: bool = False
     rstrip: bool = False
 
 
-class Template(Protocol):
-    """What a rendering needs of its template."""
-
-    @property
-    def habits(self) -> Habits:
-        """How it reads messages."""
-
-    @property
-    def marks(self) -> bool:
-        """Whether it has generation blocks."""
-
-    @property
-    def tokens(self) -> Mapping[str, Control]:
-        """The control tokens, by their text."""
-
-    def run(self, variables: Mapping[str, Any], at: str) -> Traced:
-        """What it writes."""
-
-    def cut(self, text: str) -> list[tuple[SpanKind, str]]:
-        """Text of its own, cut at the control tokens."""
-
-
 class Rendering:
-    """One conversation under one template, rendered as often as its proofs need.
+    """One conversation under one template, rendered as often as its proofs need; `at` is its position, for errors."""
 
-    Args:
-        template: the chat template.
-        conversation: the messages.
-        at: where the conversation stands, for errors.
-
-    Raises:
-        InputError: a message that templates have no form for.
-    """
-
-    def __init__(self, template: Template, conversation: Conversation, at: str = "$") -> None:
+    def __init__(self, template: "ChatTemplate", conversation: Conversation, at: str = "$") -> None:
         self.template, self.conversation, self.at = template, conversation, at
-        self._wire = wire(conversation, template.habits, at)
-        self._known: dict[tuple[int, bool], Traced] = {}
+        self._messages = read_messages(conversation, template.habits, at)
+        self._placeholders = Placeholders()
+        self._known: dict[tuple[int, bool], Rendered] = {}
 
-    def text(self, n: int, prompt: bool = False) -> Traced:
+    def render(self, n: int, prompt: bool = False) -> Rendered:
         """The first n messages, and the prompt for one more; raises InputError when the template refuses them."""
         if (n, prompt) not in self._known:
-            self._known[n, prompt] = self._run(self._wire, n, prompt)
+            self._known[n, prompt] = self._aligned(n, prompt)
         return self._known[n, prompt]
 
-    def pieces(self, text: Traced) -> list[Piece]:
-        """A rendering in pieces."""
-        return pieces(text, self.template.cut)
+    def _aligned(self, n: int, prompt: bool) -> Rendered:
+        real = self._run(n, prompt, lambda field: field.text)
+        marked = self._run(n, prompt, self._placeholders.of, MARKS)
+        try:
+            return align(real, marked, self._placeholders.shown, lambda k: what(self._messages.fields[k]))
+        except UnalignedError as error:
+            raise InputError(str(error), self.at) from None
 
-    def shown(self, text: Traced) -> list[tuple[Field, int, int]]:
+    def _run(self, n: int, prompt: bool, show: Callable[[Field], str], marks: tuple[str, str] = ("", "")) -> str:
+        variables = {**self._messages.first(n, show), "add_generation_prompt": prompt}
+        return self.template.run(variables, self.at, marks)
+
+    def pieces(self, text: Rendered) -> list[Piece]:
+        """A rendering in pieces; only what the template alone writes can be a control token."""
+        out: list[Piece] = []
+        for start, stop, source, *_ in text.runs:
+            if source != TEMPLATE:
+                out.append(Piece(SpanKind.MESSAGE, start, stop))
+                continue
+            for kind, part in self.template.cut(text.text[start:stop]):
+                out.append(Piece(kind, start, start + len(part)))
+                start += len(part)
+        return out
+
+    def shown(self, text: Rendered) -> list[tuple[Field, int, int]]:
         """The data in a rendering, with the characters where each stretch of it starts and stops."""
-        return [(self._wire.fields[run.source], at, stop) for run, at, stop in places(text) if run.source >= 0]
+        return [(self._messages.fields[run.source], run.start, run.stop) for run in text.runs if run.source != TEMPLATE]
 
     def check(self, n: int, prompt: bool = False) -> None:
-        """Refuse what the template does to the first n messages, unless it shows them as they are.
-
-        Raises:
-            InputError: see `check_shown`; or the template writes something else around other words.
-        """
-        text = self.text(n, prompt)
-        fields = [field for field in self._wire.fields if field.message < n]
-        check_shown(text, fields, self.at)
-        for run in text.runs:
-            if run.generated and run.source >= 0 and self.role(fields[run.source].message) != "assistant":
-                raise expected("generation blocks around the assistant's turns", "one around another's", at=self.at)
-        other = self._run(wire(neutral(self.conversation), self.template.habits, self.at), n, prompt)
-        if skeleton(other) != skeleton(text):
-            raise expected("a template that writes the same around any text", "one that depends on it", at=self.at)
+        """Raises InputError unless the template shows the first n messages as they are."""
+        text = self.render(n, prompt)
+        check_shown(text.runs, [field for field in self._messages.fields if field.message < n], self.at)
+        for field, start, stop in self.shown(text):
+            role = self.role(field.message)
+            if role != "assistant" and any(a < stop and start < b for a, b in text.marked):
+                raise InputError(f"a generation block is around the data of a {role} message", self.at)
 
     def turn(self, i: int, n: int) -> Turn:
-        """Where the turn of message i stands in the first n messages.
-
-        Raises:
-            UnprovenError: nobody can tell; the sentence says why.
-        """
-        whole = self.text(i + 1)
+        """The place of the turn of message i in the first n messages; UnprovenError where there is no proof."""
+        whole = self.render(i + 1)
         turn = self._turn(i, whole)
-        if n > i + 1 and not begins(self.text(n), whole[: turn.stop]):
+        if n > i + 1 and self.render(n).n_shared(whole) < turn.stop:
             raise self._unproven(i, "the turn to read the same once more messages follow", "another text")
         return turn
 
-    def first(self, i: int, text: Traced) -> int | None:
-        """Where message i starts to speak in a rendering: with its text, a tool with the white space before it."""
+    def first(self, i: int, text: Rendered) -> int | None:
+        """The character where the text of message i starts; of a tool's, with the white space before it."""
         own = next((at for field, at, _ in self.shown(text) if (field.message, field.name) == (i, "text")), None)
         if own is None or self.role(i) != "tool":
             return own
         token = max((p.stop for p in self.pieces(text) if p.kind is SpanKind.CONTROL and p.stop <= own), default=own)
-        return token if str.__str__(text[token:own]).isspace() else own
+        return token if text.text[token:own].isspace() else own
 
     def role(self, i: int) -> str:
-        """Who wrote message i."""
+        """The role of message i."""
         return self.conversation[i].role
 
-    def _run(self, read: Wire, n: int, prompt: bool) -> Traced:
-        given = {"messages": read.first(n), "tools": read.tools, "documents": None, "add_generation_prompt": prompt}
-        return self.template.run(given, self.at)
-
-    def _turn(self, i: int, whole: Traced) -> Turn:
+    def _turn(self, i: int, whole: Rendered) -> Turn:
         assistant, start, shown = self.role(i) == "assistant", self._start(i, whole), self.shown(whole)
         last = max(start, shown[-1][2] if shown else 0)
         ends = [p.stop for p in self.pieces(whole) if p.kind is SpanKind.CONTROL and p.start >= last]
         if assistant and not ends:
             raise self._unproven(i, "a control token that ends the turn", "none")
-        turn = Turn(start, ends[-1] if ends else len(whole))
-        behind = str.__str__(whole[turn.stop :])
-        if assistant and behind.strip():
-            raise self._unproven(i, "a turn that ends with a control token", f"{behind!r} behind it")
+        turn = Turn(start, ends[-1] if ends else len(whole.text))
+        after = whole.text[turn.stop :]
+        if assistant and after.strip():
+            raise self._unproven(i, "a turn that ends with a control token", f"{after!r} after it")
         if any(turn.start <= at < turn.stop and field.message != i for field, at, _ in shown):
             raise self._unproven(i, "a turn that shows its own message", "another's words in it")
-        thoughts = [field for field in self._wire.fields if (field.message, field.name) == (i, "reasoning")]
+        thoughts = [field for field in self._messages.fields if (field.message, field.name) == (i, "reasoning")]
         if any(field.text.strip() and field not in [own for own, *_ in shown] for field in thoughts):
             raise self._unproven(i, "its reasoning in the turn", "none (the template drops it)")
         turn = self._narrowed(i, whole, turn) if assistant and self.template.marks else turn
@@ -155,21 +138,21 @@ class Rendering:
             raise self._unproven(i, "a turn of whole tokens", "a control token that is half in it")
         return turn
 
-    def _start(self, i: int, whole: Traced) -> int:
+    def _start(self, i: int, whole: Rendered) -> int:
         if self.role(i) != "assistant":
             start = self.first(i, whole)
             if start is None:
-                raise self._unproven(i, "text (where an empty message starts cannot be told)", "none")
+                raise self._unproven(i, "text (the start of an empty message is not known)", "none")
             return start
-        prompt = self.text(i, prompt=True)
-        if not begins(whole, prompt):
-            n = shared(whole, prompt)
-            asks, writes = (repr(str.__str__(text[n : n + 40])) for text in (prompt, whole))
+        prompt = self.render(i, prompt=True)
+        n = whole.n_shared(prompt)
+        if n < len(prompt.text):
+            asks, writes = (repr(one.text[n : n + 40]) for one in (prompt, whole))
             raise self._unproven(i, f"{asks} before the turn, as in its prompt", writes)
-        return len(prompt)
+        return n
 
-    def _narrowed(self, i: int, whole: Traced, turn: Turn) -> Turn:
-        marked = [(max(a, turn.start), min(b, turn.stop)) for run, a, b in places(whole) if run.generated]
+    def _narrowed(self, i: int, whole: Rendered, turn: Turn) -> Turn:
+        marked = [(max(a, turn.start), min(b, turn.stop)) for a, b in whole.marked]
         inside = [(a, b) for a, b in marked if a < b]
         if not inside or sum(b - a for a, b in inside) < inside[-1][1] - inside[0][0]:
             raise self._unproven(i, "one generation block around the turn", "several" if inside else "none")
@@ -177,3 +160,55 @@ class Rendering:
 
     def _unproven(self, i: int, what: str, got: str) -> UnprovenError:
         return UnprovenError(f"expected {what}, got {got}", self.at, ("messages", i))
+
+
+def what(field: Field) -> str:
+    return f"the {'call' if field.name == 'callee' else field.name} of message {field.message}"
+
+
+def check_shown(runs: Sequence[Run], fields: Sequence[Field], at: str) -> None:
+    """Raises InputError for data that is missing, cut, repeated or out of order.
+
+    Due are: every text once (white space at the edges may go); reasoning whole or not at all; of a call its arguments,
+    and its name or its id; of declarations at least something. Names and ids of results may be left out.
+
+    >>> field = Field(0, "text", "Hi!", 0, False)
+    >>> check_shown([Run(0, 3, 0, 0, 3)], [field], "$")
+    >>> check_shown([Run(0, 2, 0, 0, 2)], [field], "$")
+    Traceback (most recent call last):
+    kernel.errors.InputError: the template writes only a part of the text of message 0 - at $
+    """
+    shown: list[list[Run]] = [[] for _ in fields]
+    last = 0
+    for run in runs:
+        if run.source != TEMPLATE:
+            shown[run.source].append(run)
+            message, name, *_ = fields[run.source]
+            if name in ("text", "reasoning"):
+                if message < last:
+                    raise InputError(f"the template writes message {message} after message {last}", at)
+                last = message
+    declared = [bool(runs) for runs, field in zip(shown, fields, strict=True) if field.name == "tool"]
+    if declared and not any(declared):
+        raise InputError("expected no tool declarations (the template does not write them), got some", at)
+    for source, (own, field) in enumerate(zip(shown, fields, strict=True)):
+        has_id = source > 0 and fields[source - 1].name == "id" and bool(shown[source - 1])
+        due = {"text": True, "call": True, "reasoning": bool(own), "callee": not has_id}
+        if due.get(field.name, False):
+            _check_whole(own, field, at)
+
+
+def _check_whole(runs: list[Run], field: Field, at: str) -> None:
+    """The runs show the whole string from its first character on; those of a call may show it again."""
+    seen = 0
+    for run in runs:
+        if seen and not field.text[seen:].strip():
+            if field.name in ("call", "callee"):
+                return
+            raise InputError(f"the template repeats {what(field)}", at)
+        if run.first != seen and (seen or field.text[: run.first].strip()):
+            raise InputError(f"the template writes only a part of {what(field)}", at)
+        seen = run.last
+    if field.text[seen:].strip():
+        how = "writes only a part of" if runs else "leaves out"
+        raise InputError(f"the template {how} {what(field)}", at)

@@ -141,10 +141,10 @@ def test_a_poisoned_cache_makes_nothing_wrong(wrong_about: Callable[[str], None]
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes of files are POSIX's")
 def test_an_answer_that_others_could_have_written_is_not_read() -> None:
-    encoder_check._remember("key", "digest")
-    assert encoder_check._recall("key") == "digest"
+    encoder_check._write_digest("key", "digest")
+    assert encoder_check._read_digest("key") == "digest"
     (cache_folder() / "key").chmod(0o666)
-    assert encoder_check._recall("key") == ""
+    assert encoder_check._read_digest("key") == ""
 
 
 def test_what_the_authority_said_is_asked_once() -> None:
@@ -247,14 +247,14 @@ def test_text_is_encoded_wherever_its_threads_cannot_be(program: str, choice: st
 def test_closing_lets_go_what_waits_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
     tokenizer, held, at_work = open_tokenizer("sample", encoder="tokenizers"), threading.Event(), threading.Event()
-    right = encoder.Authority.encode
+    right = encoder.ReferenceEncoder.encode
 
-    def slow(self: encoder.Authority, some: Sequence[str]) -> Ragged:
+    def slow(self: encoder.ReferenceEncoder, some: Sequence[str]) -> Ragged:
         at_work.set()
         assert held.wait(60)
         return right(self, some)
 
-    monkeypatch.setattr(encoder.Authority, "encode", slow)
+    monkeypatch.setattr(encoder.ReferenceEncoder, "encode", slow)
     waits = [tokenizer.submit(["one"]) for _ in range(9)]
     assert at_work.wait(60)
     tokenizer.close()

@@ -77,4 +77,4 @@ except InputError as error:
 
 def test_without_jinja2_only_the_template_is_missing() -> None:
     done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True)
-    assert "expected jinja2 for hf_template, it is not installed: pip install 'tinsmith[templates]'" in done.stdout
+    assert "hf_template needs jinja2, which is not installed: pip install 'tinsmith[templates]'" in done.stdout

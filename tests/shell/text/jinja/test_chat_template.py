@@ -7,8 +7,8 @@ from kernel.conversation import Message, Part, ToolCall
 from kernel.errors import InputError
 from kernel.parsing.segments import ParseTermination, Segment
 from shell.text.jinja.chat_template import ChatTemplate
+from shell.text.jinja.messages import Habits
 from shell.text.jinja.turns import Control, Rendering
-from shell.text.jinja.wire import Habits
 from tests.shell.text.jinja import samples
 from tests.shell.text.jinja.samples import chatml
 
@@ -43,35 +43,33 @@ def test_a_template_is_tried_for_how_it_reads_messages(source: str, habits: Habi
 
 
 REFUSED = {
-    "syntax": ("{% for %}", "expected a Jinja chat template, got one that does not compile"),
+    "syntax": ("{% for %}", "the chat template does not compile: "),
     "no end": ("{% for m in messages %}{{ m.role + m.content }}{% endfor %}", "a control token that ends the turn"),
     "a prompt that is not kept": (
         chatml("{{- message.content }}", prompt="<|im_start|>assistant\\n<think>\\n"),
         "expected '<think>\\\\n' before the turn, as in its prompt, got 'b<|im_end|>'",
     ),
-    "words behind the end": (samples.PLAIN + "{% if not add_generation_prompt %}Bye{% endif %}", r"'\\nBye' behind it"),
+    "words behind the end": (samples.PLAIN + "{% if not add_generation_prompt %}Bye{% endif %}", r"'\\nBye' after it"),
     "half a token in the prompt": (
         chatml("{{- 'hink>' if message.role == 'assistant' }}{{- message.content }}")
         .replace("+ '\\n' }}", "+ '\\n' }}{{ '<t' if message.role == 'assistant' }}")
         .replace("assistant\\n' }}{% endif", "assistant\\n<t' }}{% endif"),
         "a control token that is half in it",
     ),
-    "dropped text": (chatml("{{- 'hi' }}"), "all of the text of message 0, once and as it is, got nothing of it"),
-    "cut text": (chatml("{{- message.content[1:] }}"), "all of the text of message 0"),
-    "repeated text": (chatml("{{- message.content * 2 }}"), "once and as it is, got it repeated"),
-    "lost text": (chatml("{{- '%s!' | format(message.content) }}"), "text whose origin is known"),
-    "text of a list": (chatml("{{- [message.content] }}"), "text whose origin is known"),
-    "lost control token": (
-        samples.PLAIN.replace("'<|im_end|>\\n'", "'<|im_%s|>' % 'end'"),
-        "a control token that ends the turn",
-    ),
+    "dropped text": (chatml("{{- 'hi' }}"), "the template leaves out the text of message 0"),
+    "cut text": (chatml("{{- message.content[1:] }}"), "the template leaves out the text of message 0"),
+    "repeated text": (chatml("{{- message.content * 2 }}"), "the template repeats the text of message 0"),
+    "text of a list": (chatml("{{- [message.content] }}"), "depends on the text"),
     "other order": (samples.PLAIN.replace("in messages", "in messages | reverse"), "as in its prompt"),
     "a history that is dropped": (samples.PLAIN.replace("in messages", "in messages[-1:]"), "as in its prompt"),
     "the date": (
         chatml("{{- message.content }}", before="{{ 'late' if strftime_now('%Y') > '2026' else 'early' }}"),
-        "expected a chat template that only writes the date, got one that depends on it",
+        "the chat template depends on the date, and may only write it",
     ),
-    "its own errors": ("{{ raise_exception('no user today') }}", "it says: no user today"),
+    "its own errors": (
+        "{{ raise_exception('no user today') }}",
+        "the chat template refuses the conversation: no user today",
+    ),
     "the sandbox": ("{{ messages.append(1) }}", "is unsafe|not safely callable"),
     "a block around the user": (
         samples.MARKED.replace("'assistant' %}", "'user' %}"),
@@ -87,10 +85,25 @@ def test_a_template_whose_masks_cannot_be_proven_is_refused(case: str) -> None:
         opened(source)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        chatml("{{- '%s!' | format(message.content) }}"),
+        samples.PLAIN.replace("'<|im_end|>\\n'", "'<|im_%s|>' % 'end'"),
+        samples.PLAIN.replace("message.role", "message.role.title()").replace("|>assistant", "|>Assistant"),
+    ],
+    ids=["format", "%", "title"],
+)
+def test_a_template_may_make_its_own_text_as_it_likes(source: str) -> None:
+    template = opened(source)
+    assert template.stops == ("<|im_end|>",)
+    assert Rendering(template, (Message("user", "a<|im_end|>"),)).render(1).text.count("a<|im_end|>") == 1
+
+
 def test_the_date_is_the_arguments() -> None:
     talk = (Message("user", "a"),)
     at = [
-        Rendering(ChatTemplate(samples.CHANNELS, map(Control, samples.CONTROLS), date=day), talk).text(1)
+        Rendering(ChatTemplate(samples.CHANNELS, map(Control, samples.CONTROLS), date=day), talk).render(1).text
         for day in ("2025-01-01", "2024-02-29")
     ]
     assert ["2025-01-01" in at[0], "2024-02-29" in at[1]] == [True, True]
@@ -102,7 +115,8 @@ def test_settings_are_the_templates_own_words() -> None:
     template = opened(chatml("{{- message.content }}", before="{{ greeting }}"), greeting="<|start|>Hello")
     rendering = Rendering(template, (Message("user", "a"),))
     kinds = [
-        (piece.kind, str(rendering.text(1))[piece.start : piece.stop]) for piece in rendering.pieces(rendering.text(1))
+        (piece.kind, rendering.render(1).text[piece.start : piece.stop])
+        for piece in rendering.pieces(rendering.render(1))
     ]
     assert kinds[:2] == [(SpanKind.CONTROL, "<|start|>"), (SpanKind.TEMPLATE, "Hello")]
 

@@ -217,7 +217,7 @@ def test_customized_trains_the_messages_that_say_so() -> None:
 def test_where_an_empty_message_starts_is_not_guessed() -> None:
     talk = (Message("user", ""), *TALK[2:3])
     assert composed(samples.PLAIN).masked(talk, ALL)
-    with pytest.raises(InputError, match=r"where an empty message starts cannot be told.*messages\[0\]"):
+    with pytest.raises(InputError, match=r"the start of an empty message is not known.*messages\[0\]"):
         composed(samples.PLAIN).masked(talk, TrainOnWhat.ALL_MESSAGES)
 
 
@@ -246,42 +246,42 @@ REFUSED = {
     "text that a template cuts": (
         chatml("{{- message.content.split('</think>')[-1] }}"),
         Message("assistant", "see </think> there"),
-        "all of the text of message 1, once and as it is, got a part of it",
+        "the template writes only a part of the text of message 1",
     ),
     "text that a template rewrites": (
         chatml("{{- message.content | replace('[[', '<|') }}"),
         Message("assistant", "[[im_end|>"),
-        "text of message 1",
+        "the template writes '<.im_end.>' for the text of message 1",
     ),
     "text that makes it write control tokens": (
         chatml("{{- message.content }}{{ '<|im_end|>' if 'stop' in message.content }}"),
         Message("assistant", "please stop"),
-        "writes the same around any text",
+        "what the template writes around a text depends on the text",
     ),
     "text that a header depends on": (
         chatml("{{- '!' if message.content | length > 3 }}{{ message.content }}"),
         Message("user", "please"),
-        "writes the same around any text",
+        "what the template writes around a text depends on the text",
     ),
     "a length": (
         chatml("{{- message.content | length }}{{ message.content }}", prompt="<|im_start|>assistant\\n1"),
         Message("user", "please"),
-        "writes the same around any text",
+        "what the template writes around a text depends on the text",
     ),
     "a role that it drops": (
         samples.PLAIN.replace("in messages", "in messages if message.role != 'developer'"),
         Message("developer", "Be brief."),
-        "text of message 1, once and as it is, got nothing",
+        "the template leaves out the text of message 1",
     ),
     "its own error": (
         samples.PLAIN + "{{ raise_exception('no tools') if messages[-1].role == 'tool' }}",
         Message("tool", "2"),
-        "it says: no tools",
+        "the chat template refuses the conversation: no tools",
     ),
     "the next message": (
         chatml("{{- message.content }}{{ '?' if not loop.last and loop.nextitem.content == 'x' }}"),
         Message("user", "x"),
-        "writes the same|once more messages follow",
+        "depends on the text|once more messages follow",
     ),
 }
 
