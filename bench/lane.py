@@ -32,7 +32,8 @@ from shell.datums.tinker_datums import datums_to_tinker
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests import naive
-from tests.spans import weigh, write
+from tests.naive import write
+from tests.spans import weigh
 
 MAX_LENGTH = 32768
 N_WARM = 64

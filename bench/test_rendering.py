@@ -13,7 +13,7 @@ from kernel.formats import RENDERERS
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.inspect import Span
 from kernel.row_reader import read_conversation
-from tests.spans import write
+from tests.naive import write
 
 N_ROUNDS, N_CONVERSATIONS = 7, 200
 

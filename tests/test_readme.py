@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel import InputError, Message, Renderer, Segment, SpanKind, TrainOnWhat, weigh, write
+from kernel import InputError, Message, Renderer, Segment, SpanKind, TrainOnWhat
 from shell.text.formats import open_format
 from shell.text.tokenizer import open_tokenizer
+from tests.spans import weigh, write
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,7 +18,7 @@ def test_the_example_of_the_kernel_runs() -> None:
     code, _ = re.findall(r"```python\n(.*?)```", README, re.S)
     scope: dict[str, object] = {}
     exec(code, scope)
-    assert bytes(scope["targets"][scope["weights"] > 0].tolist()) == b" 4\n\nUser:"  # type: ignore[index, operator]
+    assert scope["targets"][scope["weights"] > 0].tolist() == [ord("4"), scope["control_ids"]["<|eot_id|>"]]  # type: ignore[index, operator]
 
 
 def test_the_format_of_your_own_trains_and_parses(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kernel.conversation import Message
 from kernel.datum import build_datums
-from kernel.examples import Ragged, take_ragged
+from kernel.examples import Ragged, reorder, take_ragged
 from kernel.formats.qwen3 import QWEN3
 from kernel.length_limit import LengthPolicy, apply_length_limit
 from kernel.loss import sum_loss
@@ -33,7 +33,7 @@ def compile_kernel(log: Callable[[str], object]) -> None:
         program = batch_renderer.render([CONVERSATION], TrainOnWhat.LAST_ASSISTANT_MESSAGE)
         texts = take_ragged(_codes(program.texts), np.arange(len(program.texts)))
         examples = assemble(program, _codes([text for _, text in batch_renderer.constant_texts]), texts)
-        examples = apply_length_limit(examples, 2048, LengthPolicy()).examples
+        examples = apply_length_limit(reorder(examples, np.arange(1)), 2048, LengthPolicy()).examples
         datums = build_datums(examples.tokens, examples.weights, examples.offsets, max_length=2048, units=examples.rows)
         sum_loss(datums.weights, datums.targets, datums.weights, np.zeros(128, np.int32))
     finally:

@@ -8,7 +8,7 @@ spell take the place of those that go.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -23,6 +23,7 @@ from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError, expected
 from kernel.examples import Ragged, concat_ragged, take_ragged
 from kernel.parsing.segments import Segment
+from kernel.render.assemble import encode_constants
 from shell.data.hub import unreachable
 from shell.process.deferred import Deferred
 from shell.text.encoder import Choice, HotSwapEncoder, check_installed
@@ -135,18 +136,9 @@ class Tokenizer:
         if self._opened is not None:
             self._opened[1].close()
 
-    def encode_constants(self, constants: Iterable[tuple[SpanKind, str]]) -> Ragged:
+    def encode_constants(self, constant_texts: Sequence[tuple[SpanKind, str]]) -> Ragged:
         """Ids of constant texts: a control token's own id, template text encoded."""
-        runs = list(constants)
-        ids = self.encode([text if kind is not SpanKind.CONTROL else "" for kind, text in runs])
-        texts = [ids.ids[a:b] for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
-        lists = [
-            np.array([self.controls[text]], np.int32) if kind is SpanKind.CONTROL else one
-            for (kind, text), one in zip(runs, texts, strict=True)
-        ]
-        offsets = np.zeros(len(lists) + 1, np.int64)
-        np.cumsum([len(one) for one in lists], out=offsets[1:])
-        return Ragged(np.concatenate([np.zeros(0, np.int32), *lists]), offsets)
+        return encode_constants(constant_texts, self.encode, self.controls)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The ids as text, control tokens spelled out."""

@@ -20,7 +20,8 @@ from kernel.render.inspect import Span
 from kernel.render.loss_mask import TrainOnWhat, produced_from
 from tests import strategies
 from tests.kernel.render.test_inspect import ALL, FEW, fits
-from tests.spans import weigh, write, write_prompt
+from tests.naive import write, write_prompt
+from tests.spans import weigh
 
 CONTROL_IDS = {name: 1000 + i for i, name in enumerate(strategies.CONTROLS)}
 

@@ -18,7 +18,7 @@ from kernel.render.batch_renderer import SPLITTABLE, BatchRenderer
 from kernel.render.loss_mask import TrainOnWhat, trained
 from tests.kernel.render.test_assemble import examples_of, tokens_of
 from tests.kernel.render.test_inspect import ALL, fits
-from tests.spans import write, write_prompt
+from tests.naive import write, write_prompt
 
 
 def open_ended(renderer: Renderer) -> Renderer:
