@@ -66,7 +66,7 @@ def build_datums(
     """Datums of a batch of examples.
 
     Args:
-        tokens: int32[T], all examples one behind the other.
+        tokens: int32[T], all examples one after the other.
         weights: float32[T], how much each token is trained.
         offsets: int64[B + 1], example b is [offsets[b]:offsets[b + 1]].
         max_length: >= 2, the most tokens an example may keep, non-text places counted. The rest is cut off at the

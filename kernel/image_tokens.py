@@ -1,7 +1,7 @@
 """How many tokens a model sees an image as: pure arithmetic on its height and width, a function a family.
 
 A service counts for itself; the number that goes with an image lets it refuse a wrong one early, and tells us where the
-text behind the image stands. The arithmetic and its constants are those of the models' published image processors.
+text after the image is. The arithmetic and its constants are those of the models' published image processors.
 """
 
 import math

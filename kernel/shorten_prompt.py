@@ -13,7 +13,7 @@ from collections.abc import Callable
 from kernel.conversation import Conversation, Message, Part, content_of
 
 ELLIPSIS = "…"
-"""what stands where a prompt was cut"""
+"""what replaces the text that was cut"""
 
 
 def n_older_turns(conversation: Conversation) -> int:
@@ -51,7 +51,7 @@ def without_middle(conversation: Conversation, n_characters: int) -> Conversatio
     """The conversation with so many characters cut from the middle of its longest prompt texts, longest first.
 
     Args:
-        n_characters: 0 to `n_prompt_characters`. An ellipsis stands where something was cut.
+        n_characters: 0 to `n_prompt_characters`. An ellipsis replaces each cut.
 
     >>> [m.content for m in without_middle((Message("user", "abcdefgh"), Message("assistant", "b")), 4)]
     ['ab…gh', 'b']
@@ -98,7 +98,7 @@ def _turn_starts(conversation: Conversation) -> list[int]:
 
 
 def _cuttable(conversation: Conversation) -> list[tuple[int, int, str]]:
-    """The texts of the prompt: (message, part or -1, text). All that stands before the last assistant's message."""
+    """The texts of the prompt: (message, part or -1, text). All before the last assistant's message."""
     answers = [i for i, message in enumerate(conversation) if message.role == "assistant"]
     end = answers[-1] if answers else len(conversation)
     found = []

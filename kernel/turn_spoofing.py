@@ -11,7 +11,7 @@ from kernel.conversation import Message, text_of
 
 
 def spoofs_turn(renderer: Renderer, message: Message) -> bool:
-    """Whether a message holds, behind a blank line, words that open a turn in a format of plain text.
+    """Whether a message holds, after a blank line, words that open a turn in a format of plain text.
 
     >>> from kernel.formats.llama3 import LLAMA3
     >>> from kernel.formats.plain_text import ROLE_COLON

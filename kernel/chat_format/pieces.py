@@ -1,7 +1,7 @@
-"""The language a renderer is written in: pieces, the facts they may depend on, and `Renderer` itself. Data only.
+"""The language of renderers: pieces, the conditions they depend on, and `Renderer` itself. Data only.
 
 A renderer says, for each role, with which pieces a message is written, in order. A piece may say when it applies, in
-terms of a closed set of facts about where the message stands and what it holds. So a chat format is a short table that
+terms of a closed set of conditions: the message's position and content. So a chat format is a short table that
 can be read, compared, mutated and tested, and a variant of a format is the same table with one field replaced. What a
 table cannot say it does not need methods for: `before` rewrites the conversation, and `Calls` and `Tools` name the
 functions that write a family's own syntax. The interpreter is `kernel.chat_format.elements`.
@@ -30,7 +30,7 @@ class Condition(IntEnum):
     AFTER_LAST_USER = 1 << 5  # it comes after the last user message
     IN_TURN = 1 << 6  # it belongs to the turn being produced
     AFTER_TOOL = 1 << 7  # the message before it is a tool's
-    BEFORE_TOOL = 1 << 8  # the message behind it is a tool's
+    BEFORE_TOOL = 1 << 8  # the message after it is a tool's
     HAS_TEXT = 1 << 9  # it has text
     HAS_REASONING = 1 << 10  # it has reasoning
     HAS_CALLS = 1 << 11  # it calls tools
@@ -42,8 +42,8 @@ class Condition(IntEnum):
     AFTER_ANSWER = 1 << 17  # the message before it is the assistant's and calls no tools
     AFTER_CALLS = 1 << 18  # the message before it is the assistant's and calls tools
     AFTER_FIRST_SYSTEM = 1 << 19  # the message before it is the system's and opens the conversation
-    BEFORE_USER = 1 << 20  # the message behind it is a user's
-    ONLY_ASSISTANT_FOLLOWS = 1 << 21  # nobody but the assistant speaks behind it
+    BEFORE_USER = 1 << 20  # the message after it is a user's
+    ONLY_ASSISTANT_FOLLOWS = 1 << 21  # nobody but the assistant speaks after it
     TOOLS_DECLARED = 1 << 22  # the conversation declares tools
     KEEPS_REASONING = 1 << 23  # the format keeps reasoning here (`Renderer.keep`), whether it has any or not
 
@@ -83,7 +83,7 @@ class Sampled(NamedTuple):
 class Text(NamedTuple):
     """What the message says, put in the place of `{}`.
 
-    `lstrip` are characters taken off its start behind a block, `rstrip` characters taken off its end.
+    `lstrip` are characters taken off its start after a block, `rstrip` characters taken off its end.
     """
 
     wrap: str = "{}"
@@ -180,13 +180,13 @@ class Renderer:
         stops: what ends a sampled turn: names of control tokens, or text where the format has none.
         controls: the control tokens that its template text spells, each one id of the tokenizer.
         bos: template text that opens every example, never trained.
-        keep: where reasoning stays: under any of these conjunctions of facts.
+        keep: where reasoning stays: under any of these conjunctions of conditions.
         refuses_reasoning: the cue closes the block of reasoning, so a trained turn that reasons is an error.
         before: rewrites the conversation before anything is written.
         turn_starts_after: whether the turn being produced can start after this message of that index (it starts after
             the last such message); see `by_roles`.
         parse: a sampled turn, as segments, back to a message.
-        image: how an image stands among a message's texts (`{}` is the image); "" for a format that sees none.
+        image: how an image is written among a message's texts (`{}` is the image); "" for a format that sees none.
         image_tokens: (height, width) in pixels -> how many tokens the model will see; None where that is not known.
         spoofable: its framing is plain text, so a message can imitate a turn.
     """

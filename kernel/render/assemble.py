@@ -82,14 +82,14 @@ def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_leng
         program: what a `BatchRenderer` composed.
         constants: ids of its static runs, in the order of `BatchRenderer.constant_texts`.
         texts: ids of `program.texts`, encoded literally, in order.
-        image_lengths: int64[n], how many tokens each of `program.images` stands for; may be left out if there are none.
+        image_lengths: int64[n], tokens of each of `program.images`; may be left out if there are none.
 
     Returns:
         One example per `program.rows`. What the prompt supplies has weight 0 where the mode asks for it and the example
         does begin with that prompt.
 
     Raises:
-        InputError: a turn that reasons, behind a prompt that has closed the block of reasoning.
+        InputError: a turn that reasons, after a prompt that has closed the block of reasoning.
 
     >>> from kernel.render.batch_renderer import BatchRenderer
     >>> from kernel.conversation import Message
@@ -128,7 +128,7 @@ def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_leng
 
 
 def _media(program: TokenProgram, starts: Ints, offsets: Ints) -> tuple[Media, ...]:
-    """Where each image stands in its example."""
+    """The position of each image in its example."""
     at = np.flatnonzero(program.ops == -2)
     examples = np.searchsorted(program.offsets, at, side="right") - 1
     spans = zip(examples.tolist(), (starts[at] - offsets[examples]).tolist(), np.diff(starts)[at].tolist(), strict=True)

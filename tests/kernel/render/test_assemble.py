@@ -1,4 +1,4 @@
-"""Scripts against their plain twin: spans, joined into runs, encoded one by one."""
+"""Programs against their plain twin: spans, joined into runs, encoded one by one."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def examples_of(batch_renderer: BatchRenderer, talks: list[Conversation], mode: 
 
 
 @ALL
-def test_scripts_give_the_tokens_and_weights_of_their_plain_twin(renderer: Renderer) -> None:
+def test_programs_give_the_tokens_and_weights_of_their_plain_twin(renderer: Renderer) -> None:
     batch_renderer = BatchRenderer(renderer, split_turns=False)
 
     @FEW
@@ -112,7 +112,7 @@ def test_scripts_give_the_tokens_and_weights_of_their_plain_twin(renderer: Rende
 
 
 @ALL
-def test_scripts_of_prompts_read_like_the_prompts(renderer: Renderer) -> None:
+def test_programs_of_prompts_read_like_the_prompts(renderer: Renderer) -> None:
     batch_renderer = BatchRenderer(renderer, split_turns=False)
 
     @FEW
@@ -161,7 +161,7 @@ def test_statics_only_grow() -> None:
     assert len(batch_renderer.constant_texts) > len(before)
 
 
-def test_no_conversations_are_an_empty_script() -> None:
+def test_no_conversations_are_an_empty_program() -> None:
     batch_renderer = BatchRenderer(ROLE_COLON)
     script = batch_renderer.render([], TrainOnWhat.ALL_TOKENS)
     examples = assemble(script, *encoded(batch_renderer, script))
