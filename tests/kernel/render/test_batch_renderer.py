@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.chat_format.compile import prepared
+from kernel.chat_format.compile import CompiledConversation, prepared
 from kernel.chat_format.pieces import Condition, Renderer
 from kernel.conversation import Conversation, Message, Part, ToolCall
 from kernel.errors import InputError
@@ -184,3 +184,26 @@ def test_patterns_are_forgotten_when_there_are_too_many(monkeypatch: pytest.Monk
     for n in range(1, 9):
         batch_renderer.render([(Message("user", "a"), Message("assistant", "b")) * n], TrainOnWhat.ALL_MESSAGES)
     assert len(batch_renderer._skeletons) <= 3
+
+
+@pytest.mark.parametrize("name", ["kimi_k2", "gpt_oss_medium_reasoning", "qwen3"])
+def test_the_work_of_a_long_trace_grows_as_what_is_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[int] = []
+    message = CompiledConversation._message
+    monkeypatch.setattr(
+        CompiledConversation, "_message", lambda self, i, mask: looked_up.append(i) or message(self, i, mask)
+    )
+
+    def work(n: int) -> tuple[int, int]:
+        step = (
+            Message("assistant", (Part("thinking", "call"),), (ToolCall("add", "{}", "c"),)),
+            Message("tool", "2", name="add", tool_call_id="c"),
+        )
+        looked_up.clear()
+        talk = (Message("user", "1+1?"), *step * n, Message("assistant", "2"))
+        program = BatchRenderer(RENDERERS[name]).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
+        return len(looked_up), len(program.ops)
+
+    (once, written), (twice, written_twice) = work(50), work(100)
+    assert twice <= 2.1 * once
+    assert written_twice <= (4.2 if name == "qwen3" else 2.1) * written
