@@ -30,7 +30,7 @@ STEPS = (*TOKENS, "shell/datums/supervised_dataset.py", "shell/datums/tinker_dat
          "kernel/schedules.py")  # fmt: skip
 """modules that, with all that they import, decide the steps of a run"""
 
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+([^#\n]+)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]*\)|[^#\n]+)", re.MULTILINE)
 """module, names; as text, since parsing would take ten times as long"""
 
 Provenance = dict[str, str | int | bool | None]
@@ -153,7 +153,7 @@ def _with_imports(files: Iterable[Path], find: Callable[[str], Path | None]) -> 
             continue
         seen.add(file)
         for module, names in _IMPORT.findall(file.read_text(encoding="utf-8")):
-            parts = [name.split()[0] for name in names.strip("( )").split(",") if name.strip()]
+            parts = [name.split()[0] for name in names.strip("( )\n").split(",") if name.strip()]
             left += filter(None, map(find, [module, *(f"{module}.{part}" for part in parts)] if module else parts))
     return sorted(seen)
 

@@ -73,6 +73,8 @@ def show(config: ShowConfig) -> int:
     names = format_names(config)
     renderer, tokenizer = names.open()
     source = open_data(spec_of(config))
+    if not isinstance(source.train, Stream):
+        source.train.rows.check()
     settings = render_settings(config, mode_of(source, config.train_on_what))
     settings = replace(settings, length_policy=settings.length_policy._replace(send_zero_loss=True))
     row_renderer = RowRenderer(renderer, tokenizer, settings)
@@ -193,7 +195,6 @@ def _blocks(source: Source, limit: int | None) -> Iterator[tuple[int, list[Any],
             yield start, train.read(start, len(numbers)), [train.place(i) for i in numbers]
         return
     rows = source.train.rows
-    rows.check()
     n = len(rows) if limit is None else min(limit, len(rows))
     for start in range(0, n, BLOCK):
         places = np.arange(start, min(start + BLOCK, n))

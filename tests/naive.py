@@ -112,10 +112,9 @@ def write(renderer, conversation, is_example=True):
     ready = prepared(renderer, conversation)
     spans = [Span(kind, text, False, -1) for kind, text in spelled(renderer, renderer.bos)]
     for i, (message, mask) in enumerate(zip(ready, conditions_of(renderer, ready, is_example), strict=True)):
-        at = f"$.messages[{i - len(ready) + len(conversation)}]"
-        check(renderer, message, at)
+        check(renderer, message)
         shape = None if isinstance(message.content, str) else tuple(part.kind for part in message.content)
-        elements = expanded(renderer, row_elements(renderer, message.role, mask, shape, at), message)
+        elements = expanded(renderer, row_elements(renderer, message.role, mask, shape), message)
         spans += [Span(kind, text, sampled, i) for kind, text, sampled in filled(elements, message)]
     return spans
 

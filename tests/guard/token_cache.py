@@ -62,7 +62,7 @@ def through_the_cache(
     assert store.is_whole
     numbers, places = np.arange(len(rows)), [f"row {i}" for i in range(len(rows))]
     gathered = store.read(numbers)
-    rendered = CachedRows(store, render_uncached(source, maker))(numbers, places)()
+    rendered = CachedRows(store, render_uncached(source, maker))(numbers, places).result()
     made = maker.finish(rendered, places)
     examples: list[list[Any]] = [[] for _ in rows]
     for e, number in enumerate(gathered.examples.rows.tolist()):
@@ -71,5 +71,5 @@ def through_the_cache(
     datums: list[list[Any]] = [[] for _ in rows]
     for e, number in enumerate(made.rows.tolist()):
         datums[number].append(made.datums.example(e))
-    outcomes = {fell.row: f"{fell.outcome}, {fell.reason}".replace(str(path), path.name) for fell in made.fell}
+    outcomes = {fell.row: f"{fell.outcome}, {fell.reason}".replace(str(path), path.name) for fell in made.outcomes}
     return Cached(examples, (gathered.found == 0).tolist(), outcomes, datums)

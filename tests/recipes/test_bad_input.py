@@ -43,8 +43,7 @@ ROWS = {
     ),
     "raw text among conversations": (
         GOOD + b'\n{"text": "a"}',
-        "expected a conversation, for qwen3_instruct writes turns, got raw text (--renderer-name text trains it) "
-        "- at {}:2 $.text",
+        "raw text needs --renderer-name text; qwen3_instruct renders conversations - at {}:2 $.text",
     ),
     "a call in the old way": (
         line(USER, {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "{}"}}),
@@ -56,7 +55,7 @@ ROWS = {
     ),
     "a refusal": (
         line(USER, {**ANSWER, "refusal": "no"}),
-        "expected what is said under 'content' alone, got a refusal beside it - at {}:1 $.messages[1].refusal",
+        "a refusal must be the content, not beside it - at {}:1 $.messages[1].refusal",
     ),
     "two shapes in a row": (
         GOOD + b'\n{"text": "a", "messages": []}',
@@ -145,8 +144,7 @@ ROWS = {
     ),
     "trainable where nothing reads it": (
         line(USER, {**ANSWER, "trainable": True}),
-        "expected no 'trainable' field (only customized reads it, the mode is all_assistant_messages), got one "
-        "- at {}:1 $.messages[1].trainable",
+        "'trainable' is only used with --train-on-what customized - at {}:1 $.messages[1].trainable",
     ),
 }
 
@@ -217,7 +215,7 @@ RUN_FLAGS = [
         "expected true or false on every message (customized), got nothing - at good.jsonl:",
     ),
     ("--dataset unanswered.jsonl", "expected a message that all_assistant_messages trains, got none in 8 rows - at un"),
-    ("--streaming", "expected --dataset hf:REPO with --streaming, --dataset-config, --dataset-split, got good.jsonl"),
+    ("--streaming", "--streaming, --dataset-config and --dataset-split need --dataset hf:REPO, not good.jsonl"),
 ]
 
 

@@ -5,12 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from shell.data.jsonl import JsonlRows
 
 from kernel.formats import find_renderer
 from kernel.render.loss_mask import TrainOnWhat
 from shell.data.dataset import Dataset
-from shell.datums.render_rows import RenderSettings, RowRenderer
+from shell.data.json_rows import open_rows
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.text.tokenizer import open_tokenizer
 from tests.recipes.running import ANSWER, CALL, GOOD, USER, calling, line, process_of, saying, write
 
@@ -48,7 +49,7 @@ def test_what_show_prints_is_the_datum(reduction, ask, tmp_path):
 
     settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, reduction=reduction)
     maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), settings)
-    rows = Dataset(JsonlRows(path))
+    rows = Dataset(open_rows(path))
     datums = maker.datums(rows.to_list(), [rows.place(i) for i in range(3)])
     assert [datum["row"] for datum in shown] == [0, 1, 2]
     for b, datum in enumerate(shown):

@@ -132,7 +132,7 @@ for renderer in ("qwen3", "hf_template"):
     rows = open_data(DatasetSpec(dataset=data)).train.rows
     settings = RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS)
     renderer = RowRenderer(*FormatNames(renderer, tokenizer).open(), settings)
-    assert len(renderer.make(rows.take(np.arange(2)), ["", ""]).datums.inputs)
+    assert len(renderer.batch(rows.take(np.arange(2)), ["", ""]).datums.inputs)
 names = [name for name in sys.modules if name.startswith(("kernel", "shell")) and "." in name]
 print(*(sys.modules[name].__file__ for name in names))
 """

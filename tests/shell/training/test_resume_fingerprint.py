@@ -115,7 +115,7 @@ def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path):
 def test_a_run_of_an_older_version_resumes_after_one_confirmation():
     now = of()
     before = now | {"code": f"0.1.0 {'0' * 16}", "renderer": f"qwen3_instruct {'0' * 16}"}
-    with pytest.raises(InputError, match=r"go on all the same with --accept-changes renderer,code$"):
+    with pytest.raises(InputError, match=r"resume anyway with --accept-changes renderer,code$"):
         check_unchanged(before, now, None, "checkpoint 000004")
     assert len(check_unchanged(before, now, "renderer,code", "checkpoint 000004")) == 2
 
