@@ -288,7 +288,7 @@ def test_where_the_last_checkpoint_is_gone_the_one_before_is_taken_up(whole, beg
     vanish(begun, "000004", expired=expired)
     code, said, errors = finish(rows, begun, *RESUME)
     assert (code, errors) == (0, "")
-    gone = "has expired: it has outlived its ttl_seconds" if expired else "in this service"
+    gone = r"has expired \(ttl_seconds\)" if expired else "in this service"
     assert re.search(rf"gone      checkpoint 000004 \(.*{gone}\): trying the one before\n", said)
     assert "resumed   from checkpoint 000002, at step 2\n" in said
     assert metrics(begun) == metrics(whole[0])
