@@ -1,4 +1,4 @@
-"""A real run, with the real SDK and the service in the box, ended again and again at moments that its own files show.
+"""A real run, with the real SDK and the local service, ended again and again at moments that its own files show.
 
 What is watched is the service's database and the run's records, so a moment is hit by seeing it, not by waiting; which
 moments, how far into each process and by which signal is drawn from a seed.

@@ -124,7 +124,7 @@ def test_a_service_in_the_box_that_cannot_keep_its_state_says_so_and_stops_the_r
     assert ending.code == 1
     assert ending.errors.count("\n") == 1
     assert "the service cannot write its state: " in ending.errors
-    assert "The last checkpoint is 000002; go on with: python" in ending.errors
+    assert "The last checkpoint is 000002; resume with: python" in ending.errors
     assert len(started) == 1
     monkeypatch.undo()
     assert finish(rows, folder, "embedded", *RESUME).code == 0

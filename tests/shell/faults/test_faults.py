@@ -1,6 +1,6 @@
 """Whole runs through a proxy in which things go wrong: they end as if nothing had, or stop where they can go on.
 
-The SDK and the service in the box are the real ones. A run is five steps; its requests number, from 1, forward_backward
+The SDK and the local service are the real ones. A run is five steps; its requests number, from 1, forward_backward
 1 to 8 (the 1st, the 5th and the 8th are evaluations), optim_step 1 to 5, save_weights 1 to 3.
 """
 
@@ -132,7 +132,7 @@ def test_a_service_that_falls_silent_is_given_up_at_the_limit(
 
 
 def check_stop(script, sentence, whole, rows, service, state_dir, folder, begin=lambda _: None):
-    """The run stops with one line, keeps what is finished, and goes on from there to the same end."""
+    """The run stops with one line, keeps what is finished, and resumes from there to the same end."""
     with through(service.url, *script) as proxy:
         begin(proxy)
         ending = finish(rows, folder, proxy.url, "--silence-limit", "300")
@@ -140,7 +140,7 @@ def check_stop(script, sentence, whole, rows, service, state_dir, folder, begin=
     assert ending.errors.count("\n") == 1
     assert sentence in ending.errors.replace(proxy.url, "URL")
     kept = cursors(folder)
-    assert f"The last checkpoint is {kept[-1]:06}; go on with: python" in ending.errors
+    assert f"The last checkpoint is {kept[-1]:06}; resume with: python" in ending.errors
     assert f"--config {folder}/config.json --behavior-if-log-dir-exists resume" in ending.errors
     assert kept == [cursor for cursor in (2, 4) if cursor <= len(metrics(folder))][: len(kept)]
     assert metrics(folder) == whole[0][: len(metrics(folder))]
@@ -174,7 +174,7 @@ def test_a_run_that_cannot_open_says_so_at_the_limit_and_can_be_taken_up(
         ending = finish(rows, folder, proxy.url)
     assert ending.code == 1
     assert "error: the opening of tinsmith/tiny failed: " in ending.errors
-    assert "There is no checkpoint yet; go on with: python" in ending.errors
+    assert "There is no checkpoint yet; resume with: python" in ending.errors
     assert cursors(folder) == []
 
 
