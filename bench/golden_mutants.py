@@ -32,8 +32,8 @@ from kernel.chat_format.pieces import (
 from kernel.conversation import Conversation
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.renders import golden, read

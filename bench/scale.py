@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kernel.formats.plain_text import ROLE_COLON
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row
 from shell.datums.render_rows import Rendered, RowRenderer

@@ -18,8 +18,8 @@ import numpy as np
 from bench.made import made_rows
 from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError
+from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.data.dataset import Dataset
 from shell.data.json_rows import open_rows

@@ -30,48 +30,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _HOMES = {
-    "conversation": ("Conversation", "Message", "Part", "ToolCall", "ToolSpec", "text_of"),
-    "row_reader": ("read_conversation",),
-    "errors": ("InputError",),
-    "chat_format.pieces": (
-        *(
-            "Calls",
-            "Content",
-            "Data",
-            "Condition",
-            "Header",
-            "Reasoning",
-            "Refuse",
-            "Renderer",
-            "Sampled",
-            "Text",
-            "Tools",
-        ),
-        "by_roles",
-    ),
-    "chat_format.elements": ("SpanKind",),
-    "render.inspect": ("Span", "spans"),
-    "formats": ("RENDERERS", "find_renderer"),
-    "formats.llama3": ("LLAMA3",),
-    "formats.plain_text": ("ROLE_COLON",),
-    "formats.qwen3": ("QWEN3", "QWEN3_DISABLE_THINKING", "QWEN3_INSTRUCT"),
-    "options": ("TrainOnWhat", "Truncation"),
-    "render.batch_renderer": ("BatchRenderer", "render_examples"),
-    "render.assemble": ("TokenProgram", "assemble", "encode_constants"),
-    "examples": ("Examples", "Ragged", "concat", "take"),
-    "length_limit": ("LengthPolicy", "apply_length_limit"),
-    "shorten_prompt": ("without_middle", "without_oldest_turns"),
-    "row_outcomes": ("Outcome", "RowOutcome", "totals"),
-    "parsing.segments": ("BadCall", "ParseTermination", "Parsed", "Segment"),
-    "shuffle": ("hf_permutation", "shuffled_rows"),
-    "mixture": ("Mixture", "mix"),
-    "batches": ("n_batches", "n_steps", "positions", "rows_after_step", "rows_of_step"),
-    "datum": ("Datums", "Media", "build_datums", "n_kept"),
-    "schedules": ("constant", "cosine", "join", "linear", "schedule", "warmup"),
-    "loss": ("LossSums", "sum_loss"),
-    "train_plan": ("TrainPlan", "Request", "requests"),
+    "conversation": "Conversation Message Part ToolCall ToolSpec text_of",
+    "row_reader": "read_conversation",
+    "errors": "InputError",
+    "chat_format.pieces": "Calls Content Data Condition Header Reasoning Refuse Renderer Sampled Text Tools by_roles",
+    "chat_format.elements": "SpanKind",
+    "render.inspect": "Span spans",
+    "formats": "RENDERERS find_renderer",
+    "formats.llama3": "LLAMA3",
+    "formats.plain_text": "ROLE_COLON",
+    "formats.qwen3": "QWEN3 QWEN3_DISABLE_THINKING QWEN3_INSTRUCT",
+    "options": "TrainOnWhat Truncation",
+    "render.batch_renderer": "BatchRenderer render_examples",
+    "render.assemble": "TokenProgram assemble encode_constants",
+    "examples": "Examples Ragged concat take",
+    "length_limit": "LengthPolicy apply_length_limit without_middle without_oldest_turns",
+    "row_outcomes": "Outcome RowOutcome totals",
+    "parsing.segments": "BadCall ParseTermination Parsed Segment",
+    "shuffle": "hf_permutation shuffled_rows",
+    "mixture": "Mixture mix",
+    "batches": "n_batches n_steps positions rows_after_step rows_of_step",
+    "datum": "Datums Media build_datums n_kept",
+    "schedules": "constant cosine join linear schedule warmup",
+    "loss": "LossSums sum_loss",
+    "train_plan": "TrainPlan Request requests",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+"""Public names by module."""
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME)
 
@@ -114,7 +99,7 @@ if TYPE_CHECKING:
     from kernel.formats.llama3 import LLAMA3
     from kernel.formats.plain_text import ROLE_COLON
     from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-    from kernel.length_limit import LengthPolicy, apply_length_limit
+    from kernel.length_limit import LengthPolicy, apply_length_limit, without_middle, without_oldest_turns
     from kernel.loss import LossSums, sum_loss
     from kernel.mixture import Mixture, mix
     from kernel.options import TrainOnWhat, Truncation
@@ -125,6 +110,5 @@ if TYPE_CHECKING:
     from kernel.row_outcomes import Outcome, RowOutcome, totals
     from kernel.row_reader import read_conversation
     from kernel.schedules import constant, cosine, join, linear, schedule, warmup
-    from kernel.shorten_prompt import without_middle, without_oldest_turns
     from kernel.shuffle import hf_permutation, shuffled_rows
     from kernel.train_plan import Request, TrainPlan, requests

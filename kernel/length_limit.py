@@ -1,22 +1,18 @@
-"""What becomes of examples that are longer than allowed, and of those in which nothing is trained.
+"""Examples longer than allowed: cut, dropped or shortened before they are rendered; and those that train nothing.
 
-- `right` cuts at the right, as tinker-cookbook does; a trained answer may lose its end, and with it the token that
-  ends a turn, unless cut answers are left untrained.
-- `drop` leaves out what is too long, `error` refuses it.
-- `keep_answer` is right's twin for prompts: the conversation is shortened before it is rendered
-  (`kernel.shorten_prompt`),
-  so that what reaches this module fits, or is dropped.
-
-An example without any trained target has a gradient of zero. Sending it costs its tokens and changes nothing, so it is
-left out; with `send_zero_loss` it goes, as the reference's do.
+`right` cuts at the right, as tinker-cookbook does, so an answer may lose its end. An example without a trained target
+has no gradient: sending it changes nothing. `keep_answer` shortens the conversation before it is rendered: whole turns
+go, the oldest first; if the last is still too long, its prompt loses its middle. The answer is never cut.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.conversation import Conversation, Message, Part, content_of
 from kernel.datum import n_kept
 from kernel.examples import Examples, take
 from kernel.options import Truncation as Truncation
@@ -132,3 +128,95 @@ def _clear_cut_runs(weights: Float32, offsets: Int64, kept: Int64) -> None:
         while i >= offsets[b] and weights[i] != 0:
             weights[i] = 0.0
             i -= 1
+
+
+def n_older_turns(conversation: Conversation) -> int:
+    """How many turns are before the last one; a turn begins with a user's message."""
+    return max(len(_turn_starts(conversation)) - 1, 0)
+
+
+def without_oldest_turns(conversation: Conversation, n: int) -> Conversation:
+    """The conversation without its n oldest turns; the system's messages before them stay.
+
+    Args:
+        n: 0 to `n_older_turns`.
+
+    >>> talk = (Message("system", "s"), Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    >>> [message.content for message in without_oldest_turns(talk, 1)]
+    ['s', 'c']
+    """
+    if n == 0:
+        return conversation
+    starts = _turn_starts(conversation)
+    head = tuple(message for message in conversation[: starts[0]] if message.role in ("system", "developer"))
+    return head + conversation[starts[n] :]
+
+
+def n_prompt_characters(conversation: Conversation) -> int:
+    """How many characters of text may be cut from the prompt of the last answer, at most."""
+    return sum(len(text) for _, _, text in _cuttable(conversation))
+
+
+def without_middle(conversation: Conversation, n_characters: int) -> Conversation:
+    """The conversation with so many characters cut from the middle of its longest prompt texts, longest first.
+
+    Args:
+        n_characters: 0 to `n_prompt_characters`. An ellipsis replaces each cut.
+
+    >>> [m.content for m in without_middle((Message("user", "abcdefgh"), Message("assistant", "b")), 4)]
+    ['ab…gh', 'b']
+    """
+    messages = list(conversation)
+    left = n_characters
+    for i, p, text in sorted(_cuttable(conversation), key=lambda found: -len(found[2])):
+        if left <= 0:
+            break
+        n = min(left, len(text))
+        left -= n
+        keep = len(text) - n
+        cut = text[: (keep + 1) // 2] + ("…" if keep else "") + text[len(text) - keep // 2 :]
+        messages[i] = _with_text(messages[i], p, cut)
+    return tuple(messages)
+
+
+def shortest_cut(fits: Callable[[int], bool], most: int) -> int | None:
+    """The smallest cut of 0 to `most` that fits, if a larger cut always fits where a smaller does; None if none does.
+
+    Where lengths do not grow steadily (a token more or less at a cut), a slightly smaller one may fit too.
+    """
+    if not fits(most):
+        return None
+    low, high = 0, most  # high fits
+    while low < high:
+        middle = (low + high) // 2
+        if fits(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _turn_starts(conversation: Conversation) -> list[int]:
+    return [i for i, message in enumerate(conversation) if message.role == "user"]
+
+
+def _cuttable(conversation: Conversation) -> list[tuple[int, int, str]]:
+    """The texts of the prompt: (message, part or -1, text). All before the last assistant's message."""
+    answers = [i for i, message in enumerate(conversation) if message.role == "assistant"]
+    end = answers[-1] if answers else len(conversation)
+    found = []
+    for i, message in enumerate(conversation[:end]):
+        if message.role == "assistant":
+            continue  # a call that the model made earlier in its turn
+        if isinstance(message.content, str):
+            found.append((i, -1, message.content))
+        else:
+            found += [(i, p, part.text) for p, part in enumerate(message.content) if part.kind == "text"]
+    return [one for one in found if one[2]]
+
+
+def _with_text(message: Message, p: int, text: str) -> Message:
+    if p < 0 or isinstance(message.content, str):
+        return message._replace(content=text)
+    parts = [Part("text", text) if q == p else part for q, part in enumerate(message.content)]
+    return message._replace(content=content_of(parts))

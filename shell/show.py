@@ -17,9 +17,9 @@ from rich.text import Text
 from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.length_limit import apply_length_limit
+from kernel.render.inspect import spoofs_turn
 from kernel.row_outcomes import Outcome
 from kernel.row_reader import read_conversation
-from kernel.turn_spoofing import spoofs_turn
 from shell.data.hub import Stream
 from shell.data.mixture import mode_of, open_data
 from shell.data.sources import Source, spec_of

@@ -4,9 +4,9 @@ from functools import lru_cache
 
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
+from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.inspect import Span, spans
-from kernel.render.loss_mask import TrainOnWhat
 
 
 @lru_cache(maxsize=512)

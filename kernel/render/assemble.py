@@ -93,7 +93,7 @@ def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_leng
 
     >>> from kernel.render.batch_renderer import BatchRenderer
     >>> from kernel.conversation import Message
-    >>> from kernel.render.loss_mask import TrainOnWhat
+    >>> from kernel.options import TrainOnWhat
     >>> from kernel.formats.plain_text import ROLE_COLON
     >>> batch_renderer = BatchRenderer(ROLE_COLON)
     >>> program = batch_renderer.render([(Message("user", "a"),)], TrainOnWhat.ALL_MESSAGES)

@@ -13,11 +13,11 @@ import numpy as np
 from kernel.chat_format.compile import CompiledConversation, CompiledMessage, MessageCompiler, prepared, same_output
 from kernel.chat_format.elements import Element, SpanKind
 from kernel.chat_format.pieces import Renderer
-from kernel.conversation import Conversation, at_origin, parts_of
-from kernel.errors import InputError, expected
+from kernel.conversation import Conversation, at_origin, last_user, parts_of
+from kernel.errors import InputError, expected, problem
 from kernel.examples import Examples, Ragged
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import TokenProgram, assemble, encode_constants
-from kernel.render.loss_mask import TrainOnWhat, check_trainable, produced_from, trained
 from kernel.render.skeleton import Example, ProgramBuilder, Prompt, Skeleton, build_skeleton, pattern
 
 SPLITTABLE = frozenset(
@@ -215,3 +215,46 @@ def _prompt(compiled: CompiledConversation, example: list[CompiledMessage], star
     ):
         n_alike += 1
     return Prompt(since, n_shared + n_alike, rest[n_alike:])
+
+
+def trained(mode: TrainOnWhat, conversation: Conversation, turn_start: int) -> list[bool]:
+    """Whether each message of a (prepared) conversation is trained; `turn_start` is where the produced turn starts."""
+    match mode:
+        case TrainOnWhat.ALL_ASSISTANT_MESSAGES:
+            return [message.role == "assistant" for message in conversation]
+        case TrainOnWhat.LAST_ASSISTANT_MESSAGE:
+            return [m.role == "assistant" and i == len(conversation) - 1 for i, m in enumerate(conversation)]
+        case TrainOnWhat.LAST_ASSISTANT_TURN:
+            return [m.role == "assistant" and i >= turn_start for i, m in enumerate(conversation)]
+        case TrainOnWhat.ALL_MESSAGES | TrainOnWhat.ALL_TOKENS:
+            return [True] * len(conversation)
+        case TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES:
+            return [message.role in ("user", "system") for message in conversation]
+        case TrainOnWhat.CUSTOMIZED:
+            return [bool(message.trainable) for message in conversation]
+
+
+def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> None:
+    """Refuse a message without `trainable` in CUSTOMIZED, or with it in any other mode. Raises: InputError."""
+    is_wanted = mode is TrainOnWhat.CUSTOMIZED
+    for i, message in enumerate(conversation):
+        if (message.trainable is None) is is_wanted:
+            i = next(i for i, one in enumerate(conversation) if one is message)
+            path = ("messages", i, "trainable")
+            if is_wanted:
+                raise expected("true or false on every message (customized)", "nothing", at, path)
+            raise problem("'trainable' is only used with --train-on-what customized", at, path)
+
+
+def produced_from(mode: TrainOnWhat, conversation: Conversation) -> int | None:
+    """Index of the message that sampling would start with, from which on what the prompt supplies has weight 0.
+
+    None where that message is not the assistant's, and for modes that do not train what sampling produces.
+    """
+    if mode is TrainOnWhat.LAST_ASSISTANT_MESSAGE:
+        at = len(conversation) - 1
+    elif mode is TrainOnWhat.LAST_ASSISTANT_TURN:
+        at = last_user(conversation) + 1
+    else:
+        return None
+    return at if 0 <= at < len(conversation) and conversation[at].role == "assistant" else None

@@ -11,17 +11,18 @@ from kernel.conversation import Conversation
 from kernel.datum import Datums, build_datums
 from kernel.errors import InputError, expected
 from kernel.examples import Examples, Ragged, concat, reorder, take
-from kernel.length_limit import Truncation, apply_length_limit
-from kernel.render.assemble import TokenProgram, assemble
-from kernel.row_outcomes import Outcome, RowOutcome
-from kernel.row_reader import read_conversation
-from kernel.shorten_prompt import (
+from kernel.length_limit import (
+    Truncation,
+    apply_length_limit,
     n_older_turns,
     n_prompt_characters,
     shortest_cut,
     without_middle,
     without_oldest_turns,
 )
+from kernel.render.assemble import TokenProgram, assemble
+from kernel.row_outcomes import Outcome, RowOutcome
+from kernel.row_reader import read_conversation
 from shell.data.rows import Rejected, Row
 from shell.datums.images import image_lengths
 from shell.datums.render_settings import RenderSettings

@@ -15,9 +15,9 @@ from kernel.examples import Ragged, reorder, take_ragged
 from kernel.formats.qwen3 import QWEN3
 from kernel.length_limit import LengthPolicy, apply_length_limit
 from kernel.loss import sum_loss
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 
 CONVERSATION = Message("user", "2+2?"), Message("assistant", "4")
 PATIENCE = 1.5

@@ -12,9 +12,9 @@ from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import Ragged, assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.cases import CASES

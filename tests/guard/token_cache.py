@@ -9,7 +9,7 @@ import numpy as np
 
 from kernel.formats import find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.data.json_rows import open_rows
 from shell.data.rows import RowValidation
 from shell.datums.render_rows import RowRenderer

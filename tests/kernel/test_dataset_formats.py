@@ -8,8 +8,8 @@ from kernel.dataset_formats import KEYS, format_of, to_messages
 from kernel.errors import InputError
 from kernel.formats.plain_text import TEXT
 from kernel.formats.qwen3 import QWEN3, QWEN3_INSTRUCT
+from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 
 USER, ANSWER = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}

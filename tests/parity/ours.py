@@ -13,10 +13,10 @@ import numpy as np
 from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import Parsed, Segment
 from kernel.render.assemble import Ragged, assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 

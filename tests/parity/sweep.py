@@ -24,9 +24,9 @@ from kernel.conversation import Conversation
 from kernel.errors import InputError
 from kernel.examples import Ragged
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import TokenProgram, assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, Oracle

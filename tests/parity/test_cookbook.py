@@ -12,9 +12,9 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle

@@ -13,9 +13,9 @@ import pytest
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import parts_of
 from kernel.formats.inkling import TML_V0
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import Parsed, Segment
 from kernel.render.inspect import Span
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, text

@@ -21,9 +21,9 @@ import pytest
 from kernel.conversation import Conversation, split_inline_reasoning
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.text.jinja.chat_template import DATE, ChatTemplate
 from shell.text.jinja.messages import Habits, read_messages

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kernel.formats import find_renderer
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.json_rows import open_rows
 from shell.datums.render_rows import RowRenderer

@@ -12,7 +12,7 @@ import pytest
 from kernel.chat_format.pieces import Header
 from kernel.formats import RENDERERS, find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.provenance import ROOT, deciding_modules, format_digest, key_of, renderer_provenance
@@ -125,7 +125,7 @@ from shell.data.sources import DatasetSpec
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.text.formats import FormatNames
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 import numpy as np
 _, data, tokenizer = sys.argv
 for renderer in ("qwen3", "hf_template"):

@@ -15,10 +15,10 @@ import numpy as np
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Conversation, at_origin, last_user, split_inline_reasoning
 from kernel.errors import InputError
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import PromptMask, TokenProgram
-from kernel.render.batch_renderer import SPLITTABLE
+from kernel.render.batch_renderer import SPLITTABLE, check_trainable, trained
 from kernel.render.inspect import Span
-from kernel.render.loss_mask import TrainOnWhat, check_trainable, trained
 from shell.text.jinja.chat_template import ChatTemplate
 from shell.text.jinja.rendering import Rendered
 from shell.text.jinja.turns import Control, Piece, Rendering, Turn, UnprovenError

@@ -5,9 +5,9 @@ import re
 from kernel.chat_format.elements import SpanKind
 from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import Parsed, Segment
 from kernel.render.inspect import Span
-from kernel.render.loss_mask import TrainOnWhat
 from tests.spans import weigh, write, write_prompt
 
 

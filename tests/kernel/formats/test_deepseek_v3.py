@@ -10,8 +10,8 @@ from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
 from kernel.errors import InputError
 from kernel.formats.deepseek_v3 import DEEPSEEKV3, DEEPSEEKV3_DISABLE_THINKING, DEEPSEEKV3_THINKING
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write

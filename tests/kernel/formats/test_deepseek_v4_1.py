@@ -17,8 +17,8 @@ from kernel.formats.deepseek_v4_1 import (
     DEEPSEEKV4_1_MAX_REASONING,
     DEEPSEEKV4_1_PRESERVE_THINKING,
 )
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write

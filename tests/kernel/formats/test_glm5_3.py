@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec, content_of
 from kernel.formats import RENDERERS
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write

@@ -5,8 +5,8 @@ import pytest
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
 from kernel.formats.inkling import TML_V0, inkling
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.loss_mask import TrainOnWhat
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
 CALL = Message(

@@ -4,9 +4,9 @@ import pytest
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.formats.kimi_k2 import KIMI_K2, KIMI_K25, KIMI_K25_DISABLE_THINKING, KIMI_K26, KIMI_K26_PRESERVE_THINKING
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
 SYSTEM = "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"

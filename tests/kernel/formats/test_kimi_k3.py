@@ -6,9 +6,9 @@ from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.formats.kimi_k3 import KIMI_K31_PRO_DISABLE_THINKING, KIMI_K31_PRO_NO_REASONING_EFFORT
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 
 PLAIN, OFF = KIMI_K31_PRO_NO_REASONING_EFFORT, KIMI_K31_PRO_DISABLE_THINKING

@@ -8,8 +8,8 @@ from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.formats.nemotron3 import NEMOTRON3, NEMOTRON3_ULTRA
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import ParseTermination
-from kernel.render.loss_mask import TrainOnWhat
 from tests.kernel.formats.spelling import prompt, sampled, trained, written
 from tests.spans import write
 

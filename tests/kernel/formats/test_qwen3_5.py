@@ -6,8 +6,8 @@ from hypothesis import given
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.formats.qwen3_5 import QWEN3_5, QWEN3_5_DISABLE_THINKING, QWEN3_5_PRESERVE_THINKING
+from kernel.options import TrainOnWhat
 from kernel.parsing.segments import BadCall, ParseTermination
-from kernel.render.loss_mask import TrainOnWhat
 from tests import strategies
 from tests.kernel.formats.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write

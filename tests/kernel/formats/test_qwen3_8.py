@@ -11,7 +11,7 @@ from kernel.formats.qwen3_5 import (
     QWEN3_8_MEDIUM_REASONING,
     QWEN3_8_XHIGH_REASONING,
 )
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from tests.kernel.formats.spelling import prompt, trained, written
 from tests.spans import write
 

@@ -14,10 +14,10 @@ from kernel.examples import Examples, Ragged
 from kernel.formats import RENDERERS
 from kernel.formats.plain_text import ROLE_COLON
 from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import TokenProgram, assemble
-from kernel.render.batch_renderer import BatchRenderer
+from kernel.render.batch_renderer import BatchRenderer, produced_from
 from kernel.render.inspect import Span
-from kernel.render.loss_mask import TrainOnWhat, produced_from
 from tests import strategies
 from tests.kernel.render.test_inspect import ALL, FEW, fits
 from tests.naive import write, write_prompt

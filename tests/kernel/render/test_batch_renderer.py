@@ -14,8 +14,8 @@ from kernel.formats import RENDERERS
 from kernel.formats.llama3 import LLAMA3
 from kernel.formats.plain_text import ROLE_COLON
 from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-from kernel.render.batch_renderer import SPLITTABLE, BatchRenderer
-from kernel.render.loss_mask import TrainOnWhat, trained
+from kernel.options import TrainOnWhat
+from kernel.render.batch_renderer import SPLITTABLE, BatchRenderer, trained
 from tests.kernel.render.test_assemble import examples_of, tokens_of
 from tests.kernel.render.test_inspect import ALL, fits
 from tests.naive import write, write_prompt

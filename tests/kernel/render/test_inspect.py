@@ -27,7 +27,7 @@ from kernel.formats import RENDERERS, find_renderer
 from kernel.formats.llama3 import LLAMA3
 from kernel.formats.plain_text import ROLE_COLON
 from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from tests import strategies
 from tests.spans import weigh, write, write_prompt
 

@@ -12,7 +12,7 @@ from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
 from kernel.formats import RENDERERS, find_renderer
 from kernel.image_tokens import kimi_tokens, qwen_tokens
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from kernel.row_reader import read_conversation
 from shell.datums.images import image_lengths, read_image
 from shell.datums.render_rows import RowRenderer

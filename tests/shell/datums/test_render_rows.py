@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kernel.errors import InputError
 from kernel.formats import RENDERERS
 from kernel.length_limit import LengthPolicy, Truncation
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from kernel.row_outcomes import Outcome
 from shell.data.rows import Rejected
 from shell.datums.render_rows import BatchResult, RowRenderer

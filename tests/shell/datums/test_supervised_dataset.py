@@ -11,7 +11,7 @@ from datasets import Dataset as HFDataset
 
 from kernel.errors import InputError
 from kernel.formats import find_renderer
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.data import json_rows
 from shell.data.dataset import Dataset
 from shell.datums.open_dataset import OpenDataset, open_dataset

@@ -15,7 +15,7 @@ compile_kernel(lambda line: None)
 compiled = []
 real = dispatcher.Dispatcher.compile
 dispatcher.Dispatcher.compile = lambda self, types: compiled.append(self.py_func.__name__) or real(self, types)
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from kernel.loss import sum_loss
 from kernel.formats import RENDERERS
 from shell.datums.render_rows import RenderSettings, RowRenderer

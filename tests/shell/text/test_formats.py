@@ -9,7 +9,7 @@ import pytest
 from kernel.conversation import Message
 from kernel.errors import InputError
 from kernel.formats.llama3 import LLAMA3
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.text.formats import batch_renderer_of, open_format, read_variables
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 from tests.shell.text.jinja import samples

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernel.formats import find_renderer
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.data.rows import Rows
 from shell.datums.render_rows import Rendered, RowRenderer
 from shell.datums.render_settings import RenderSettings

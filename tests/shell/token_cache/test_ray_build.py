@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import InputError
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.data.json_rows import open_rows
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec

@@ -8,7 +8,7 @@ import pytest
 
 from kernel.conversation import Message
 from kernel.errors import InputError
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from shell.text.jinja.chat_template import open_template
 from shell.text.jinja.template_renderer import TemplateRenderer
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer

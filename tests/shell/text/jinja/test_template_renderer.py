@@ -14,10 +14,10 @@ from kernel.errors import InputError
 from kernel.examples import Examples
 from kernel.formats.llama3 import LLAMA3
 from kernel.formats.qwen3 import QWEN3, QWEN3_INSTRUCT
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.inspect import Span
-from kernel.render.loss_mask import TrainOnWhat
 from shell.text.jinja.chat_template import ChatTemplate
 from shell.text.jinja.template_renderer import Masked, TemplateRenderer
 from shell.text.jinja.turns import Control
