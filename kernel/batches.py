@@ -1,9 +1,4 @@
-"""The number of steps of a run, and the rows of step k.
-
-A step depends on its number alone, so a resumed run replays nothing. An epoch is cut into batches of `batch_size`
-rows. The rows left over at its end are dropped ("drop", as in the reference: every step has the same size) or trained
-as a short batch ("keep": every row is seen).
-"""
+"""The number of steps of a run, and the rows of step k: a function of k, so a resumed run replays nothing."""
 
 import numpy as np
 from numpy.typing import NDArray

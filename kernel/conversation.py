@@ -1,8 +1,4 @@
-"""Conversations as plain data: tuples of messages.
-
-A message's content is a string, or a sequence of parts: text, reasoning, images. `kernel.row_reader` reads
-conversations from rows of JSON.
-"""
+"""Conversations as plain data: tuples of messages, whose content is a string or a sequence of parts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -63,13 +59,7 @@ class TracedConversation(tuple[Message, ...]):
 
 
 def at_origin(error: InputError, traced: object) -> InputError:
-    """An error about ("messages", i, ...) with the path in the user's row, if `traced` has `origins`.
-
-    >>> talk = TracedConversation((Message("user"),))
-    >>> talk.origins = [Origin(("conversations", 3), {"content": ("value",)})]
-    >>> at_origin(InputError("expected text, got null", "a:7", ("messages", 0, "content", 1, "text")), talk).path
-    ('conversations', 3, 'value', 1, 'text')
-    """
+    """An error about ("messages", i, ...) with the path in the user's row, if `traced` has `origins`."""
     origins = getattr(traced, "origins", None)
     i = error.path[1] if len(error.path) > 1 else None
     if not origins or not isinstance(i, int) or i >= len(origins):
@@ -80,34 +70,19 @@ def at_origin(error: InputError, traced: object) -> InputError:
 
 
 def last_user(conversation: Sequence[Message]) -> int:
-    """Index of the last user message, -1 when there is none.
-
-    >>> last_user([Message("user"), Message("assistant")])
-    0
-    """
-    for i in range(len(conversation) - 1, -1, -1):
-        if conversation[i].role == "user":
-            return i
-    return -1
+    """Index of the last user message, -1 when there is none."""
+    return next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i].role == "user"), -1)
 
 
 def parts_of(message: Message) -> tuple[Part, ...]:
-    """The content as parts; empty text gives none.
-
-    >>> parts_of(Message("user", "hi"))
-    (Part(kind='text', text='hi'),)
-    """
+    """The content as parts; empty text gives none."""
     if isinstance(message.content, str):
         return (Part("text", message.content),) if message.content else ()
     return message.content
 
 
 def content_of(parts: Sequence[Part]) -> str | tuple[Part, ...]:
-    """Parts with neighbouring texts joined and empty ones left out; a string when there is no reasoning.
-
-    >>> content_of([Part("text", "4"), Part("text", "2"), Part("thinking", "")])
-    '42'
-    """
+    """Parts with neighbouring texts joined and empty ones left out; a string when there is no reasoning or image."""
     joined: list[Part] = []
     for part in parts:
         if joined and joined[-1].kind == part.kind == "text":
@@ -133,15 +108,8 @@ def text_of(message: Message) -> str:
 def split_inline_reasoning(message: Message) -> Message:
     """Read a closed `<think>...</think>` at the start of an assistant's string as reasoning; leave all else alone.
 
-    The newlines that frame the block belong to the frame, not to the reasoning or the text. An empty block is a turn
-    that did not reason. An unclosed block, or one further in, is text.
-
-    >>> split_inline_reasoning(Message("assistant", "<think>\\n2+2\\n</think>\\n\\n4")).content
-    (Part(kind='thinking', text='2+2'), Part(kind='text', text='4'))
-    >>> split_inline_reasoning(Message("assistant", "<think>\\n\\n</think>\\n\\n4")).content
-    '4'
-    >>> split_inline_reasoning(Message("user", "<think>4</think>")).content
-    '<think>4</think>'
+    The newlines around the block are neither reasoning nor text. An empty block is a turn that did not reason.
+    An unclosed block, or one further in, is text.
     """
     content = message.content
     if message.role != "assistant" or not isinstance(content, str) or not content.lstrip().startswith("<think>"):

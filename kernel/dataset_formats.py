@@ -6,11 +6,7 @@
     prompt_completion   {"prompt": ..., "completion": ...}, texts or lists of messages            (TRL, OpenAI)
     text                {"text": ...}: no turns, one message of the role "text"
 
-A row is recognised by its own keys, so one file may hold several formats; a row that fits none, or two, is an error
-that names the flag which decides. Other keys are kept. A row's `system` becomes the system message that opens the
-conversation. An instruction and its input are joined by a newline, as LLaMA-Factory and Axolotl do. The assistant's
-messages in a prompt that is a list are trained like any others; `--train-on-what last_assistant_turn` trains the
-completion alone.
+A row is recognised by its own keys; one that fits no format, or two, is an error that names the flag which decides.
 """
 
 import json
@@ -58,23 +54,13 @@ class TracedRow(dict[str, Any]):
 
 
 def to_messages(row: Row, at: str = "$", dataset_format: str = "auto", column: str = COLUMN) -> Row:
-    """The row with its messages under `row[column]`; itself, if it has them.
-
-    Args:
-        row: as it came.
-        at: its location, for errors: `train.jsonl:17`.
-        dataset_format: a name in `KEYS`, or "auto".
-        column: the key of the messages (or of the text); if it is not the usual one, "auto" means that format.
+    """The row with its messages under `row[column]`; itself, if it has them. "auto": the row's keys decide.
 
     Raises:
         InputError: the row fits no format, or two, or not the one that was named.
 
     >>> to_messages({"instruction": "Add.", "input": "2+2", "output": "4", "id": 7})["messages"]
     [{'role': 'user', 'content': 'Add.\\n2+2'}, {'role': 'assistant', 'content': '4'}]
-    >>> to_messages({"id": 7}, at="train.jsonl:17")
-    Traceback (most recent call last):
-    kernel.errors.InputError: expected the key 'messages', or those of another shape (see --dataset-format), got 'id' \
-- at train.jsonl:17
     """
     if dataset_format == "auto":
         if column == COLUMN and COLUMN in row and _OTHERS.isdisjoint(row):
@@ -88,11 +74,7 @@ def to_messages(row: Row, at: str = "$", dataset_format: str = "auto", column: s
 
 
 def format_of(row: Row, at: str = "$", column: str = COLUMN) -> str:
-    """The name of the one format that a row fits.
-
-    >>> format_of({"prompt": "2+2?", "completion": "4"})
-    'prompt_completion'
-    """
+    """The name of the one format that a row fits."""
     if column != COLUMN:
         return "messages"
     given = {key for key, value in row.items() if value is not None}
@@ -105,11 +87,7 @@ def format_of(row: Row, at: str = "$", column: str = COLUMN) -> str:
 
 
 def fitting(keys: set[str]) -> list[str]:
-    """The formats that a row with these keys fits.
-
-    >>> fitting({"messages", "text"})
-    ['messages', 'text']
-    """
+    """The formats that a row with these keys fits."""
     return [str(name) for name, sets in KEYS.items() if any(keys.issuperset(some) for some in sets)]
 
 

@@ -1,12 +1,7 @@
 """Tokens and weights to datums: cut each example to length, shift it by one, reduce its weights.
 
-A datum asks the model to predict each token from those before it: the inputs are all tokens but the last, the targets
-all but the first, the weights those of the targets. A batch of them is ragged and flat (one allocation, no padding),
-and an example is a view into it. The loops are numba's, over slices so that they vectorise: they run as fast as memory
-takes the result. `tests/naive.py` says the same in plain Python.
-
-Some places of an example may be non-text (an image). They hold token 0 and weight 0 in the arrays and are named by a
-`Media`. A cut never falls inside one, and none ends an example, since nothing would be predicted from it.
+A batch is ragged and flat: one allocation, no padding, examples are views. Positions of an image hold token 0 and
+weight 0; a cut never falls inside one, and none ends an example, since nothing would be predicted from it.
 """
 
 from collections.abc import Sequence
@@ -25,7 +20,7 @@ Float32 = NDArray[np.float32]
 
 
 class Media(NamedTuple):
-    """A non-text span: `length` places of one example from `start` on, standing for whatever `key` names."""
+    """A non-text span: `length` positions of one example from `start` on; `key` names what is there."""
 
     example: int
     start: int
@@ -69,7 +64,7 @@ def build_datums(
         tokens: int32[T], all examples one after the other.
         weights: float32[T], how much each token is trained.
         offsets: int64[B + 1], example b is [offsets[b]:offsets[b + 1]].
-        max_length: >= 2, the most tokens an example may keep, non-text places counted. The rest is cut off at the
+        max_length: >= 2, the most tokens an example may keep, non-text positions counted. The rest is cut off at the
             right; the inputs are one shorter. None cuts nothing.
         reduction: "mean" divides an example's weights by the sum of those it keeps as a datum, where that is positive;
             "none" leaves them.
@@ -79,7 +74,7 @@ def build_datums(
         places: where each unit comes from, by its number, for errors.
 
     Returns:
-        `Datums` of B examples, each one token shorter than what `n_kept` says.
+        `Datums` of B examples, each one token shorter than what `n_kept` returns.
 
     Raises:
         InputError: max_length < 2, an unknown reduction, an example of which fewer than 2 tokens remain.
@@ -114,7 +109,7 @@ def build_datums(
 
 
 def n_kept(offsets: Int64, max_length: int | None, media: Sequence[Media] = ()) -> Int64:
-    """How many tokens of each example stand before the cut; an example was truncated where this is less than it had.
+    """How many tokens of each example the cut keeps; an example was truncated where this is less than it had.
 
     Args:
         offsets, max_length, media: as in `build_datums`.
@@ -176,7 +171,7 @@ def _numbered_runs(units: Int64) -> tuple[Int64, bool]:
 def _build(
     tokens: Int32, weights: Float32, starts: Int64, kept: Int64, units: Int64, mean: bool
 ) -> tuple[Int32, Int64, Float32, Int64]:
-    """Datums of kept - 1 places each: three views of one buffer, and the offsets."""
+    """Datums of kept - 1 positions each: three views of one buffer, and the offsets."""
     offsets = np.zeros(len(kept) + 1, np.int64)
     for b in range(len(kept)):
         offsets[b + 1] = offsets[b] + kept[b] - 1

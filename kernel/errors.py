@@ -1,7 +1,4 @@
-"""Errors that a user can act on: what is wrong in one sentence, and where.
-
-What cannot be used is refused with an `InputError`; the recipes print its text alone and exit with code 2.
-"""
+"""Errors that a user can act on: one sentence and where; recipes print it and exit with code 2."""
 
 import difflib
 from collections.abc import Iterable
@@ -43,36 +40,17 @@ class InputError(ValueError):
 
 
 def expected(what: str, got: str, at: str = "", path: Path = ()) -> InputError:
-    """The error for a value that is not what it must be.
-
-    Args:
-        what: what was expected, as a noun phrase.
-        got: what came, as the user would recognise it.
-        at, path: as in `InputError`.
-
-    >>> str(expected("batch_size <= 120 rows", "128", at="$.batch_size"))
-    'expected batch_size <= 120 rows, got 128 - at $.batch_size'
-    """
+    """The error for a value that is not what it must be: what was expected (a noun phrase), and what came."""
     return InputError(f"expected {what}, got {got}", at, path)
 
 
 def problem(sentence: str, at: str = "", path: Path = ()) -> InputError:
-    """The error for what is not about a value, as a plain sentence.
-
-    >>> str(problem("4 unreadable rows; --max-bad-rows allows 3"))
-    '4 unreadable rows; --max-bad-rows allows 3'
-    """
+    """The error for what is not about a value, as a plain sentence."""
     return InputError(sentence, at, path)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], at: str = "", path: Path = ()) -> InputError:
     """The error for a name that is in no table, with the nearest names that are.
-
-    Args:
-        kind: what the name should name: "renderer", "dataset".
-        name: the name that came.
-        known: the names there are.
-        at, path: as in `InputError`.
 
     >>> str(unknown("renderer", "qwne3", ["llama3", "qwen3"], at="--renderer-name"))
     "unknown renderer 'qwne3', did you mean 'qwen3'? - at --renderer-name"
@@ -80,15 +58,7 @@ def unknown(kind: str, name: str, known: Iterable[str], at: str = "", path: Path
     "unknown tail 'x', expected one of 'drop', 'keep'"
     """
     names = [str(one) for one in known]
-    if near := difflib.get_close_matches(name, names, n=3, cutoff=0.5):
-        hint = f"did you mean {_listed(near)}?"
-    else:
-        hint = f"expected one of {_listed(names[:_MOST])}{', ...' * (len(names) > _MOST)}"
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    listed = ", ".join(map(repr, near or names[:12]))
+    hint = f"did you mean {listed}?" if near else f"expected one of {listed}{', ...' * (len(names) > 12)}"
     return InputError(f"unknown {kind} {name!r}, {hint}", at, path)
-
-
-_MOST = 12
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)

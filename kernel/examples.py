@@ -1,7 +1,4 @@
-"""Ragged batches: lists of ids, and examples of tokens and weights; taken, joined and reordered.
-
-`rows` and the spans of images go along; nothing here looks at a token.
-"""
+"""Ragged batches: lists of ids, and examples of tokens and weights; taken, joined and reordered."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -67,16 +64,7 @@ def concat(parts: Sequence[Examples]) -> Examples:
 
 
 def reorder(examples: Examples, order: Ints) -> Examples:
-    """The examples of these numbers, in this order.
-
-    Args:
-        examples: B of them.
-        order: int64[b], which example comes where; each at most once.
-
-    >>> pair = Examples(np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([0, 1, 3]), np.array([4, 5]))
-    >>> reorder(pair, np.array([1, 0])).tokens, reorder(pair, np.array([1, 0])).rows
-    (array([1, 2, 0], dtype=int32), array([5, 4]))
-    """
+    """The examples of these numbers, int64[b], in this order; each at most once."""
     offsets = _taken_offsets(examples.offsets, order)
     tokens, weights = (_gather(values, examples.offsets, order, offsets) for values in examples[:2])
     now_at = dict(zip(order.tolist(), range(len(order)), strict=True)) if examples.media else {}
@@ -85,13 +73,7 @@ def reorder(examples: Examples, order: Ints) -> Examples:
 
 
 def concat_ragged(parts: Sequence[Ragged]) -> Ragged:
-    """The lists of all parts, in order.
-
-    >>> one, other = (Ragged(np.array(ids, np.int32), np.array([0, len(ids)])) for ids in ([5, 6], [7]))
-    >>> ids, offsets = concat_ragged([one, other])
-    >>> ids.tolist(), offsets.tolist()
-    ([5, 6, 7], [0, 2, 3])
-    """
+    """The lists of all parts, in order."""
     if len(parts) == 1:
         return parts[0]
     ids = np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)])
@@ -99,16 +81,7 @@ def concat_ragged(parts: Sequence[Ragged]) -> Ragged:
 
 
 def take_ragged(lists: Ragged, which: Ints) -> Ragged:
-    """The lists of these numbers, in that order, each as often as it is named.
-
-    Args:
-        lists: n lists.
-        which: int64[m], each in [0, n).
-
-    >>> ids, offsets = take_ragged(Ragged(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])), np.array([1, 0, 1]))
-    >>> ids.tolist(), offsets.tolist()
-    ([7, 5, 6, 7], [0, 1, 3, 4])
-    """
+    """The lists of these numbers, int64[m], in that order, each as often as it is named."""
     offsets = _taken_offsets(lists.offsets, which)
     return Ragged(_gather(lists.ids, lists.offsets, which, offsets), offsets)
 

@@ -1,8 +1,4 @@
-"""How many tokens a model sees an image as: pure arithmetic on its height and width, a function a family.
-
-A service counts for itself; the number that goes with an image lets it refuse a wrong one early, and tells us where the
-text after the image is. The arithmetic and its constants are those of the models' published image processors.
-"""
+"""How many tokens a model sees an image as: the arithmetic of the families' published image processors."""
 
 import math
 
@@ -12,19 +8,10 @@ from kernel.errors import expected
 def qwen_tokens(
     height: int, width: int, patch: int = 16, merge: int = 2, low: int = 256 * 256, high: int = 4096 * 4096
 ) -> int:
-    """Qwen3-VL and the Qwen models after it: sides rounded to whole merged patches, the area kept between two bounds.
+    """Qwen3-VL and later: sides rounded to whole merged patches, the area kept between two bounds.
 
-    Args:
-        height, width: pixels, >= 1.
-        patch: pixels of a patch's side.
-        merge: patches of a token's side.
-        low, high: bounds of the area in pixels.
-
-    Raises:
-        InputError: one side is more than 200 times the other.
-
-    >>> qwen_tokens(640, 480), qwen_tokens(10, 10)
-    (300, 64)
+    Sides, patch and bounds of the area are in pixels, `merge` in patches. Raises: InputError (a side more than 200
+    times the other).
     """
     if max(height, width) > 200 * min(height, width):
         raise expected("an image of sides within 200 times of each other", f"{width} x {height} pixels")
@@ -42,15 +29,7 @@ def qwen_tokens(
 def kimi_tokens(height: int, width: int, patch: int = 14, merge: int = 2, most: int = 16384, side: int = 512) -> int:
     """Kimi K2.5 and K2.6: never enlarged, shrunk until patches fit, then padded to whole merged patches.
 
-    Args:
-        height, width: pixels, >= 1.
-        patch: pixels of a patch's side.
-        merge: patches of a token's side.
-        most: patches of an image.
-        side: patches of a side.
-
-    >>> kimi_tokens(640, 480), kimi_tokens(10, 10)
-    (414, 1)
+    Sides and `patch` are in pixels; `merge`, `most` (of an image) and `side` in patches.
     """
     fits = math.sqrt(most / (max(1, width // patch) * max(1, height // patch)))
     scale = min(1.0, fits, side * patch / width, side * patch / height)

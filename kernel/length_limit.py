@@ -27,18 +27,15 @@ class LengthPolicy(NamedTuple):
     """How examples that are too long, and examples that train nothing, are treated."""
 
     truncation: Truncation = Truncation.RIGHT
-    train_cut_answers: bool = True
-    """whether what is left of an answer that the cut went through is trained"""
-    send_zero_loss: bool = False
-    """whether examples without any trained target are sent"""
+    train_cut_answers: bool = True  # whether what is left of an answer that the cut went through is trained
+    send_zero_loss: bool = False  # whether examples without any trained target are sent
 
 
 class Limited(NamedTuple):
     """The examples to send, and the rows that are not trained whole."""
 
     examples: Examples
-    outcomes: tuple[RowOutcome, ...]
-    """`row` as in `Examples.rows`, rising, with `n_tokens` and `n_kept`"""
+    outcomes: tuple[RowOutcome, ...]  # `row` as in `Examples.rows`, rising, with `n_tokens` and `n_kept`
 
 
 def apply_length_limit(
@@ -107,7 +104,7 @@ def _outcomes(
 
 @numba.njit(cache=True, nogil=True)
 def _has_loss(weights: Float32, offsets: Int64, kept: Int64) -> Bools:
-    """Whether any target of each example has weight; looked for from the end, where answers stand."""
+    """Whether any target of each example has weight, searched from the end, where answers are."""
     found = np.zeros(len(kept), np.bool_)
     for b in range(len(kept)):
         for i in range(offsets[b] + kept[b] - 1, offsets[b], -1):

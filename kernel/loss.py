@@ -1,9 +1,7 @@
 """Mean loss and bits per byte of a batch, from one pass over its flat arrays.
 
-- nll, in nats per token: the mean of -logprob, weighted as the loss is. It depends on the tokenizer.
-- bpb, in bits per byte of text: comparable between tokenizers. It counts the targets that are trained (weight > 0,
-  whatever its size) and are text, not control tokens. The bytes come from a table of each id's own length, which needs
-  no decoding and is exact where a cut splits a character.
+nll, in nats per token, depends on the tokenizer. bpb, in bits per byte, does not: it counts the trained targets
+that are text, by a table of each id's bytes, which is exact where a cut splits a character.
 """
 
 import math
@@ -21,16 +19,11 @@ Int64 = NDArray[np.int64]
 class LossSums(NamedTuple):
     """The sums over a set of targets."""
 
-    nats: float = 0.0
-    """sum of -logprob * weight"""
-    weight: float = 0.0
-    """sum of weight"""
-    text_nats: float = 0.0
-    """sum of -logprob over the trained text"""
-    n_text_bytes: int = 0
-    """UTF-8 bytes of the trained text"""
-    n_loss_tokens: int = 0
-    """targets with weight > 0"""
+    nats: float = 0.0  # sum of -logprob * weight
+    weight: float = 0.0  # sum of weight
+    text_nats: float = 0.0  # sum of -logprob over the trained text
+    n_text_bytes: int = 0  # UTF-8 bytes of the trained text
+    n_loss_tokens: int = 0  # targets with weight > 0
 
     @property
     def nll(self) -> float:
@@ -70,11 +63,7 @@ def sum_loss(logprobs: Float32, targets: Int64, weights: Float32, n_bytes: Int32
 
 
 def tokens_of(examples: Int64, offsets: Int64) -> NDArray[np.bool_]:
-    """Which tokens of a batch belong to some of its examples: bool[N].
-
-    >>> tokens_of(np.array([0, 2]), np.array([0, 2, 3, 4])).tolist()
-    [True, True, False, True]
-    """
+    """Which tokens of a batch belong to some of its examples: bool[N]."""
     chosen = np.zeros(len(offsets) - 1, np.bool_)
     chosen[examples] = True
     return np.repeat(chosen, np.diff(offsets))

@@ -1,15 +1,7 @@
 """Mixtures: which row of which source is at each position of several sources trained as one.
 
-A mixture depends on the sizes of the sources, their weights, a seed and a strategy. Its positions are those of
-`datasets.interleave_datasets(probabilities=..., seed=...)`: each draws a source by weight, which gives its next row.
-The strategies say when that ends:
-
-- `all_exhausted`: when every source has given all its rows; one that is exhausted begins again, so its rows repeat.
-- `first_exhausted`: when one source has given all its rows; some rows of the others are never drawn.
-- `all_exhausted_without_replacement`: every row once; an exhausted source gives no more.
-
-Rows are held out before anything is drawn, so a row that repeats is never on both sides. Which ones, and that each
-source is then shuffled by a seed of its own, is as in tinker-cookbook 0.6.1.
+Positions are those of `datasets.interleave_datasets(probabilities=..., seed=...)`: each draws a source by weight, which
+gives its next row. Rows are held out before that, as in tinker-cookbook 0.6.1, so none is on both sides.
 """
 
 from collections.abc import Sequence
@@ -33,10 +25,8 @@ _BLOCK = 1_000_000
 class MixedRows(NamedTuple):
     """Rows of several sources in one order."""
 
-    sources: Int64
-    """int64[N], the number of each row's source"""
-    rows: Int64
-    """int64[N], the number of each row in its source"""
+    sources: Int64  # int64[N], the number of each row's source
+    rows: Int64  # int64[N], the number of each row in its source
 
 
 class Mixture(NamedTuple):
@@ -101,14 +91,7 @@ def mix(
 
 
 def interleave(sizes: Sequence[int], weights: Sequence[float], strategy: MixStopping, seed: int) -> MixedRows:
-    """The rows of `datasets.interleave_datasets` with probabilities in proportion to the weights.
-
-    Raises:
-        InputError: the mixture would have more than `MOST_DRAWS` positions.
-
-    >>> interleave([2, 2], [1.0, 1.0], "all_exhausted", seed=0)
-    MixedRows(sources=array([1, 0, 0, 0, 1]), rows=array([0, 0, 1, 0, 1]))
-    """
+    """The rows of `datasets.interleave_datasets`, by weight. Raises: InputError (more than `MOST_DRAWS` positions)."""
     total = sum(weights)
     probabilities = [weight / total for weight in weights]
     needed = [size / share if share else np.inf for size, share in zip(sizes, probabilities, strict=True)]

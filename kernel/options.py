@@ -6,20 +6,13 @@ from enum import StrEnum
 class TrainOnWhat(StrEnum):
     """Which tokens are trained."""
 
-    LAST_ASSISTANT_MESSAGE = "last_assistant_message"
-    """The last message, if it is the assistant's."""
-    LAST_ASSISTANT_TURN = "last_assistant_turn"
-    """The assistant's messages after the last user message."""
-    ALL_ASSISTANT_MESSAGES = "all_assistant_messages"
-    """Every message of the assistant's."""
-    ALL_MESSAGES = "all_messages"
-    """Every message, without the headers that the renderer writes."""
-    ALL_TOKENS = "all_tokens"
-    """Everything but the token that opens the sequence."""
-    ALL_USER_AND_SYSTEM_MESSAGES = "all_user_and_system_messages"
-    """Every message of the user's and the system's."""
-    CUSTOMIZED = "customized"
-    """The messages with `trainable: true`; every message must have the field."""
+    LAST_ASSISTANT_MESSAGE = "last_assistant_message"  # the last message, if it is the assistant's
+    LAST_ASSISTANT_TURN = "last_assistant_turn"  # the assistant's messages after the last user message
+    ALL_ASSISTANT_MESSAGES = "all_assistant_messages"  # every message of the assistant's
+    ALL_MESSAGES = "all_messages"  # every message, without the headers that the renderer writes
+    ALL_TOKENS = "all_tokens"  # everything but the token that opens the sequence
+    ALL_USER_AND_SYSTEM_MESSAGES = "all_user_and_system_messages"  # every message of the user's and the system's
+    CUSTOMIZED = "customized"  # the messages with `trainable: true`; every message must have the field
 
 
 class Truncation(StrEnum):
@@ -53,11 +46,11 @@ class Order(StrEnum):
 
 
 class MixStopping(StrEnum):
-    """When a mixture of sources ends, see `kernel.mixture`."""
+    """When a mixture of sources ends."""
 
-    ALL_EXHAUSTED = "all_exhausted"
-    FIRST_EXHAUSTED = "first_exhausted"
-    ALL_EXHAUSTED_WITHOUT_REPLACEMENT = "all_exhausted_without_replacement"
+    ALL_EXHAUSTED = "all_exhausted"  # when every source has given all its rows; an exhausted one begins again
+    FIRST_EXHAUSTED = "first_exhausted"  # when one source has given all its rows
+    ALL_EXHAUSTED_WITHOUT_REPLACEMENT = "all_exhausted_without_replacement"  # every row once
 
 
 class DatasetFormat(StrEnum):

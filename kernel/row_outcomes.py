@@ -1,8 +1,6 @@
 """What became of every row: one outcome each, and totals that add up to the rows of the data.
 
-A row of an epoch is trained whole, trained in part, or not trained for one of a few reasons; rows that belong to no
-epoch (held out) are listed once. Totals are counted from two sides, the steps and the exceptions, so that a lost row
-shows as a sum that does not fit.
+Totals are counted from two sides, the steps and the exceptions: a lost row shows as a sum that is too small.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,26 +11,16 @@ from typing import NamedTuple
 class Outcome(StrEnum):
     """What became of a row."""
 
-    WHOLE = "whole"
-    """trained, to its last token"""
-    TRUNCATED = "truncated"
-    """trained in part: the rest is beyond the longest example allowed"""
-    ZERO_LOSS = "zero_loss"
-    """nothing in it is trained, or nothing that is trained was left by the cut; not sent"""
-    TOO_LONG = "too_long"
-    """longer than allowed, and dropped for it"""
-    REJECTED = "rejected"
-    """cannot be read, written or trained"""
-    LEFT_OVER = "left_over"
-    """at the end of an epoch, where fewer rows than a batch are left"""
-    NOT_REACHED = "not_reached"
-    """the run ended before its step"""
-    HELD_OUT = "held_out"
-    """evaluated, never trained"""
-    DUPLICATE = "duplicate"
-    """held out, but its content is also trained: neither evaluated nor trained by itself"""
-    NOT_DRAWN = "not_drawn"
-    """in a source of a mixture that was not used up, or of which fewer rows are taken"""
+    WHOLE = "whole"  # trained, to its last token
+    TRUNCATED = "truncated"  # trained in part: the rest is beyond the longest example allowed
+    ZERO_LOSS = "zero_loss"  # nothing in it is trained, or nothing that is trained was left by the cut; not sent
+    TOO_LONG = "too_long"  # longer than allowed, and dropped for it
+    REJECTED = "rejected"  # cannot be read, written or trained
+    LEFT_OVER = "left_over"  # at the end of an epoch, where fewer rows than a batch are left
+    NOT_REACHED = "not_reached"  # the run ended before its step
+    HELD_OUT = "held_out"  # evaluated, never trained
+    DUPLICATE = "duplicate"  # held out, but its content is also trained: neither evaluated nor trained by itself
+    NOT_DRAWN = "not_drawn"  # in a source of a mixture that was not used up, or of which fewer rows are taken
 
 
 OUTSIDE = (Outcome.HELD_OUT, Outcome.DUPLICATE, Outcome.NOT_DRAWN)
@@ -46,31 +34,22 @@ class RowOutcome(NamedTuple):
     """
 
     outcome: Outcome
-    location: str
-    """of the row in its source, as `train.jsonl:17`; of several, what they are"""
+    location: str  # of the row in its source, as `train.jsonl:17`; of several, what they are
     reason: str = ""
     n_rows: int = 1
-    epoch: int | None = None
-    """None for rows that belong to no epoch"""
-    step: int | None = None
-    """the step it would have been trained in, or after which it was left over"""
-    source: str = ""
-    """the name of its source, where there are several"""
-    row: int = 0
-    """its number in its batch"""
-    n_tokens: int = 0
-    """tokens of its examples"""
-    n_kept: int = 0
-    """tokens of them that are sent"""
+    epoch: int | None = None  # None for rows that belong to no epoch
+    step: int | None = None  # the step it would have been trained in, or after which it was left over
+    source: str = ""  # the name of its source, where there are several
+    row: int = 0  # its number in its batch
+    n_tokens: int = 0  # tokens of its examples
+    n_kept: int = 0  # tokens of them that are sent
 
 
 class Intake(NamedTuple):
     """The rows of an epoch."""
 
-    n_drawn: int
-    """positions of an epoch: one per row, except that a mixture may draw a row again"""
-    n_again: int = 0
-    """positions of rows that were drawn before in the same epoch"""
+    n_drawn: int  # positions of an epoch: one per row, except that a mixture may draw a row again
+    n_again: int = 0  # positions of rows that were drawn before in the same epoch
 
 
 def totals(outcomes: Iterable[RowOutcome], n_whole: Mapping[int, int]) -> dict[int | None, dict[Outcome, int]]:
@@ -97,16 +76,6 @@ def totals(outcomes: Iterable[RowOutcome], n_whole: Mapping[int, int]) -> dict[i
 
 
 def missing(counts: Mapping[int | None, Mapping[Outcome, int]], n_train: int) -> dict[int, int]:
-    """The number of rows that the totals of each epoch lack; empty where they add up.
-
-    Args:
-        counts: the result of `totals`.
-        n_train: rows of an epoch.
-
-    >>> missing({None: {Outcome.HELD_OUT: 2}, 0: {Outcome.WHOLE: 7, Outcome.LEFT_OVER: 1}}, 8)
-    {}
-    >>> missing({0: {Outcome.WHOLE: 7}}, 8)
-    {0: 1}
-    """
+    """The number of rows (of `n_train`) that the totals of each epoch lack; empty where they add up."""
     gaps = {epoch: n_train - sum(of.values()) for epoch, of in counts.items() if epoch is not None}
     return {epoch: gap for epoch, gap in gaps.items() if gap}

@@ -277,11 +277,7 @@ def _encodable(text: str) -> bool:
 
 
 def kind_of(value: object) -> str:
-    """A value's kind, in JSON's words.
-
-    >>> kind_of(None), kind_of([])
-    ('null', 'an empty list')
-    """
+    """A value's kind, in JSON's words."""
     names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "text"}
     if isinstance(value, Mapping):
         return "an object"

@@ -1,7 +1,6 @@
-"""Learning rate schedules: a schedule is a function from a step to a multiplier of the base rate.
+"""Learning rate schedules: functions from a step to a multiplier of the base rate, composed after optax.
 
-Schedules are composed by functions (`above`, `join`), after optax. The three decays are tinker-cookbook's to the bit;
-they would reach their end at step n_steps, so the last step of the linear one trains at base / n_steps and none at 0.
+The decays are tinker-cookbook's to the bit; they reach their end at step n_steps, so no step trains at a rate of 0.
 """
 
 import math
@@ -51,11 +50,7 @@ def warmup(n_steps: int) -> Schedule:
 
 
 def above(floor: float, schedule: Schedule) -> Schedule:
-    """The same curve between `floor`, in [0, 1], and 1 in place of 0 and 1.
-
-    >>> [above(0.5, linear(4))(step) for step in range(4)]
-    [1.0, 0.875, 0.75, 0.625]
-    """
+    """The same curve between `floor`, in [0, 1], and 1 in place of 0 and 1."""
     return lambda step: floor + (1 - floor) * schedule(step)
 
 

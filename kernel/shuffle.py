@@ -1,13 +1,8 @@
 """Shuffled orders of rows: the row at a position, as a function of the number of rows and a seed.
 
-- `hf` is the order of `datasets.Dataset.shuffle`: numpy's permutation of a seeded PCG64. It costs 8 bytes per row and
-  shuffle, and is meant for sets that fit in memory.
-- `cipher` needs no memory, and works out one position without the others. The rows are laid on the smallest even square
-  that holds them, a Feistel network shuffles the square, and a position that lands beyond the last row walks on until
-  it is inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). At most about 4 sqrt(n) fields of a
-  square are unused, so in a large set hardly any position walks. The round function is the finaliser of splitmix64:
-  well mixed, but no cryptography. On an odd square every round would be an even permutation, and half of all orders
-  out of reach.
+`hf` is numpy's permutation of a seeded PCG64, as in `datasets.Dataset.shuffle`. `cipher` needs no memory: a Feistel
+network shuffles the smallest even square that holds the rows, and a position beyond the last row is shuffled again
+(Black and Rogaway, 2002). On an odd square every round would be an even permutation: half of all orders out of reach.
 """
 
 import math
@@ -90,7 +85,7 @@ def _side(n: int) -> np.uint64:
 
 @numba.njit(cache=True, nogil=True)
 def mix64(x: np.uint64) -> np.uint64:
-    """Spreads every bit over all 64: the finaliser of splitmix64."""
+    """The finaliser of splitmix64: spreads every bit over all 64."""
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
     x = (x ^ (x >> np.uint64(27))) * _MIX_2
     return x ^ (x >> np.uint64(31))

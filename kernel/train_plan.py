@@ -1,9 +1,7 @@
 """The requests of each step, and where a run resumes: the decisions of training, as data.
 
-Steps are numbered from 0. The end of a run is one more step, `n_steps`, where nothing is trained and the finished
-weights are evaluated and saved. A cursor is the number of the next step. Every answer depends on its arguments alone,
-so a resumed run sends what the whole run would have sent. A service runs a client's requests in order: an evaluation
-sees the weights before the update of its step, and a save sees exactly those after it.
+Steps are numbered from 0; step `n_steps` trains nothing: the finished weights are evaluated and saved. A cursor is the
+number of the next step. A service runs requests in order: an evaluation sees the weights before the step's update.
 """
 
 from collections.abc import Sequence
@@ -37,29 +35,22 @@ class TrainPlan(NamedTuple):
 
     n_steps: int
     eval_every: int = 0
-    save_every: int = 0
-    """steps"""
+    save_every: int = 0  # steps
     save_every_tokens: int = 0
     save_every_seconds: float = 0
     rolling_save_every: int = 0
     """steps between short-lived saves to resume from, each superseded by the next save of any kind"""
-    rare_eval_every: int = 0
-    """steps between evaluations of the sets that are evaluated less often"""
-    sample_every: int = 0
-    """steps between samples of fixed prompts"""
+    rare_eval_every: int = 0  # steps between evaluations of the sets that are evaluated less often
+    sample_every: int = 0  # steps between samples of fixed prompts
 
 
 class StepContext(NamedTuple):
     """What the requests of a step depend on, beside its number."""
 
-    has_loss: bool = True
-    """whether any target of the step has a weight"""
-    n_tokens_before: int = 0
-    """trained by the run below this step"""
-    n_tokens: int = 0
-    """trained by the run with this step"""
-    seconds: float = 0
-    """since the last periodic save was queued, or since training began in this process"""
+    has_loss: bool = True  # whether any target of the step has a weight
+    n_tokens_before: int = 0  # trained by the run below this step
+    n_tokens: int = 0  # trained by the run with this step
+    seconds: float = 0  # since the last periodic save was queued, or since training began in this process
 
 
 class CheckpointRef(NamedTuple):

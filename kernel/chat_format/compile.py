@@ -1,7 +1,6 @@
 """Compiled messages: operations and text slots, cached per role, conditions and kinds of parts.
 
-A message of a known kind costs a look-up and the joining of its text. Messages that call or declare tools are compiled
-each for itself, since their syntax depends on their data.
+Messages that call or declare tools are compiled each for itself, since their syntax depends on their data.
 """
 
 from __future__ import annotations  # array.array is not subscriptable at run time in Python 3.11
@@ -80,11 +79,7 @@ def same_output(a: CompiledMessage, b: CompiledMessage) -> bool:
 
 
 class MessageCompiler:
-    """Compiles the messages of one renderer.
-
-    `constant_texts` lists the constant texts met so far, a control token by name or a template text each; it only ever
-    grows, so ids of its first n entries stay right.
-    """
+    """Compiles the messages of one renderer; `constant_texts` only grows, so ids of its first n entries stay right."""
 
     def __init__(self, renderer: Renderer) -> None:
         self.renderer, self.asked = renderer, AskedConditions(renderer)
@@ -134,9 +129,7 @@ class MessageCompiler:
 class CompiledConversation:
     """A prepared conversation, compiled as an example or a prompt of any number of its messages.
 
-    Args:
-        at: where the conversation is, for errors.
-        n_added: how many messages `before` put in front of it.
+    `at` is its location, for errors; `n_added` is how many messages `before` put in front of it.
     """
 
     def __init__(self, compiler: MessageCompiler, conversation: Conversation, at: str = "$", n_added: int = 0) -> None:
@@ -149,11 +142,7 @@ class CompiledConversation:
         self._compared: dict[tuple[Prefix, Prefix], tuple[int, bool]] = {}
 
     def example(self, n: int, longer: list[CompiledMessage] | None = None) -> list[CompiledMessage]:
-        """The first n messages as an example; `longer` is an example of more of them, and saves work.
-
-        Raises:
-            InputError: for a message that the format cannot write, with its position.
-        """
+        """The first n messages as an example; `longer`, an example of more of them, saves work. Raises: InputError."""
         return self._written(n, True, 0, longer)
 
     def prompt(self, n: int, since: int = 0) -> list[CompiledMessage]:
@@ -245,14 +234,7 @@ class CompiledConversation:
 
 
 def prepared(renderer: Renderer, conversation: Conversation) -> Conversation:
-    """The conversation as the renderer wants it: inline reasoning read where the format has reasoning, then `before`.
-
-    >>> from kernel.formats.llama3 import LLAMA3
-    >>> from kernel.formats.qwen3 import QWEN3
-    >>> message = Message("assistant", "<think>hm</think>ok")
-    >>> [len(prepared(renderer, (message,))[0].content) for renderer in (LLAMA3, QWEN3)]
-    [19, 2]
-    """
+    """The conversation as the renderer wants it: inline reasoning split off where it has reasoning, then `before`."""
     if "assistant" in _reasoning_roles(renderer):
         for message in conversation:
             if message.role == "assistant" and isinstance(message.content, str) and "</think>" in message.content:

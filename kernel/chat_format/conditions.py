@@ -1,7 +1,6 @@
 """Conditions of each message: its position, its content, and whether its reasoning is kept.
 
-A renderer's pieces ask about nothing else, so messages of the same role, conditions and kinds of parts are written
-alike.
+Pieces ask about nothing else, so messages of the same role, conditions and kinds of parts are written alike.
 """
 
 from kernel.chat_format.pieces import Condition, Conditions, Content, Reasoning, Renderer, Row
@@ -124,22 +123,14 @@ class MessageConditions:
 
 
 def first_difference(a: Prefix, b: Prefix) -> int:
-    """Index of the first message about which two prefixes may decide differently; beyond any where none does.
-
-    >>> first_difference((0, 2, -1, 0), (0, 5, -1, 0))
-    2
-    """
+    """Index of the first message about which two prefixes may decide differently; beyond any where none does."""
     if a[0] != b[0]:
         return 0
     return max(0, min((min(x, y) for x, y in zip(a[1:], b[1:], strict=True) if x != y), default=_BEYOND))
 
 
 def holds(mask: int, when: Conditions, unless: Conditions) -> bool:
-    """Whether all of `when` and none of `unless` is true.
-
-    >>> holds(Condition.FIRST | Condition.LAST, when=(Condition.FIRST,), unless=(Condition.LAST,))
-    False
-    """
+    """Whether all of `when` and none of `unless` is true."""
     return all(mask & condition for condition in when) and not any(mask & condition for condition in unless)
 
 

@@ -1,7 +1,6 @@
 """Interpreter of the pieces: a row and the conditions of a message give the elements it is written with.
 
-It never looks at a message's text: elements depend on conditions and kinds of parts alone, so they can be cached, and
-what is data stays marked as data.
+Elements depend on conditions and kinds of parts, never on text, so they can be cached, and data stays marked as data.
 """
 
 import re
@@ -155,12 +154,7 @@ def _template(renderer: Renderer, text: str, sampled: bool) -> Iterator[Element]
 
 
 def spelled(renderer: Renderer, text: str) -> list[tuple[SpanKind, str]]:
-    """Template text cut into control tokens and text.
-
-    >>> from kernel.formats.llama3 import LLAMA3
-    >>> [(kind.value, text) for kind, text in spelled(LLAMA3, "<|start_header_id|>user")]
-    [('control', '<|start_header_id|>'), ('template', 'user')]
-    """
+    """Template text cut into control tokens and text."""
     pattern = _controls(renderer)
     pieces = pattern.split(text) if pattern else [text]
     return [(SpanKind.CONTROL if i % 2 else SpanKind.TEMPLATE, piece) for i, piece in enumerate(pieces) if piece]
@@ -216,11 +210,7 @@ def slot_text(slot: Slot, message: Message) -> str:
 
 
 def check(renderer: Renderer, message: Message) -> None:
-    """Refuse what the format has no place for.
-
-    Raises:
-        InputError: an unknown role; reasoning, tool calls, tool declarations or images without a piece for them.
-    """
+    """Refuse an unknown role, and reasoning, calls, tools or images without a piece for them. Raises: InputError."""
     if message.role not in renderer.rows:
         raise unknown_role(message.role, renderer.name, renderer.rows)
     pieces = flat(renderer.rows[message.role])

@@ -1,10 +1,7 @@
 """The language of renderers: pieces, the conditions they depend on, and `Renderer` itself. Data only.
 
-A renderer says, for each role, with which pieces a message is written, in order. A piece may say when it applies, in
-terms of a closed set of conditions: the message's position and content. So a chat format is a short table that
-can be read, compared, mutated and tested, and a variant of a format is the same table with one field replaced. What a
-table cannot say it does not need methods for: `before` rewrites the conversation, and `Calls` and `Tools` name the
-functions that write a family's own syntax. The interpreter is `kernel.chat_format.elements`.
+A renderer lists, for each role, the pieces a message is written with, and when each applies. A format is a table, and
+a variant is the table with a field replaced. `before`, `Calls` and `Tools` name functions for what tables cannot do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +61,7 @@ Markup = Sequence[str | Data]
 class Header(NamedTuple):
     """Template text that the renderer writes and the model never samples: weight 0, except in ALL_TOKENS.
 
-    `{name}` and `{tool_call_id}` stand for the message's own fields, `{newlines}` for those that its text starts with.
+    `{name}` and `{tool_call_id}` are the message's own fields, `{newlines}` those that its text starts with.
     """
 
     text: str
@@ -81,7 +78,7 @@ class Sampled(NamedTuple):
 
 
 class Text(NamedTuple):
-    """What the message says, put in the place of `{}`.
+    """The text of the message, in the place of `{}`.
 
     `lstrip` are characters taken off its start after a block, `rstrip` characters taken off its end.
     """
@@ -128,7 +125,7 @@ class Tools(NamedTuple):
 
 
 class Refuse(NamedTuple):
-    """A message that the format cannot write: an error that says what was expected instead."""
+    """A message that the format cannot write: an error with what was expected instead."""
 
     expected: str
     when: Conditions = ()

@@ -1,8 +1,7 @@
 """Token programs: what must be encoded, and how the ids become tokens and weights.
 
-A `TokenProgram` is a batch of rendered conversations with the texts taken out: operations (the number of a constant
-text, -1 for "the next text", -2 for "the next image") and the texts in order. The caller encodes the texts in one call,
-and the constant texts once per tokenizer; `assemble` puts the ids together in one pass of numba.
+A program is a batch of rendered conversations without their texts: operations (the number of a constant text, -1 for
+the next text, -2 for the next image) and texts in order. The caller encodes; `assemble` puts ids together in one pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,8 +78,8 @@ def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_leng
     """Tokens and weights of a program's examples.
 
     Args:
-        program: what a `BatchRenderer` composed.
-        constants: ids of its static runs, in the order of `BatchRenderer.constant_texts`.
+        program: what a `BatchRenderer` rendered.
+        constants: ids of its constant texts, in the order of `BatchRenderer.constant_texts`.
         texts: ids of `program.texts`, encoded literally, in order.
         image_lengths: int64[n], tokens of each of `program.images`; may be left out if there are none.
 
@@ -199,9 +198,9 @@ def _withhold(
     added: Ids,
     added_offsets: Ints,
 ) -> NDArray[np.bool_]:
-    """Weight 0 for the tokens of each prompt that its example begins with; says which do.
+    """Weight 0 from `since[h]` on for each prompt that its example begins with; returns which do.
 
-    The prompt shares the example's tokens up to `prompt_ends[h]`, then adds `added`; weight goes from `since[h]` on.
+    The prompt shares the example's tokens up to `prompt_ends[h]`, then adds `added`.
     """
     agrees = np.ones(len(examples), np.bool_)
     for h in range(len(examples)):

@@ -1,9 +1,7 @@
 """Conversations to programs: the examples a conversation becomes, how each is written, and what it trains.
 
-One example shows every trained turn what sampling would show it, as long as no later message changes how an earlier
-one is written. Where one does (a family that drops the reasoning of earlier turns, say), the conversation becomes one
-example per trained turn, each ending with the turn it trains; a turn that another's example shows rightly needs none of
-its own. This is decided for each conversation, since splitting costs tokens: plain chat seldom needs it.
+One example shows every trained turn as it would be sampled, unless a later message changes how an earlier one is
+written (a family drops the reasoning of earlier turns). Then the conversation becomes several, as few as can.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -58,7 +56,7 @@ class BatchRenderer:
             places: where each comes from, for errors.
 
         Raises:
-            InputError: for a conversation that the format cannot write or the mode cannot train, with its place.
+            InputError: for a conversation that the format cannot write or the mode cannot train, with its location.
 
         >>> from kernel.conversation import Message
         >>> from kernel.formats.plain_text import ROLE_COLON
@@ -157,8 +155,8 @@ def render_examples(
         At least one example per conversation; `rows` are the numbers of their conversations.
 
     Raises:
-        InputError: for a conversation that the format cannot write or the mode cannot train, with its place; a control
-            token without an id; images without `image_length`.
+        InputError: for a conversation that the format cannot write or the mode cannot train, with its location; a
+            control token without an id; images without `image_length`.
 
     >>> from kernel.conversation import Message
     >>> from kernel.formats.llama3 import LLAMA3

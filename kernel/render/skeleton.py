@@ -1,7 +1,7 @@
-"""Rendered form of a conversation minus its texts, and the program that skeletons and conversations make.
+"""Skeletons: the rendered form of a conversation without its texts, and the programs built from them.
 
-Chat data repeats itself: nearly all conversations are a few sequences of roles. What decides how one is written is
-worked out once per sequence; after that a conversation costs a look-up and the joining of its texts.
+Nearly all chat data is a few sequences of roles. A skeleton is worked out once per sequence; after that a conversation
+costs a look-up and the joining of its texts.
 """
 
 from __future__ import annotations  # array.array is not subscriptable at run time in Python 3.11
@@ -56,20 +56,13 @@ class Skeleton(NamedTuple):
     mask_order: Order
     plain: tuple[tuple[int, str, str], ...] | None
     """the slots, where each is the text of a message whose content is a string, and what precedes and follows it"""
-    examples: tuple[list[CompiledMessage], ...]
-    """what opens each example, then its messages"""
+    examples: tuple[list[CompiledMessage], ...]  # what opens each example, then its messages
 
 
 def pattern(conversation: Conversation) -> Hashable | None:
     """What the skeleton of a prepared conversation depends on, beside the renderer and the mode.
 
-    Returns:
-        Roles, and whether there is text or of which kinds its parts are. None where it may depend on more: tool calls
-        and declarations, names, `trainable`.
-
-    >>> pattern((Message("user", "2+2?"), Message("assistant", "")))
-    (('user', True), ('assistant', False))
-    >>> pattern((Message("user", "2+2?", name="Ann"),))
+    None where it may depend on more: tool calls and declarations, names, `trainable`.
     """
     kinds = []
     for role, content, calls, name, _, trainable, tools in conversation:
