@@ -20,8 +20,7 @@ from kernel.row_reader import kind_of
 
 Row: TypeAlias = Mapping[str, Any]
 
-COLUMN = "messages"
-"""The usual key of the messages."""
+COLUMN = "messages"  # the usual key of the messages
 _CHATS = ("conversations", "conversation", COLUMN)
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     DatasetFormat.MESSAGES: ((COLUMN,),),
@@ -165,7 +164,7 @@ def _alpaca(row: Row, column: str) -> Row:
             messages.append({"role": role, "content": pair[k]})
             origins.append(Origin(("history", i), {"content": (k,)}))
     prompt = f"{instruction}\n{given}" if given and instruction else instruction or given
-    messages += [_message("user", prompt), _message("assistant", _text(row, "output"))]
+    messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": _text(row, "output")}]
     origins += [Origin((), {"content": ("instruction",)}), Origin((), {"content": ("output",)})]
     return _opened(row, messages, origins, ("instruction", "input", "output", "history"), column)
 
@@ -186,14 +185,14 @@ def _prompt_completion(row: Row, column: str) -> Row:
                 messages.append(message)
                 origins.append(Origin((key, i)))
         else:
-            messages.append(_message(role, _text(row, key)))
+            messages.append({"role": role, "content": _text(row, key)})
             origins.append(Origin((), {"content": (key,)}))
     return _opened(row, messages, origins, ("prompt", answers[0]), column)
 
 
 def _text_alone(row: Row, column: str) -> Row:
     key = column if column != COLUMN else "text"
-    message = _message("text", _text(row, key))
+    message = {"role": "text", "content": _text(row, key)}
     return _traced(row, [message], [Origin((), {"content": (key,), "role": (key,)})], (key,), column)
 
 
@@ -211,7 +210,7 @@ def _opened(row: Row, messages: list[Any], origins: list[Origin], used: tuple[st
     system = row.get("system")
     if system is None or system == "":
         return _traced(row, messages, origins, used, column)
-    message = _message("system", _text(row, "system"))
+    message = {"role": "system", "content": _text(row, "system")}
     if messages[0].get("role") == "system":
         if messages[0].get("content") != system:
             raise expected("one system prompt", "two that differ", path=("system",))
@@ -225,10 +224,6 @@ def _traced(row: Row, messages: list[Any], origins: list[Origin], used: tuple[st
     traced[column] = messages
     traced.origins = origins
     return traced
-
-
-def _message(role: str, content: str) -> dict[str, Any]:
-    return {"role": role, "content": content}
 
 
 def _list(row: Row, key: str) -> list[Any]:

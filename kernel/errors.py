@@ -13,7 +13,7 @@ class InputError(ValueError):
 
     Args:
         sentence: what is wrong.
-        at: the location: a flag, or a file and line. Empty where it is plain; "$" is a row of no known file.
+        at: the location: a flag, or a file and line; "" where it is plain, "$" for a row of no known file.
         path: where in the row.
 
     >>> str(InputError("expected text, got null", "a.jsonl:7", ("messages", 1, "content")))

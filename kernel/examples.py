@@ -33,11 +33,7 @@ class Examples(NamedTuple):
 
 
 def take(examples: Examples, mask: NDArray[np.bool_]) -> Examples:
-    """Some of the examples; all of them are handed back as they are.
-
-    Args:
-        examples: B of them.
-        mask: bool[B], which.
+    """Some of the examples, by a mask bool[B]; all of them are handed back as they are.
 
     >>> pair = Examples(np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([0, 1, 3]), np.array([4, 5]))
     >>> take(pair, np.array([False, True])).tokens, take(pair, np.array([False, True])).rows

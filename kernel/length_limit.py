@@ -5,6 +5,7 @@ has no gradient: sending it changes nothing. `keep_answer` shortens the conversa
 go, the oldest first; if the last is still too long, its prompt loses its middle. The answer is never cut.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.conversation import Conversation, Message, Part, content_of
+from kernel.conversation import Conversation, Part, content_of
 from kernel.datum import n_kept
 from kernel.examples import Examples, take
 from kernel.options import Truncation as Truncation
@@ -138,6 +139,7 @@ def without_oldest_turns(conversation: Conversation, n: int) -> Conversation:
     Args:
         n: 0 to `n_older_turns`.
 
+    >>> from kernel.conversation import Message
     >>> talk = (Message("system", "s"), Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
     >>> [message.content for message in without_oldest_turns(talk, 1)]
     ['s', 'c']
@@ -160,6 +162,7 @@ def without_middle(conversation: Conversation, n_characters: int) -> Conversatio
     Args:
         n_characters: 0 to `n_prompt_characters`. An ellipsis replaces each cut.
 
+    >>> from kernel.conversation import Message
     >>> [m.content for m in without_middle((Message("user", "abcdefgh"), Message("assistant", "b")), 4)]
     ['ab…gh', 'b']
     """
@@ -172,7 +175,12 @@ def without_middle(conversation: Conversation, n_characters: int) -> Conversatio
         left -= n
         keep = len(text) - n
         cut = text[: (keep + 1) // 2] + ("…" if keep else "") + text[len(text) - keep // 2 :]
-        messages[i] = _with_text(messages[i], p, cut)
+        content = messages[i].content
+        if isinstance(content, str):
+            content = cut
+        else:
+            content = content_of([Part("text", cut) if q == p else part for q, part in enumerate(content)])
+        messages[i] = messages[i]._replace(content=content)
     return tuple(messages)
 
 
@@ -183,14 +191,7 @@ def shortest_cut(fits: Callable[[int], bool], most: int) -> int | None:
     """
     if not fits(most):
         return None
-    low, high = 0, most  # high fits
-    while low < high:
-        middle = (low + high) // 2
-        if fits(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return high
+    return bisect_left(range(most), True, key=fits)
 
 
 def _turn_starts(conversation: Conversation) -> list[int]:
@@ -210,10 +211,3 @@ def _cuttable(conversation: Conversation) -> list[tuple[int, int, str]]:
         else:
             found += [(i, p, part.text) for p, part in enumerate(message.content) if part.kind == "text"]
     return [one for one in found if one[2]]
-
-
-def _with_text(message: Message, p: int, text: str) -> Message:
-    if p < 0 or isinstance(message.content, str):
-        return message._replace(content=text)
-    parts = [Part("text", text) if q == p else part for q, part in enumerate(message.content)]
-    return message._replace(content=content_of(parts))

@@ -17,8 +17,7 @@ from kernel.shuffle import hf_permutation
 
 Int64 = NDArray[np.int64]
 
-MOST_DRAWS = 2**28
-"""most positions of a mixture: a small weight on a large source would need any number of them"""
+MOST_DRAWS = 2**28  # most positions of a mixture: a small weight on a large source would need any number of them
 _BLOCK = 1_000_000
 
 

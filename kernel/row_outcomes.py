@@ -23,8 +23,7 @@ class Outcome(StrEnum):
     NOT_DRAWN = "not_drawn"  # in a source of a mixture that was not used up, or of which fewer rows are taken
 
 
-OUTSIDE = (Outcome.HELD_OUT, Outcome.DUPLICATE, Outcome.NOT_DRAWN)
-"""outcomes of rows that belong to no epoch"""
+OUTSIDE = (Outcome.HELD_OUT, Outcome.DUPLICATE, Outcome.NOT_DRAWN)  # outcomes of rows that belong to no epoch
 
 
 class RowOutcome(NamedTuple):
@@ -53,14 +52,11 @@ class Intake(NamedTuple):
 
 
 def totals(outcomes: Iterable[RowOutcome], n_whole: Mapping[int, int]) -> dict[int | None, dict[Outcome, int]]:
-    """The number of rows of each outcome, for each epoch and (None) outside them.
+    """The number of rows of each outcome, where above 0, for each epoch and (None) outside them.
 
     Args:
         outcomes: of all rows that were not trained whole.
         n_whole: epoch -> rows trained whole.
-
-    Returns:
-        Counts above 0, by epoch; the order of `Outcome`.
 
     >>> outcomes = [RowOutcome(Outcome.HELD_OUT, "a:1"), RowOutcome(Outcome.ZERO_LOSS, "a:2", epoch=0)]
     >>> {epoch: dict(counts) for epoch, counts in totals(outcomes, {0: 7, 1: 8}).items()}

@@ -193,11 +193,8 @@ def _tool_calls(values: object) -> tuple[ToolCall, ...]:
 def _tool_call(value: object) -> ToolCall:
     if not isinstance(value, Mapping):
         raise expected("a tool call object", kind_of(value))
-    if "function" not in value:
-        name, arguments = _function(value)
-    else:
-        name, arguments = _located(_function, value["function"], "", "function")
-    return ToolCall(name, arguments, _optional_text(value, "id"))
+    inner = _located(_function, value["function"], "", "function") if "function" in value else _function(value)
+    return ToolCall(*inner, _optional_text(value, "id"))
 
 
 def _function(body: object) -> tuple[str, str]:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 from kernel.errors import expected, unknown
 
-Schedule = Callable[[int], float]
-"""step >= 0 -> multiplier in [0, 1]"""
+Schedule = Callable[[int], float]  # step >= 0 -> multiplier in [0, 1]
 
 
 def constant(n_steps: int) -> Schedule:  # noqa: ARG001 - every decay takes its length

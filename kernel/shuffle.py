@@ -22,7 +22,6 @@ _N_ROUNDS = 8
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_MASK = 2**64 - 1
 
 
 def shuffled_rows(order: str, positions: Int64, n_rows: int, *, seed: int = 0) -> Int64:
@@ -56,10 +55,7 @@ def shuffled_rows(order: str, positions: Int64, n_rows: int, *, seed: int = 0) -
 
 @lru_cache(maxsize=4)
 def hf_permutation(n: int, seed: int) -> Int64:
-    """The order of n rows after `datasets.Dataset.shuffle(seed)`.
-
-    Returns:
-        int64[n], read-only, as it is cached.
+    """The order of n rows after `datasets.Dataset.shuffle(seed)`: int64[n], read-only, as it is cached.
 
     >>> hf_permutation(10, 0).tolist()
     [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
@@ -74,13 +70,9 @@ def _hf_rows(n: int, seed: int, positions: Int64) -> Int64:
 
 
 def _cipher_rows(n: int, seed: int, positions: Int64) -> Int64:
-    return _encrypt(positions, np.uint64(n), _side(n), _round_keys(np.uint64(seed & _MASK)))
-
-
-def _side(n: int) -> np.uint64:
-    """The side of the smallest even square with at least n fields."""
     side = math.isqrt(max(n - 1, 0)) + 1
-    return np.uint64(side + side % 2)
+    side += side % 2  # the smallest even square with at least n fields
+    return _encrypt(positions, np.uint64(n), np.uint64(side), _round_keys(np.uint64(seed & (2**64 - 1))))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from kernel.errors import expected
 
-FINAL = "final"
-
 
 class Request(Enum):
     """One request to the service; the value is its name in messages."""
@@ -38,8 +36,7 @@ class TrainPlan(NamedTuple):
     save_every: int = 0  # steps
     save_every_tokens: int = 0
     save_every_seconds: float = 0
-    rolling_save_every: int = 0
-    """steps between short-lived saves to resume from, each superseded by the next save of any kind"""
+    rolling_save_every: int = 0  # steps between short-lived saves, each superseded by the next save of any kind
     rare_eval_every: int = 0  # steps between evaluations of the sets that are evaluated less often
     sample_every: int = 0  # steps between samples of fixed prompts
 
@@ -124,13 +121,8 @@ def checkpoint_mark(plan: TrainPlan, step: int, rolling: bool = False) -> Checkp
 
 
 def checkpoint_name(checkpoint: CheckpointRef) -> str:
-    """The name under which a checkpoint is saved.
-
-    >>> refs = CheckpointRef(20), CheckpointRef(25, rolling=True), CheckpointRef(60, final=True)
-    >>> tuple(map(checkpoint_name, refs))
-    ('000020', 'rolling-000025', 'final')
-    """
-    return FINAL if checkpoint.final else f"{'rolling-' * checkpoint.rolling}{checkpoint.cursor:06d}"
+    """The name under which a checkpoint is saved."""
+    return "final" if checkpoint.final else f"{'rolling-' * checkpoint.rolling}{checkpoint.cursor:06d}"
 
 
 def may_record(checkpoint: CheckpointRef, n_finished: int) -> bool:

@@ -56,8 +56,7 @@ class Element(NamedTuple):
     ends_run: bool = False  # what follows is encoded apart
 
 
-Shape = tuple[str, ...] | None
-"""The kinds of a message's content parts; None when its content is a string."""
+Shape = tuple[str, ...] | None  # the kinds of a message's content parts; None when its content is a string
 
 
 def row_elements(renderer: Renderer, role: str, mask: int, shape: Shape) -> list[Element]:
@@ -100,7 +99,7 @@ def _content(renderer: Renderer, pieces: tuple[Text | Reasoning, ...], mask: int
     opens = not mask & Condition.HAS_REASONING
     for i, kind in enumerate(("text",) if shape is None else shape):
         if kind == "image":
-            yield from _image(renderer, i)
+            yield from _wrapped(renderer, renderer.image, Slot(i), SpanKind.IMAGE)
             opens = False
             continue
         wanted = Reasoning if kind == "thinking" else Text
@@ -119,14 +118,10 @@ def _among_images(renderer: Renderer, piece: Text, shape: tuple[str, ...]) -> It
     yield from _template(renderer, before, True)
     for i, kind in enumerate(shape):
         if kind == "image":
-            yield from _image(renderer, i)
+            yield from _wrapped(renderer, renderer.image, Slot(i), SpanKind.IMAGE)
         elif kind == "text":
             yield Element(SpanKind.MESSAGE, Slot(i, "", piece.rstrip if i + 1 == len(shape) else ""), True)
     yield from _template(renderer, after, True)
-
-
-def _image(renderer: Renderer, part: int) -> Iterator[Element]:
-    yield from _wrapped(renderer, renderer.image, Slot(part), SpanKind.IMAGE)
 
 
 def _wrapped(renderer: Renderer, wrap: str, slot: Slot, kind: SpanKind = SpanKind.MESSAGE) -> Iterator[Element]:
@@ -201,8 +196,8 @@ def slot_text(slot: Slot, message: Message) -> str:
     elif field == "thinking":
         text = "".join(part.text for part in parts_of(message) if part.kind == "thinking")
     elif field == "newlines":
-        text = text_of(message)
-        text = text[: len(text) - len(text.lstrip("\n"))]
+        own = text_of(message)
+        text = own[: len(own) - len(own.lstrip("\n"))]
     else:
         text = message.name if field == "name" else message.tool_call_id
     text = text.lstrip(lstrip) if lstrip else text

@@ -54,8 +54,7 @@ class Data(NamedTuple):
     text: str
 
 
-Markup = Sequence[str | Data]
-"""Template text (control tokens spelled out) and data, in order."""
+Markup = Sequence[str | Data]  # template text (control tokens spelled out) and data, in order
 
 
 class Header(NamedTuple):
@@ -78,10 +77,7 @@ class Sampled(NamedTuple):
 
 
 class Text(NamedTuple):
-    """The text of the message, in the place of `{}`.
-
-    `lstrip` are characters taken off its start after a block, `rstrip` characters taken off its end.
-    """
+    """The text of the message in place of `{}`; `lstrip` is taken off its start after a block, `rstrip` off its end."""
 
     wrap: str = "{}"
     lstrip: str = ""

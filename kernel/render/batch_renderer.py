@@ -22,8 +22,7 @@ SPLITTABLE = frozenset(
     (TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.LAST_ASSISTANT_TURN, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
 )
 """The modes that train what sampling produces; the others weigh messages that no prompt ends at."""
-MAX_SKELETONS = 10_000
-"""how many patterns are cached before the cache is emptied"""
+MAX_SKELETONS = 10_000  # how many patterns are cached before the cache is emptied
 
 
 class BatchRenderer:
@@ -237,7 +236,6 @@ def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> N
     is_wanted = mode is TrainOnWhat.CUSTOMIZED
     for i, message in enumerate(conversation):
         if (message.trainable is None) is is_wanted:
-            i = next(i for i, one in enumerate(conversation) if one is message)
             path = ("messages", i, "trainable")
             if is_wanted:
                 raise expected("true or false on every message (customized)", "nothing", at, path)

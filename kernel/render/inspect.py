@@ -13,8 +13,6 @@ from kernel.chat_format.pieces import Header, Renderer
 from kernel.conversation import Message, text_of
 from kernel.render.assemble import TokenProgram
 
-_NO_MESSAGE = Message("")
-
 
 class Span(NamedTuple):
     """A stretch of a rendered conversation. `message` is the index of its message as prepared, -1 for the opening."""
@@ -64,7 +62,7 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
         weights = program.weights[op : op + len(runs)].tolist()
         op += len(runs)
         is_given = not 0 <= i < n
-        own = _NO_MESSAGE if is_given else conversation[i]
+        own = Message("") if is_given else conversation[i]
         for run, weight in zip(runs, weights, strict=True):
             for kind, slot, sampled, _ in run:
                 text = slot_text(slot, own) if isinstance(slot, Slot) else str(slot)

@@ -18,8 +18,7 @@ from kernel.conversation import Conversation, Message
 from kernel.render.assemble import PromptMask, Source, TokenProgram
 
 NO_MESSAGE = Message("")
-_CUE = -1
-"""The number of the message that a cue is written for: it has no text"""
+_CUE = -1  # the number of the message that a cue is written for: it has no text
 
 
 class Prompt(NamedTuple):
@@ -38,8 +37,7 @@ class Example(NamedTuple):
     prompts: Sequence[Prompt] = ()
 
 
-Order = tuple[tuple[int, ...], tuple[int, ...]]
-"""Numbers of the slots' texts, and of their images."""
+Order = tuple[tuple[int, ...], tuple[int, ...]]  # numbers of the slots' texts, and of their images
 
 
 class Skeleton(NamedTuple):
@@ -60,10 +58,7 @@ class Skeleton(NamedTuple):
 
 
 def pattern(conversation: Conversation) -> Hashable | None:
-    """What the skeleton of a prepared conversation depends on, beside the renderer and the mode.
-
-    None where it may depend on more: tool calls and declarations, names, `trainable`.
-    """
+    """What the skeleton of a prepared conversation depends on; None where calls, tools, names or `trainable` count."""
     kinds = []
     for role, content, calls, name, _, trainable, tools in conversation:
         if calls or name or tools or trainable is not None:
@@ -180,11 +175,13 @@ class ProgramBuilder:
     def program(self, places: Sequence[str], refuses: str) -> TokenProgram:
         """The program of what was added."""
         examples, since, shared = np.ascontiguousarray(np.array(self._masks, np.int64).reshape(-1, 3).T)
-        masks = PromptMask(examples, since, shared, _ints(self._mask_ops), np.array(self._mask_ends, np.int64))
+        masks = PromptMask(
+            examples, since, shared, np.array(self._mask_ops, np.int32), np.array(self._mask_ends, np.int64)
+        )
         return TokenProgram(
             self._texts + self._mask_texts,
             self._images + self._mask_images,
-            _ints(self._ops),
+            np.array(self._ops, np.int32),
             np.frombuffer(bytes(self._weights), np.uint8),
             np.array([*self._starts, len(self._ops)], np.int64),
             np.array(self._rows, np.int64),
@@ -193,7 +190,3 @@ class ProgramBuilder:
             refuses,
             self._sources,
         )
-
-
-def _ints(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    return np.array(values, np.int32)
