@@ -44,9 +44,9 @@ def prepare(
     Raises:
         InputError: data, renderer or tokenizer cannot be used, the disk refuses, or Ray is not installed.
     """
-    from shell.data.cache_folders import prepared_root
     from shell.data.dataset import Dataset
     from shell.data.mixture import mode_of, open_data
+    from shell.data.open_file import prepared_root
     from shell.data.sources import spec_of
     from shell.datums.render_rows import RowRenderer
     from shell.datums.render_settings import render_settings

@@ -20,7 +20,7 @@ from kernel.length_limit import apply_length_limit
 from kernel.render.inspect import spoofs_turn
 from kernel.row_outcomes import Outcome
 from kernel.row_reader import read_conversation
-from shell.data.hub import Stream
+from shell.data.dataset import Stream
 from shell.data.mixture import mode_of, open_data
 from shell.data.sources import Source, spec_of
 from shell.datums.render_rows import RowRenderer

@@ -8,16 +8,26 @@ run can be compared with tinker-cookbook's.
     held_out, train = (part := no_robots["train"].shuffle(0)).take(100), part.skip(100)
 """
 
+import queue
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from kernel.errors import unknown
+from kernel.errors import InputError, expected, problem, unknown
 from kernel.shuffle import hf_permutation
-from shell.data import hub
-from shell.data.arrow_rows import ArrowRows
-from shell.data.rows import BLOCK, Int64, ListRows, Rejected, Row, Rows
+from shell.data.arrow_rows import ArrowRows, without_nulls
+from shell.data.rows import BLOCK, Int64, ListRows, Rejected, Row, Rows, RowValidation
+
+Kind = Literal["dataset", "model"]
+
+SECONDS = 8.0
+"""the deadline for the Hub's first answer"""
 
 
 class Dataset:
@@ -118,7 +128,7 @@ def load_dataset(repo: str, config: str | None = None, cache_dir: str | None = N
 
     Touches: the network, the cache of `datasets` and its environment variables (HF_HOME, HF_TOKEN, HF_ENDPOINT, ...).
     """
-    tables = hub.load(repo, config, cache_dir=cache_dir)
+    tables = load_tables(repo, config, cache_dir=cache_dir)
     return Splits({split: Dataset(ArrowRows(table, f"{repo}:{split}")) for split, table in tables.items()})
 
 
@@ -126,3 +136,129 @@ def _count(n: int) -> int:
     if n < 0:
         raise IndexError(f"expected n >= 0 rows, got {n}")
     return n
+
+
+def load_tables(
+    repo: str,
+    config: str | None = None,
+    *,
+    split: str | None = None,
+    streaming: bool = False,
+    cache_dir: str | None = None,
+) -> Any:
+    """The tables of `datasets.load_dataset` by split, or that of `split`, which may be a slice (`train[:1%]`)."""
+    import datasets
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    folder = Path(repo).expanduser()
+    path = str(folder) if folder.is_dir() else repo
+    silence = None if folder.is_dir() else unreachable(repo, datasets.config.HF_ENDPOINT)
+    if silence is None:
+        with readable(f"hf:{repo}"):
+            return datasets.load_dataset(path, config, split=split, streaming=streaming, cache_dir=cache_dir)
+    before, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, True
+    try:
+        return datasets.load_dataset(path, config, split=split, streaming=streaming, cache_dir=cache_dir)
+    except Exception as error:
+        reason = f"{silence} and no copy in the cache; a JSONL file needs no network: --dataset FILE.jsonl"
+        raise expected(f"{repo} from the Hugging Face Hub or the cache", reason) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def readable(at: str) -> Iterator[None]:
+    """Turns whatever the library raises within into an InputError with a location."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise expected("a dataset that can be read", _reason(error), at=at) from error
+
+
+def unreachable(repo: str, endpoint: str, seconds: float = SECONDS, kind: Kind = "dataset") -> str | None:
+    """Why the Hub cannot be reached, or None if it answers; asked on another thread, as DNS has no deadline."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    def ask() -> str | None:
+        try:
+            HfApi(endpoint=endpoint).repo_info(repo, repo_type=kind, timeout=seconds, expand=["sha"])  # type: ignore[arg-type]
+        except HfHubHTTPError as error:
+            status = error.response.status_code
+            return f"status {status} from {endpoint}" if status >= 500 else None
+        except HFValidationError:
+            return None
+        except Exception as error:
+            return f"no answer from {endpoint} ({_reason(error)})"
+        return None
+
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(ask()), daemon=True).start()
+    try:
+        return answers.get(timeout=seconds)
+    except queue.Empty:
+        return f"no answer from {endpoint} in {seconds:g} seconds"
+
+
+def _reason(error: BaseException) -> str:
+    """An error of the library in one line. A failure to build a table says why only in its cause."""
+    if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "..."
+
+
+class Stream:
+    """Rows of a `datasets.IterableDataset`, epoch by epoch."""
+
+    def __init__(
+        self, table: Any, n_rows: int, *, validation: RowValidation, name: str = "stream", seed: int, buffer_size: int
+    ) -> None:
+        self._table = table.shuffle(seed=seed, buffer_size=buffer_size)
+        self._n_rows = n_rows
+        self._validation = validation
+        self._name = name
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def set_epoch(self, epoch: int) -> None:
+        """Moves to the start of this epoch."""
+        self._table.set_epoch(epoch)
+        self._validation.rejected.clear()  # a stream that starts again meets the same rows
+        self._iterator = iter(self._table)
+        self._next = 0
+
+    @property
+    def n_rejected(self) -> int:
+        """How many of the rows of this epoch that were read are invalid."""
+        return len(self._validation.rejected)
+
+    def read(self, start: int, n: int) -> list[Any]:
+        """The n rows from row `start` of the epoch on; rows before it are read past."""
+        if start < self._next:
+            raise problem(f"a stream goes forward only: row {start} is before row {self._next}", at=self._name)
+        n_skipped = start - self._next
+        with readable(self._name):
+            rows = [without_nulls(row) for row in islice(self._iterator, n_skipped, n_skipped + n)]
+        if len(rows) < n:
+            raise expected(f"{start + n} rows in the stream", "its end", at=f"{self._name} (--streaming-length)")
+        self._next = start + n
+        return [self._validation.admit(start + i, row, self.place) for i, row in enumerate(rows)]
+
+    def place(self, i: int) -> str:
+        """The location of row i of the epoch, for errors."""
+        return f"{self._name}, row {i} of the stream"
+
+
+def head(table: Any, n: int, validation: RowValidation, name: str) -> list[Any]:
+    """The first n rows of an iterable dataset, as they come."""
+    with readable(name):
+        rows = [without_nulls(row) for row in table.take(n)]
+    if len(rows) < n:
+        raise expected(f"at least {n} rows", str(len(rows)), at=name)
+    return [validation.admit(i, row, lambda i: f"{name}[{i}]") for i, row in enumerate(rows)]

@@ -26,12 +26,10 @@ from kernel.dataset_formats import COLUMN
 from kernel.errors import expected, problem, unknown
 from kernel.options import DatasetFormat, MixStopping
 from kernel.row_outcomes import RowOutcome
-from shell.data import hub
 from shell.data.arrow_rows import ArrowRows
-from shell.data.cache_folders import is_remote, local_copy
-from shell.data.dataset import Dataset, load_dataset
-from shell.data.hub import Stream, head
+from shell.data.dataset import Dataset, Stream, head, load_dataset, load_tables
 from shell.data.json_rows import open_rows
+from shell.data.open_file import is_remote, local_copy
 from shell.data.rows import RowValidation
 
 SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst", ".bz2", ".xz"}
@@ -184,7 +182,7 @@ def _open_hub(spec: DatasetSpec) -> Source:
     if not re.search(r"[\[+]", split):
         return _with_holdout(spec, load_dataset(repo, spec.dataset_config, spec.cache_dir)[split], 0)
     # a slice such as train[:1%], which only the library can take
-    table = hub.load(repo, spec.dataset_config, split=split, cache_dir=spec.cache_dir)
+    table = load_tables(repo, spec.dataset_config, split=split, cache_dir=spec.cache_dir)
     return _with_holdout(spec, Dataset(ArrowRows(table, f"{repo}:{split}")), 0)
 
 
@@ -192,7 +190,7 @@ def _open_stream(spec: DatasetSpec) -> Source:
     if spec.streaming_length is None or spec.streaming_length <= 0:
         raise expected("the number of rows of an epoch", str(spec.streaming_length), at="--streaming-length")
     repo, n_test = spec.repo(spec.dataset.removeprefix("hf:")), spec.test_size or 0
-    splits = hub.load(repo, spec.dataset_config, streaming=True, cache_dir=spec.cache_dir)
+    splits = load_tables(repo, spec.dataset_config, streaming=True, cache_dir=spec.cache_dir)
     if spec.dataset_split not in splits:
         raise unknown("split", spec.dataset_split, splits, at="--dataset-split")
     table, name = splits[spec.dataset_split], f"{repo}:{spec.dataset_split}"

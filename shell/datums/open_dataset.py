@@ -18,10 +18,9 @@ from kernel.datum import Datums
 from kernel.errors import expected
 from kernel.options import Tail
 from kernel.row_outcomes import Outcome, RowOutcome
-from shell.data.cache_folders import prepared_root
-from shell.data.dataset import Dataset
-from shell.data.hub import Stream
+from shell.data.dataset import Dataset, Stream
 from shell.data.mixture import mode_of, open_data, outside_entries
+from shell.data.open_file import prepared_root
 from shell.data.rows import ConcatRows, labels_of
 from shell.data.sources import DatasetSpec, Source, spec_of
 from shell.datums.preflight import NO_ROWS, KeptRows, RowCounts, check_source

@@ -13,7 +13,6 @@ from msgspec import Meta, Struct
 
 from kernel.errors import expected, unknown
 from kernel.options import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation
-from shell.data.mixture_spec import read_shares
 from shell.settings.flags import conform, doc, fields_of
 from shell.settings.service_choice import ServiceChoice
 
@@ -209,6 +208,8 @@ def presets_of(endpoint: ServiceChoice, dataset: str | None) -> list[str]:
 
 def check_dataset(dataset: str, at: str = "--dataset") -> None:
     """Raises where shares cannot be read, or a bare word names neither a dataset nor a file, with the nearest name."""
+    from shell.data.mixture import read_shares  # with what reads data, which `--help` needs not
+
     for share in read_shares(dataset):
         name = share.dataset
         is_word = not any(mark in name for mark in "./\\:~")

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from kernel.examples import Ragged
-from shell.data.cache_folders import cache_root
+from shell.data.open_file import cache_root
 
 Encode = Callable[[Sequence[str]], Ragged]
 

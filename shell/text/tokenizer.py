@@ -24,7 +24,7 @@ from kernel.errors import InputError, expected
 from kernel.examples import Ragged, concat_ragged, take_ragged
 from kernel.parsing.segments import Segment
 from kernel.render.assemble import encode_constants
-from shell.data.hub import unreachable
+from shell.data.dataset import unreachable
 from shell.process.deferred import Deferred
 from shell.text.encoder import Choice, HotSwapEncoder, check_installed
 

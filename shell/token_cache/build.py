@@ -16,7 +16,7 @@ import numpy as np
 
 from kernel.errors import InputError, expected
 from kernel.examples import concat
-from shell.data.hub import Stream
+from shell.data.dataset import Stream
 from shell.data.mixture import open_data
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec

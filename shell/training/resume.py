@@ -18,7 +18,7 @@ from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError, unknown
 from kernel.train_plan import candidates
-from shell.data.hub import Stream
+from shell.data.dataset import Stream
 from shell.data.rows import content_digest
 from shell.provenance import STEPS, code_digest, format_digest
 from shell.run_dir.checkpoints import Checkpoint

@@ -21,7 +21,7 @@ from kernel.parsing.segments import Parsed, Segment
 from kernel.render.assemble import assemble
 from kernel.row_reader import read_conversation
 from shell.data.json_rows import open_rows
-from shell.data.mixture_spec import exists
+from shell.data.mixture import exists
 from shell.data.rows import RowValidation
 from shell.run_dir.files import append_lines
 from shell.run_dir.logs import SAMPLES

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from kernel.errors import InputError
 from shell.data.arrow_rows import ArrowRows
-from shell.data.dataset import Dataset, load_dataset
-from shell.data.hub import unreachable
+from shell.data.dataset import Dataset, load_dataset, unreachable
 
 N = 23
 TABLE = datasets.Dataset.from_list([{"id": i, "messages": [{"role": "user", "content": f"row {i}"}]} for i in range(N)])

@@ -7,7 +7,9 @@ import lzma
 import os
 import tempfile
 import tracemalloc
+from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,7 +20,9 @@ from pyarrow import parquet
 from kernel.errors import InputError
 from shell.data import open_file
 from shell.data.json_rows import open_rows
+from shell.data.open_file import cache_root, local_copy, prepared_root
 from shell.data.rows import Rejected, RowValidation
+from shell.data.sources import DatasetSpec, open_source
 
 ROWS = [
     {"messages": [{"role": "user", "content": "é\u2028"}, {"role": "assistant", "content": None}], "n": 1},
@@ -302,3 +306,43 @@ def test_an_array_and_lines_of_the_same_rows_are_the_same_rows(tmp_path_factory,
     rows = [{**row, "messages": []} for row in rows]
     assert read(write(folder, array(rows), "a"), dataset_format="messages") == rows
     assert read(write(folder, jsonl(rows), "b"), dataset_format="messages") == rows
+
+
+ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+
+
+def put(name: str, text: str) -> str:
+    with fsspec.open(f"memory://{name}", "wt") as file:
+        file.write(text)
+    return f"memory://{name}"
+
+
+def test_a_remote_file_is_copied_once_and_anew_when_it_changed(tmp_path: Path) -> None:
+    address = put("a/chats.jsonl", "one")
+    first = local_copy(address, tmp_path)
+    assert first.read_text() == "one"
+    assert first.name == "chats.jsonl"
+    first.write_text("mark")
+    assert local_copy(address, tmp_path).read_text() == "mark"
+    put("a/chats.jsonl", "another")
+    assert local_copy(address, tmp_path).read_text() == "another"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_remote_rows_are_read_like_those_of_a_file(tmp_path: Path) -> None:
+    address = put("b/chats.jsonl", json.dumps(ROW) + "\n")
+    source = open_source(DatasetSpec(dataset=address, prepared_dir=str(tmp_path)))
+    assert source.train.to_list() == [ROW]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("address", ["memory://nothing/here.jsonl", "nosuch://a/b.jsonl"])
+def test_what_is_not_there_is_said_in_a_sentence(tmp_path: Path, address: str) -> None:
+    with pytest.raises(InputError, match=r"--dataset$"):
+        local_copy(address, tmp_path)
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINSMITH_CACHE", "/somewhere")
+    assert cache_root() == Path("/somewhere")
+    assert prepared_root() == Path("/somewhere/prepared")
+    assert prepared_root("/else") == Path("/else")

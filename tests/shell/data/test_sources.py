@@ -15,8 +15,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.data import sources
-from shell.data.dataset import Dataset
-from shell.data.hub import Stream
+from shell.data.dataset import Dataset, Stream
 from shell.data.sources import DatasetSpec, Source, open_source
 
 
