@@ -1,8 +1,7 @@
-"""Rows of Arrow tables: those of the `datasets` library, and Parquet files.
+"""Rows of Arrow tables: those of the `datasets` library, and Parquet files, copied once to a file mapped into memory.
 
 In an Arrow table every row has every key, so keys that hold null are left out at every depth; a null that was meant
-cannot be told from one that was filled in. JSON rows keep theirs (`shell.data.json_rows`). Parquet has no cheap access
-to single rows, so it is written once as Arrow to an unnamed temporary file and read from there, mapped into memory.
+cannot be told from one that was filled in. JSON rows keep theirs (`shell.data.json_rows`).
 """
 
 import mmap
@@ -19,8 +18,7 @@ from shell.data.open_file import OwnFile, opened, room
 from shell.data.rows import Int64, Rows, RowValidation
 
 Reader = Callable[[Any], Any]
-_ROWS = 256
-"""rows of Parquet that are copied at once"""
+_ROWS = 256  # rows of Parquet that are copied at once
 
 
 class ArrowRows(Rows):

@@ -1,11 +1,8 @@
-"""Datasets: rows of any source in an order, with the few verbs of `datasets.Dataset` that fine-tuning needs.
+"""Datasets: rows in an order, with the few verbs of `datasets.Dataset` that fine-tuning needs, and streams.
 
-A `Dataset` is rows and an int64 array of indices into them. `shuffle`, `take`, `skip` and `select` make new index
-arrays (8 bytes a row) and read nothing. The same calls give the same rows in the same order as `datasets` does, so a
-run can be compared with tinker-cookbook's.
-
-    no_robots = load_dataset("HuggingFaceH4/no_robots")
-    held_out, train = (part := no_robots["train"].shuffle(0)).take(100), part.skip(100)
+The same calls give the same rows as `datasets` does. Its client tries an unreachable Hub for half a minute before it
+looks into its cache, so the Hub is asked once first, with a deadline. A stream goes forward only: its rows are
+shuffled within a buffer, and resuming at row k reads past the k rows before it.
 """
 
 import queue
@@ -26,17 +23,11 @@ from shell.data.rows import BLOCK, Int64, ListRows, Rejected, Row, Rows, RowVali
 
 Kind = Literal["dataset", "model"]
 
-SECONDS = 8.0
-"""the deadline for the Hub's first answer"""
+SECONDS = 8.0  # the deadline for the Hub's first answer
 
 
 class Dataset:
-    """Rows in an order.
-
-    Args:
-        rows: where they come from.
-        indices: int64[n], which of them, in order; None: all, as they come.
-    """
+    """Rows in an order."""
 
     def __init__(self, rows: Rows, indices: Int64 | None = None) -> None:
         self.rows = rows
@@ -63,11 +54,7 @@ class Dataset:
         return Dataset(self.rows, self.indices[_count(n) :])
 
     def select(self, positions: Iterable[int]) -> "Dataset":
-        """The rows at these positions (a range, a list, an int64 array), in this order.
-
-        Raises:
-            IndexError: a position outside [0, n).
-        """
+        """The rows at these positions (a range, a list, an int64 array), in this order."""
         chosen = np.asarray(positions if isinstance(positions, Sequence | np.ndarray) else list(positions), np.int64)
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(self):
             raise IndexError(f"expected places in [0, {len(self)}), got {chosen.min()} to {chosen.max()}")
@@ -88,11 +75,7 @@ class Dataset:
             yield numbers, self.rows.take(numbers)
 
     def scan(self) -> Iterator[tuple[Int64, list[Any]]]:
-        """Its rows as `blocks`, but each once and in the source's order, while all rows of the source are scanned.
-
-        Raises:
-            InputError: more rows of the source are invalid than may be.
-        """
+        """Its rows as `blocks`, but each once and in the source's order, while all rows of the source are scanned."""
         own = np.unique(self.indices)
         for start, rows in self.rows.scan():
             numbers = own[slice(*np.searchsorted(own, [start, start + len(rows)]))]
@@ -116,18 +99,7 @@ class Splits(dict[str, Dataset]):
 
 
 def load_dataset(repo: str, config: str | None = None, cache_dir: str | None = None) -> Splits:
-    """The splits of a dataset on the Hugging Face Hub, or in a folder laid out like one.
-
-    Args:
-        repo: `owner/name`, or the folder's path.
-        config: which of the dataset's configurations, if it has several.
-        cache_dir: where `datasets` keeps its tables; None: its usual folder.
-
-    Raises:
-        InputError: it cannot be reached or read.
-
-    Touches: the network, the cache of `datasets` and its environment variables (HF_HOME, HF_TOKEN, HF_ENDPOINT, ...).
-    """
+    """The splits of a dataset on the Hugging Face Hub, or in a folder laid out like one."""
     tables = load_tables(repo, config, cache_dir=cache_dir)
     return Splits({split: Dataset(ArrowRows(table, f"{repo}:{split}")) for split, table in tables.items()})
 

@@ -1,10 +1,8 @@
 """Rows of a JSON file, one object a line or the elements of one array, decoded strictly and on demand.
 
-Opening finds where each row begins and ends (two to four numbers each stay in memory); `scan` decodes every row once,
-so that a bad last row is reported before training starts. Nothing goes through Arrow, which would fill in nulls and
-refuse mixed rows. Accepted: a key given twice, of which the last counts, as in `json`; LF and CRLF, blank lines at the
-end, a byte order mark. Refused, with file, line and column: all that RFC 8259 and RFC 3629 refuse, NaN, Infinity,
-halves of surrogate pairs, and more than 100 levels of nesting. Row i of JSONL is always line i + 1.
+Opening finds where each row begins and ends. Nothing goes through Arrow, which fills in nulls and refuses mixed rows.
+Refused is all that RFC 8259 and RFC 3629 refuse, NaN, halves of surrogate pairs, and over 100 levels of nesting. A key
+given twice counts as its last, as in `json`. Row i of JSONL is always line i + 1.
 """
 
 import codecs

@@ -1,8 +1,4 @@
-"""Data of one source or a mixture of several: what `--dataset` names, opened.
-
-    a.jsonl,b.jsonl                  every row is as likely as any other
-    a.jsonl=0.7,no_robots=0.3        weights, of any unit: 7 and 3 are the same
-    a.jsonl=5000rows,b.jsonl         5000 rows of a, all of b
+"""Data of one source or a mixture: `a.jsonl=0.7,b.jsonl=0.3` gives weights, `a.jsonl=5000rows,b.jsonl` counts.
 
 A path may hold commas and equals signs: if a file of that name exists, it is meant. Rows are held out by each source
 itself, or with `--test-size` of all together, as tinker-cookbook's interleaving does.
@@ -48,13 +44,7 @@ def exists(path: str) -> bool:
 
 
 def read_shares(text: str, exists: Callable[[str], bool] = exists) -> tuple[Share, ...]:
-    """The sources that a text names, in its order.
-
-    >>> read_shares("a.jsonl=0.7,no_robots=0.3", exists=lambda _: False)
-    (Share(dataset='a.jsonl', weight=0.7, n_rows=None), Share(dataset='no_robots', weight=0.3, n_rows=None))
-    >>> read_shares("a,b.jsonl=50rows", exists={"a,b.jsonl"}.__contains__)
-    (Share(dataset='a,b.jsonl', weight=None, n_rows=50),)
-    """
+    """The sources that a text names, in its order."""
     shares, pieces = [], text.split(",")
     while pieces:
         tries = [(",".join(pieces[:n]), n) for n in range(len(pieces), 1, -1)]

@@ -1,9 +1,8 @@
-"""The bytes that rows are read from: a file of the user's, or our unpacked copy of one.
+"""The bytes that rows are read from: a user's file, our unpacked copy of one, or a local copy of a remote one.
 
-Bytes are read once in order when the data is opened (`blocks`), and in slices after that (`slices`). A user's file may
-change in between, so its size and times are compared after every read, and if they differ the file is hashed again: the
-same bytes are the same data, others end the run. Compressed data is recognised by its first bytes, as names are often
-wrong, and unpacked once to an unnamed file in the folder for temporary files (`TMPDIR`) that ends with the process.
+A user's file may change after it was opened, so its size and times are compared after every read, and if they differ
+it is hashed again: other bytes end the run. Compressed data is recognised by its first bytes, and unpacked once to an
+unnamed file in TMPDIR. A remote file is copied under a digest of its address and of what its server reports of it.
 """
 
 import bz2
@@ -54,8 +53,7 @@ class Content:
     """Bytes in a file that are read once in order and then in slices."""
 
     name: str
-    fingerprint: str = ""
-    """a digest of all bytes, in hex, once they have been read"""
+    fingerprint: str = ""  # a digest of all bytes, in hex, once they have been read
 
     def file(self) -> AbstractContextManager[BinaryIO]:
         """The file, opened."""
@@ -240,11 +238,7 @@ def prepared_root(given: str | None = None) -> Path:
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is an address.
-
-    >>> is_remote("s3://bucket/a.jsonl"), is_remote("a.jsonl"), is_remote("hf:me/chats")
-    (True, False, False)
-    """
+    """Whether a name is an address."""
     return "://" in name
 
 

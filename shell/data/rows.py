@@ -1,7 +1,6 @@
 """Rows: numbered plain dicts that are read on demand, each with a location that a person can find.
 
-Every source of data becomes one of these. Rows never change and have no order of their own; orders are index arrays
-(`shell.data.dataset`). A row that cannot be read keeps its number: a `Rejected` with the reason takes its place.
+Rows never change and have no order of their own; orders are index arrays (`shell.data.dataset`).
 """
 
 import hashlib
@@ -19,18 +18,15 @@ from kernel.errors import InputError, problem
 Row: TypeAlias = dict[str, Any]
 Int64: TypeAlias = NDArray[np.int64]
 
-BLOCK = 1024
-"""rows that are read together"""
-N_REASONS = 3
-"""how many reasons are given when too many rows are bad"""
+BLOCK = 1024  # rows that are read together
+N_REASONS = 3  # how many reasons are given when too many rows are bad
 _CANONICAL = msgspec.json.Encoder(order="sorted", enc_hook=repr)
 
 
 class Rejected(NamedTuple):
     """A row that cannot be read, once the user lets a run continue without such rows."""
 
-    reason: str
-    """the sentence that would have stopped the run; it names the location"""
+    reason: str  # the sentence that would have stopped the run; it names the location
 
 
 class RowValidation:
@@ -70,13 +66,11 @@ class RowValidation:
 class Rows:
     """A source of rows, numbered from 0 in its own order."""
 
-    name: str
-    """what to call the source in errors"""
+    name: str  # what to call the source in errors
     fingerprint: str
     """a digest of all content, in hex: sources with the same fingerprint hold the same rows in the same order"""
     validation: RowValidation | None = None
-    is_slow = False
-    """whether a row costs so much that a look through the data stops once it knows enough"""
+    is_slow = False  # whether a row costs so much that a look through the data stops once it knows enough
 
     def __len__(self) -> int:
         raise NotImplementedError

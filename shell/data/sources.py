@@ -1,13 +1,8 @@
 """Sources of chat data: what `--dataset` names, opened as rows to train on and rows held out.
 
-    no_robots, tulu3   as tinker-cookbook builds them, from the Hugging Face Hub
-    sample             the built-in conversations
-    PATH               a file of JSONL, a JSON array or Parquet, compressed or not (`shell.data.json_rows.open_rows`)
-    hf:REPO            any dataset of the Hub, or a folder laid out like one; with --streaming, read as it arrives
-
 The rows to train on are shuffled once by the seed before the holdout is taken off, and epoch e shuffles them again by
-seed + e: with seed 0 that is the order of tinker-cookbook, row by row. A row held out whose messages are also trained
-would measure memory, so it leaves the holdout; taking it from training instead would move every row after it.
+seed + e: with seed 0 that is the order of tinker-cookbook, row by row. A row held out that is also trained leaves the
+holdout: it would measure memory, and to take it from training would move every row after it.
 """
 
 import os
@@ -41,15 +36,13 @@ ALL_ANSWERS, LAST_ANSWER = "all_assistant_messages", "last_assistant_message"
 class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to open, in the words of the flags."""
 
-    dataset: str
-    """A name, a path, or `hf:REPO`."""
+    dataset: str  # a name, a path, or `hf:REPO`.
     dataset_config: str | None = None
     dataset_split: str = "train"
     dataset_column: str = COLUMN
     dataset_format: str = DatasetFormat.AUTO
     max_bad_rows: int = 0
-    test_size: int | None = None
-    """Rows to hold out; None: as the dataset says, else none."""
+    test_size: int | None = None  # rows to hold out; None: as the dataset says, else none.
     seed: int = 0
     streaming: bool = False
     shuffle_buffer: int = 10_000
@@ -58,10 +51,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Folders in place of repositories of the Hub: `{"allenai/tulu-3-sft-mixture": "/data/tulu"}`."""
     mix_stopping: MixStopping | None = None
     """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
-    prepared_dir: str | None = None
-    """The folder of token caches and copies; None: `cache_root`."""
-    cache_dir: str | None = None
-    """Where `datasets` keeps its tables; None: its usual folder."""
+    prepared_dir: str | None = None  # the folder of token caches and copies; None: `cache_root`.
+    cache_dir: str | None = None  # where `datasets` keeps its tables; None: its usual folder.
 
     def repo(self, name: str) -> str:
         """The folder in place of a repository, or its name."""
@@ -89,15 +80,11 @@ class Source:
     """Opened data: rows to train on in the builder's order, and rows held out."""
 
     train: Dataset | Stream
-    held_out: Dataset | None
-    """None where nothing is"""
-    train_on_what: str
-    """The value of TrainOnWhat that suits the data by default; empty: its sources differ."""
+    held_out: Dataset | None  # None where nothing is
+    train_on_what: str  # the value of TrainOnWhat that suits the data by default; empty: its sources differ.
     name: str
-    column: str = COLUMN
-    """The key of the messages."""
-    not_drawn: tuple[RowOutcome, ...] = ()
-    """Rows of a mixture's sources that no epoch draws."""
+    column: str = COLUMN  # the key of the messages.
+    not_drawn: tuple[RowOutcome, ...] = ()  # rows of a mixture's sources that no epoch draws.
 
     @cached_property
     def _duplicated(self) -> NDArray[np.bool_]:

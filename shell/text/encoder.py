@@ -1,8 +1,7 @@
 """Encoders of text: `tokenizers`, the reference, and `fastokens`, which gives the same ids many times as fast.
 
 The fast encoder is used only after it has given the reference's ids for the texts of `shell.text.encoder_check`, and is
-compared again on texts of the run at every doubling of the number of calls. Where the two differ, the reference goes on
-alone. Loading takes seconds, so by default it starts on a thread of its own once that much work has been done.
+compared again at every doubling of the number of calls. Loading takes seconds, so by default it starts on a thread.
 """
 
 import os
@@ -23,12 +22,9 @@ from shell.text.encoder_check import first_difference, probes
 
 Choice = Literal["auto", "fast", "tokenizers"]
 PACKAGE = "fastokens"
-WORTH = 4_000_000
-"""characters that the reference encodes in about the time it takes to load and check the fast encoder"""
-N_SAMPLED, SAMPLED_CHARACTERS = 32, 6_000
-"""the most that is compared in one call"""
-PIECE = 8_000
-"""characters of one job of the reference: two milliseconds' worth"""
+WORTH = 4_000_000  # characters that the reference encodes in about the time it takes to load and check the fast encoder
+N_SAMPLED, SAMPLED_CHARACTERS = 32, 6_000  # the most that is compared in one call
+PIECE = 8_000  # characters of one job of the reference: two milliseconds' worth
 
 
 class Encoder(Protocol):
@@ -66,17 +62,7 @@ class FastEncoder:
 
 
 class HotSwapEncoder:
-    """An encoder that starts as the reference and changes to the fast one, on threads of its own.
-
-    Args:
-        spec: the tokenizer.json that both read.
-        backend: the reference's tokenizer, read from `spec`.
-        choice: "auto" loads the fast encoder when it is worth while, "fast" at once, "tokenizers" never.
-        say: logs a line, when the fast encoder cannot be used.
-
-    Raises:
-        InputError: "fast", and the package is not installed.
-    """
+    """An encoder that starts as the reference and changes to the fast one, on threads of its own."""
 
     def __init__(self, spec: bytes, backend: Any, choice: Choice, say: Callable[[str], object]) -> None:
         self._spec, self._say = spec, say

@@ -1,8 +1,6 @@
 """Check of a fast encoder: it must give the ids of `tokenizers`, the reference, for texts that are hard to get right.
 
-The texts are the tokenizer's own vocabulary, every code point among letters, digits and spaces, and chosen strings. A
-digest of the reference's ids is cached. A wrong cache does no harm: it never says that an encoder is right, and an
-encoder that differs from it is compared with the reference itself.
+A digest of the reference's ids is cached; an encoder that differs from it is compared with the reference itself.
 """
 
 import hashlib
@@ -33,8 +31,7 @@ HARD = (
     *("<|im_end|>", "<think>\n</think>", "<|im_start|>system\n<|im_end|>\n<|endoftext|>", "</s><s>[INST]"),
 )
 _CODE_POINTS = (range(0xD800), range(0xE000, 0x34000), range(0xE0000, 0xE0200), range(0xF0000, 0xF0010))
-_VERSION = 1
-"""of the texts"""
+_VERSION = 1  # of the texts
 
 
 def probes(spec: bytes) -> list[str]:

@@ -48,16 +48,11 @@ class FormatNames(msgspec.Struct, frozen=True):
     renderer: str
     tokenizer: str
     revision: str | None = None
-    variables: str | None = None
-    """what a template reads besides, as JSON"""
-    encoder: Choice = "auto"
-    """tokenizer backend; both give the same ids"""
+    variables: str | None = None  # what a template reads besides, as JSON
+    encoder: Choice = "auto"  # tokenizer backend; both give the same ids
 
     def open(self, say: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
-        """The format and the tokenizer, whose lines are logged by `say`; InputError where one cannot be used.
-
-        Touches: their files; for those of the Hub the network.
-        """
+        """The format and the tokenizer, whose lines are logged by `say`; InputError where one cannot be used."""
         check_name(self.renderer)
         variables = read_variables(self.variables)
         tokenizer = open_tokenizer(self.tokenizer, self.revision, self.encoder)
@@ -67,9 +62,6 @@ class FormatNames(msgspec.Struct, frozen=True):
 
 def format_names(config: NamesFormat, encoder: Choice = "auto") -> FormatNames:
     """The names that settings give, or that follow from the model's.
-
-    Raises:
-        InputError: the model is not known, and not both are given.
 
     >>> from shell.show import ShowConfig
     >>> names = format_names(ShowConfig(model_name="Qwen/Qwen3-8B", tokenizer="tokenizer.json"))
@@ -104,19 +96,7 @@ def open_format(
     variables: Mapping[str, Any] | None = None,
     at: str = "--renderer-name",
 ) -> Format:
-    """The format of that name: a renderer's, `FILE.py:NAME`, or "hf_template".
-
-    Args:
-        spec: where the tokenizer's files are, and the template beside them.
-        variables: what a template reads beside the messages: enable_thinking, ...
-        at: where the name came from, for errors.
-
-    Raises:
-        InputError: an unknown name; a file without such a renderer; a template that is missing or cannot be used;
-            variables for a format that reads none.
-
-    Touches: for "hf_template" the template's files; for those of the Hub the network.
-    """
+    """The format of that name: a renderer's, `FILE.py:NAME`, or "hf_template"."""
     check_name(name, at)
     if variables and name != TEMPLATE:
         raise expected(f"{TEMPLATE}, which reads the variables that are given", name, at)
@@ -166,12 +146,7 @@ def _own(name: str, at: str) -> Renderer:
 
 
 def batch_renderer_of(chat_format: Format, split_turns: bool = True) -> BatchRenderer | TemplateRenderer:
-    """What renders batches in a format.
-
-    >>> from kernel.formats.llama3 import LLAMA3
-    >>> type(batch_renderer_of(LLAMA3)).__name__
-    'BatchRenderer'
-    """
+    """What renders batches in a format."""
     if isinstance(chat_format, Renderer):
         return BatchRenderer(chat_format, split_turns)
     from shell.text.jinja.template_renderer import TemplateRenderer

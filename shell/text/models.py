@@ -23,19 +23,14 @@ class Model(NamedTuple):
 
     name: str
     family: str
-    size: str
-    """parameters, in all or in all and active"""
-    renderers: tuple[str, ...]
-    """names of renderers it was trained with, the recommended first"""
+    size: str  # parameters, in all or in all and active
+    renderers: tuple[str, ...]  # names of renderers it was trained with, the recommended first
     shape: Shape | None
     sees: bool = False
-    hears: bool = False
     tokenizer_repo: str = ""
     """if it is not the model's own: a Hub repo, `sample` (built-in), or `tml:NAME` (of tml-renderers alone)"""
-    revision: str | None = None
-    """the commit of the tokenizer's repo, where it is pinned"""
-    learning_rate: float | None = None
-    """the rate to advise, where it was measured"""
+    revision: str | None = None  # the commit of the tokenizer's repo, where it is pinned
+    learning_rate: float | None = None  # the rate to advise, where it was measured
 
     @property
     def organisation(self) -> str:
@@ -54,22 +49,12 @@ class Advice(NamedTuple):
 
 
 def find(name: str) -> Model | None:
-    """The model of that name, or None. A variant's suffix (`:peft:262144`) is not part of the name.
-
-    >>> find("Qwen/Qwen3-8B:peft:262144").renderers
-    ('qwen3', 'qwen3_disable_thinking')
-    >>> find("Qwen/Qwen9-8B")
-    """
+    """The model of that name, or None. A variant's suffix (`:peft:262144`) is not part of the name."""
     return MODELS.get(name.split(":")[0])
 
 
 def require(name: str, at: str = "$.model_name") -> Model:
-    """The model of that name; InputError with the nearest names where there is none.
-
-    >>> require("Qwen/Qwen3-8b")
-    Traceback (most recent call last):
-    kernel.errors.InputError: unknown model 'Qwen/Qwen3-8b', did you mean 'Qwen/Qwen3-8B', ...? - at $.model_name
-    """
+    """The model of that name; InputError with the nearest names where there is none."""
     model = find(name)
     if model is None:
         raise unknown("model", name, MODELS, at)
@@ -78,8 +63,6 @@ def require(name: str, at: str = "$.model_name") -> Model:
 
 def learning_rate_advice(model: Model) -> Advice:
     """The learning rate to try first for LoRA, by tinker-cookbook's formula; InputError where it has none.
-
-    Ten times a full fine-tuning rate of 5e-5, falling with the width by an exponent fitted for two organisations.
 
     >>> rate, source = learning_rate_advice(require("Qwen/Qwen3-8B"))
     >>> f"{rate:.3e} = {source}"
@@ -210,7 +193,7 @@ _ROWS = (
     Model("moonshotai/Kimi-K2-Thinking", "kimi2", "1T-A32B", ("kimi_k2",), _KIMI_K2, revision=_KIMI_K2_REVISION),
     Model("moonshotai/Kimi-K2.5", "kimi2", "1T-A32B", _KIMI25, _KIMI_K2, sees=True, revision=_KIMI_K25_REVISION),
     Model("moonshotai/Kimi-K2.6", "kimi2", "1T-A32B", _KIMI26, _KIMI_K2, sees=True, revision=_KIMI_K26_REVISION),
-    Model("moonshotai/Kimi-K3.1-Pro", "kimi3", "2.8T-A104B", _KIMI31, _KIMI_K3_PRO, True, False, _K3),
+    Model("moonshotai/Kimi-K3.1-Pro", "kimi3", "2.8T-A104B", _KIMI31, _KIMI_K3_PRO, True, _K3),
 
     Model("zai-org/GLM-5.3", "glm5", "744B-A40B", _GLM53, _GLM5),
     Model("zai-org/GLM-5.3-Flash", "glm5", "320B-A18B", _GLM53, _GLM5_FLASH),
@@ -221,9 +204,9 @@ _ROWS = (
     Model("nvidia/NVIDIA-Nemotron-3.5-Lightning-30B-A3B-BF16", "nemotron3", "30B-A3B", _LIGHTNING, _NEMOTRON_30B),
     Model("nvidia/NVIDIA-Nemotron-3.5-Super-VL-120B-A12B-BF16", "nemotron3", "120B-A12B", _ULTRA, _NEMOTRON_120B, True),
 
-    Model("thinkingmachines/Inkling", "inkling", "975B-A41B", _TML, _INKLING, True, True, _O200K),
-    Model("thinkingmachines/Inkling-Small", "inkling", "276B-A12B", _TML, _INKLING_SMALL, True, True, _O200K),
-    Model("thinkingmachines/Inkling-2-Small", "inkling", "594B-A17B", _TML, _INKLING_2_SMALL, True, False, _H200K),
+    Model("thinkingmachines/Inkling", "inkling", "975B-A41B", _TML, _INKLING, True, _O200K),
+    Model("thinkingmachines/Inkling-Small", "inkling", "276B-A12B", _TML, _INKLING_SMALL, True, _O200K),
+    Model("thinkingmachines/Inkling-2-Small", "inkling", "594B-A17B", _TML, _INKLING_2_SMALL, True, _H200K),
 )
 # fmt: on
 

@@ -1,9 +1,8 @@
 """Tokenizers: a `tokenizer.json`, with message text and control tokens kept apart.
 
-Text is encoded without any of the file's added tokens, so no text can become a control token; the ids of control tokens
-are looked up in the file. The other ids must stay what the file says, which is checked. An added token that is white
-space is ordinary text and stays; `tokenizers` numbers added tokens anew on loading, so placeholders that no text can
-spell take the place of those that go.
+Text is encoded without any of the file's added tokens, so no text can become a control token. An added token that is
+white space is ordinary text and stays; as `tokenizers` numbers added tokens anew, placeholders that no text can spell
+take the place of those that go.
 """
 
 import os
@@ -100,26 +99,11 @@ class Tokenizer:
             return self._opened
 
     def encode(self, texts: Sequence[str]) -> Ragged:
-        """Ids of every text, encoded literally, in one call.
-
-        Returns:
-            int32[N] ids and int64[len(texts) + 1] offsets.
-
-        Raises:
-            InputError: a text holds a placeholder, the library cannot read the tokenizer, or it has other ids than the
-                file says.
-        """
+        """Ids of every text, encoded literally, in one call."""
         return self.submit(texts)()
 
     def submit(self, texts: Sequence[str]) -> Deferred[Ragged]:
-        """Starts to encode texts on other threads; the result waits for what `encode` gives. InputError at once.
-
-        >>> texts = ["Hello", "", "Hello"]
-        >>> tokenizer = open_tokenizer("sample")
-        >>> wait = tokenizer.submit(texts)
-        >>> [one.tolist() for one in wait()] == [one.tolist() for one in tokenizer.encode(texts)]
-        True
-        """
+        """Starts to encode texts on other threads; the result waits for what `encode` gives. InputError at once."""
         for mark in self._forbidden:
             if any(mark in text for text in texts):
                 raise expected("text", f"the placeholder {mark!r} of a control token", at=self.name)
@@ -175,13 +159,7 @@ class Tokenizer:
 
 
 def open_tokenizer(spec: str, revision: str | None = None, encoder: Choice = "auto") -> Tokenizer:
-    """The tokenizer of that name: "sample" (built-in), a path to a tokenizer.json or its folder, or a repository.
-
-    Raises:
-        InputError: there is no such file, it is no tokenizer, or the hub cannot be reached.
-
-    Touches: the file; for a repository, the network and the hub's cache through `huggingface_hub`.
-    """
+    """The tokenizer of that name: "sample" (built-in), a path to a tokenizer.json or its folder, or a repository."""
     if spec == "sample":
         return Tokenizer(SAMPLE.read_bytes(), "sample", encoder)
     if spec.startswith("tml:"):

@@ -1,8 +1,7 @@
-"""A tokenizer's chat template as a format to train with: where it is found, what ends a turn, how it reads messages.
+"""Chat templates as formats to train with: where one is found, what ends a turn, how it reads messages.
 
-`transformers` leaves the form of messages to each template: the key of reasoning, whether the arguments of a call are
-an object or text, whether content is a string or a list. So a template is tried on two messages when it is opened, and
-the first form in which it shows all of them is its form. One that contradicts its own prompts is refused here.
+`transformers` leaves the form of reasoning, calls and content to each template, so a template is tried on two messages
+when it is opened: the first form in which it shows all of them is its form.
 """
 
 import os
@@ -173,18 +172,7 @@ def open_template(
     variables: Mapping[str, Any] | None = None,
     date: str = DATE,
 ) -> ChatTemplate:
-    """The chat template beside the tokenizer.json, in `chat_template.jinja` or `tokenizer_config.json`.
-
-    Args:
-        spec: the tokenizer.json, its folder, or a repository.
-        variables: what the template reads beside the conversation: enable_thinking, reasoning_effort, ...
-        date: today's date, for a template that writes it.
-
-    Raises:
-        InputError: there is no template, one that cannot be used, or one that does not read a variable that is given.
-
-    Touches: the files; for a repository, the network and the hub's cache through `huggingface_hub`.
-    """
+    """The chat template beside the tokenizer.json, in `chat_template.jinja` or `tokenizer_config.json`."""
     text, config = _file(spec, _TEMPLATE, revision), _config(_file(spec, _CONFIG, revision), spec)
     try:
         source = text.decode() if text is not None else _named(config.get("chat_template"))

@@ -1,8 +1,7 @@
 """Messages as templates read them: a list of dicts, with the data or with a placeholder for each string of it.
 
-Roles and keys of messages are the template's own words; content, reasoning, calls, names, ids and declarations are
-data. The placeholder of a text answers as "x" between the white space around the text, that of a name, an id or a key
-as its data; two are equal where their data are. What a template derives of one is again a placeholder.
+Roles and keys of messages are the template's own words. The placeholder of a text answers as "x" between the white
+space around the text, that of a name, an id or a key as its data; what a template derives of one is a placeholder too.
 """
 
 import json
@@ -21,12 +20,9 @@ Arguments = Literal["object", "text", "none"]
 class Habits(NamedTuple):
     """How a template reads messages: what `transformers` leaves to each template."""
 
-    reasoning: str = ""
-    """the key of reasoning; "" where the template reads none"""
-    arguments: Arguments = "object"
-    """the form of a call's arguments; "none" where the template writes no calls"""
-    parts: bool = False
-    """whether content is a list of parts, not a string"""
+    reasoning: str = ""  # the key of reasoning; "" where the template reads none
+    arguments: Arguments = "object"  # the form of a call's arguments; "none" where the template writes no calls
+    parts: bool = False  # whether content is a list of parts, not a string
 
 
 class Field(NamedTuple):
@@ -136,8 +132,7 @@ class _Reader:
 
 
 _FIRST = 0xF0000
-MARKS = "\U0010fffe", "\U0010ffff"
-"""written around generation blocks"""
+MARKS = "\U0010fffe", "\U0010ffff"  # written around generation blocks
 _BLANK, _DIGITS = "\u1680", "\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
 _IN_JSON = r"\\udb[89a-f][0-9a-f]\\ud[c-f][0-9a-f]{2}|\\u1680(?:\\u200[1-8]){6}"
 PLACEHOLDER = re.compile(f"([{chr(_FIRST)}-\U0010fffd]|{_BLANK}[{_DIGITS}]{{6}}|{_IN_JSON})")

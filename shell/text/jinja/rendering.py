@@ -17,15 +17,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from kernel.errors import InputError
 from shell.text.jinja.messages import MARKS, PLACEHOLDER, Shown, number_of
 
-TEMPLATE = -1
-"""the source of what the template writes itself"""
+TEMPLATE = -1  # the source of what the template writes itself
 
 
 class Program:
-    """A compiled chat template, with the settings and helpers of `transformers`.
-
-    It has the strings of its source (`texts`), and may read keys and attributes (`reads`) and `variables`.
-    """
+    """A compiled chat template, with the settings and helpers of `transformers`."""
 
     def __init__(self, source: str, at: str) -> None:
         environment = ImmutableSandboxedEnvironment(
@@ -112,10 +108,7 @@ class UnalignedError(InputError):
 
 
 def align(real: str, marked: str, shown: Sequence[Shown], what: Callable[[int], str]) -> Rendered:
-    """The real text with its origin; UnalignedError where it is not the marked one with the data in its placeholders.
-
-    `shown` is what the placeholders show, `what` names a field in errors, MARKS are around generation blocks.
-    """
+    """The real text with its origin; UnalignedError where it is not the marked one with the data `shown`."""
     parts = PLACEHOLDER.split(_MARK.sub("", marked))
     walks: list[tuple[int, tuple[Run, ...]]] = [(len(parts[0]), ())] if real.startswith(parts[0]) else []
     for found, after in zip(parts[1::2], parts[2::2], strict=True):

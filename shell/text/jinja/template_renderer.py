@@ -154,11 +154,7 @@ def _joined(spans: list[Span]) -> list[tuple[SpanKind, str]]:
 
 
 def _spans(rendering: Rendering, n: int, turns: Mapping[int, Turn], prompt: bool = False) -> list[Span]:
-    """The first n messages, and the prompt for one more, as spans.
-
-    White space that the template writes after the last control token of an example is left out: no message follows it,
-    and no model samples it.
-    """
+    """The first n messages, and the prompt for one more, as spans, without the white space that no message follows."""
     text = rendering.render(n, prompt)
     pieces = rendering.pieces(text)
     found = _all_turns(rendering, n, turns, text, pieces)

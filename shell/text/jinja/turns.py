@@ -1,9 +1,8 @@
-"""Where each turn of a rendered conversation starts and ends, proven from the template's own prompts.
+"""Turns of a rendered conversation: where each starts and ends, proven from the template's own prompts.
 
-The turn of an assistant's message is what follows the prompt before it, `render(messages[:i], add_generation_prompt)`,
-in the conversation that ends with it, through the control token that ends it there. A longer conversation has the turn
-at the same place if it begins with exactly this text, of exactly this origin. A generation block narrows the turn,
-never widens it. The turn of another message starts with its text.
+The turn of an assistant's message is what follows the prompt before it in the conversation that ends with it, through
+the control token that ends it there. A longer conversation has it at the same place if it begins with this text, of
+this origin. A generation block narrows the turn. The turn of another message starts with its text.
 """
 
 from collections.abc import Callable, Sequence
