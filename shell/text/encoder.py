@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -25,12 +25,6 @@ PACKAGE = "fastokens"
 WORTH = 4_000_000  # characters that the reference encodes in about the time it takes to load and check the fast encoder
 N_SAMPLED, SAMPLED_CHARACTERS = 32, 6_000  # the most that is compared in one call
 PIECE = 8_000  # characters of one job of the reference: two milliseconds' worth
-
-
-class Encoder(Protocol):
-    """Encodes texts literally, in one call."""
-
-    def encode(self, texts: Sequence[str]) -> Ragged: ...
 
 
 class ReferenceEncoder:

@@ -68,7 +68,7 @@ def open_run(
     total = n_steps(len(data.train), config.num_epochs, config.max_steps)
     rate = config.learning_rate
     if rate == "auto":
-        rate = learning_rate_advice(require(str(config.model_name))).rate
+        rate = learning_rate_advice(require(str(config.model_name)))
     opened = OpenRun(
         renderer.name,
         data,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from shell.text.encoder import Encoder, FastEncoder, installed
+from shell.text.encoder import FastEncoder, installed
 from shell.text.tokenizer import Tokenizer
 
 
@@ -31,7 +31,7 @@ def prepared(file: Path, controls: Iterable[str], folder: Path) -> Path:
     return out
 
 
-def fast_encoder(tokenizer: Tokenizer) -> Encoder:
+def fast_encoder(tokenizer: Tokenizer) -> FastEncoder | Tokenizer:
     """What encodes as this tokenizer, only faster, where its package is installed; the tokenizer itself elsewhere."""
     return _fast_encoder(tokenizer.literal) if installed() else tokenizer
 
