@@ -133,7 +133,7 @@ def _train(checked: CheckedRun) -> int:
     metadata = {"recipe_name": config.recipe_name, "renderer_name": opened.renderer_name}
     _log(screen, *start_lines(config, endpoint, opened))
     limit, weights = config.silence_limit, checked.weights
-    log = opened.data.renderer.tokenizer.say = redacting(screen.log, endpoint.api_key)
+    log = opened.data.renderer.tokenizer.log = redacting(screen.log, endpoint.api_key)
     with sdk_warnings_to(log), connected(endpoint, folder, weights, metadata, log, limit) as connection:
         client, resumed = _open_model(checked, connection, metadata, screen)
         # files of an old run change only now that the service has accepted the model

@@ -58,8 +58,8 @@ class FastEncoder:
 class HotSwapEncoder:
     """An encoder that starts as the reference and changes to the fast one, on threads of its own."""
 
-    def __init__(self, spec: bytes, backend: Any, choice: Choice, say: Callable[[str], object]) -> None:
-        self._spec, self._say = spec, say
+    def __init__(self, spec: bytes, backend: Any, choice: Choice, log: Callable[[str], object]) -> None:
+        self._spec, self._log = spec, log
         self._reference = ReferenceEncoder(backend)
         self._open = choice != "tokenizers" and installed()
         self._loading: Future[FastEncoder] | None = None
@@ -167,7 +167,7 @@ class HotSwapEncoder:
         with self._lock:
             was_open, self._open = self._open, False
         if was_open:
-            self._say(f"encoder   tokenizers alone, {PACKAGE} cannot be used: {reason}")
+            self._log(f"encoder   tokenizers alone, {PACKAGE} cannot be used: {reason}")
 
 
 def pieces_of(texts: Sequence[str], n_characters: int) -> list[Sequence[str]]:

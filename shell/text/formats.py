@@ -51,12 +51,12 @@ class FormatNames(msgspec.Struct, frozen=True):
     variables: str | None = None  # what a template reads besides, as JSON
     encoder: Choice = "auto"  # tokenizer backend; both give the same ids
 
-    def open(self, say: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
-        """The format and the tokenizer, whose lines are logged by `say`; InputError where one cannot be used."""
+    def open(self, log: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
+        """The format and the tokenizer, whose lines are logged by `log`; InputError where one cannot be used."""
         check_name(self.renderer)
         variables = read_variables(self.variables)
         tokenizer = open_tokenizer(self.tokenizer, self.revision, self.encoder)
-        tokenizer.say = say or tokenizer.say
+        tokenizer.log = log or tokenizer.log
         return open_format(self.renderer, tokenizer, self.tokenizer, self.revision, variables), tokenizer
 
 

@@ -49,7 +49,7 @@ def learning_rate_advice(model: Model) -> float:
     exponent = _EXPONENTS.get(model.organisation)
     if exponent is None:
         raise InputError(f"no learning rate is known for {model.name}, give one as a number - at $.learning_rate")
-    return 5e-5 * 10 * (2000 / model.hidden_size) ** exponent
+    return float(5e-5 * 10 * (2000 / model.hidden_size) ** exponent)
 
 
 _EXPONENTS = {"Qwen": 0.0775, "meta-llama": 0.781}

@@ -42,7 +42,7 @@ class Tokenizer:
         name: where it came from.
         controls: control token -> id, as the file has them.
         n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
-        say: logs a line; may be replaced.
+        log: logs a line; may be replaced.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Tokenizer:
         json: bytes,
         name: str = "tokenizer.json",
         encoder: Choice = "auto",
-        say: Callable[[str], object] = _to_stderr,
+        log: Callable[[str], object] = _to_stderr,
     ) -> None:
         """Reads the bytes of a tokenizer.json; InputError for others, or where the fast encoder is not installed."""
         try:
@@ -62,7 +62,7 @@ class Tokenizer:
             raise expected("a tokenizer.json", f"JSON without {error}", at=name) from None
         except (msgspec.DecodeError, TypeError, ValueError, AttributeError) as error:
             raise expected("a tokenizer.json", f"something else ({error})", at=name) from None
-        self.name, self.json, self.say = name, json, say
+        self.name, self.json, self.log = name, json, log
         self._forbidden = [_placeholder(token) for token in added] if any(map(_is_plain, added)) else []
         self._names = {number: name for name, number in self.controls.items()}
         self._spec: dict[str, Any] | None = spec  # until it is opened: it is large
@@ -94,7 +94,7 @@ class Tokenizer:
                     wanted = "a tokenizer.json that the tokenizers library reads"
                     raise expected(wanted, str(error), at=self.name) from None
                 _check_ids(backend, _vocabulary(self._spec or msgspec.json.decode(self.json)), self.name)
-                encoder = HotSwapEncoder(self.literal, backend, self._choice, lambda line: self.say(line))
+                encoder = HotSwapEncoder(self.literal, backend, self._choice, lambda line: self.log(line))
                 self._opened, self._spec = (backend, encoder), None
             return self._opened
 

@@ -101,7 +101,7 @@ def test_an_encoder_that_is_wrong_about_one_hard_string_is_not_used(
     wrong_about: Callable[[str], None], said: list[str]
 ) -> None:
     wrong_about(HARD[-1])
-    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=said.append)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", log=said.append)
     assert same(tokenizer.encode(["one", HARD[-1]]), AUTHORITY.encode(["one", HARD[-1]]))
     assert same(tokenizer.encode(["two"]), AUTHORITY.encode(["two"]))
     (line,) = said
@@ -114,7 +114,7 @@ def test_an_encoder_that_is_wrong_about_a_text_of_the_run_is_used_no_more(
     wrong_about: Callable[[str], None], said: list[str]
 ) -> None:
     wrong_about("Heraklit")
-    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=said.append)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", log=said.append)
     tokenizer.encode(["one"])
     assert not said
     assert same(tokenizer.encode(["two", "Heraklit"]), AUTHORITY.encode(["two", "Heraklit"]))
@@ -130,7 +130,7 @@ def test_a_poisoned_cache_makes_nothing_wrong(wrong_about: Callable[[str], None]
     Tokenizer(SAMPLE.read_bytes(), encoder="fast").encode(["fills the cache"])
     right = kept().read_text()
     kept().write_text("0" * 64)
-    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=said.append)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", log=said.append)
     assert tokenizer.encode(["one"]).ids.tolist() == AUTHORITY.encode(["one"]).ids.tolist()
     assert not said
     assert tokenizer.encoder == "fastokens"
@@ -184,7 +184,7 @@ def test_without_the_package_tokenizers_goes_on_and_asking_for_it_is_refused(mon
 
 
 def test_an_error_of_the_fast_encoder_is_no_error_of_the_run(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
-    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=said.append)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", log=said.append)
     tokenizer.encode(["one"])
 
     def fails(*_: object) -> Ragged:
@@ -279,7 +279,7 @@ def test_a_panic_of_the_fast_encoder_is_no_error_of_the_run(monkeypatch: pytest.
 
     right = FastEncoder.encode
     monkeypatch.setattr(FastEncoder, "encode", panic)
-    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=said.append)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", log=said.append)
     assert same(tokenizer.encode(["Heraklit"]), AUTHORITY.encode(["Heraklit"]))
     assert "it cannot encode a text (index out of bounds)" in said[0]
 
@@ -289,7 +289,7 @@ def test_what_another_call_finds_wrong_holds_for_those_at_work(
 ) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", "2")
     wrong_about("Heraklit")
-    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", say=lambda _line: None)
+    tokenizer = Tokenizer(SAMPLE.read_bytes(), encoder="fast", log=lambda _line: None)
     for _ in range(4):  # calls 1 to 4; the fifth is not compared
         tokenizer.encode(["one"])
     spoiled, given_up = FastEncoder.encode, threading.Event()
