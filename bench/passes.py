@@ -33,7 +33,7 @@ def serve() -> None:
     said = json.loads(input())
     os.sched_setaffinity(0, said["cores"])  # before any library counts them
 
-    from shell.process.gc_pause import loaded_spared
+    from shell.process.runtime import loaded_spared
 
     with loaded_spared():  # as a run does
         print(json.dumps(WAYS[said["way"]](said)), flush=True)

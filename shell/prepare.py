@@ -50,7 +50,7 @@ def prepare(
     from shell.data.sources import spec_of
     from shell.datums.render_rows import RowRenderer
     from shell.datums.render_settings import render_settings
-    from shell.process.cpus import n_cores
+    from shell.process.runtime import n_cores
     from shell.provenance import key_of, provenance_of
     from shell.text.formats import format_names
     from shell.token_cache.build import BuildShards, BuildSpec, build_cache

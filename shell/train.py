@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from kernel.errors import InputError, expected, unknown
 from kernel.train_plan import start
 from shell.local_service.model.learner import MAX_RANK
-from shell.process.gc_pause import loaded_spared
+from shell.process.runtime import loaded_spared
 from shell.process.signals import stop_on_signals
 from shell.run_dir.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
 from shell.run_dir.folder import Verdict, check_room, decide, empty, enter, terminal_question

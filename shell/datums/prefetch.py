@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from kernel.datum import Datums
 from kernel.row_outcomes import Outcome, RowOutcome
 from shell.datums.render_rows import BatchResult
-from shell.process.cpus import n_threads
 from shell.process.deferred import Pending
+from shell.process.runtime import n_threads
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]

@@ -1,1 +1,1 @@
-"""This process: signals, garbage collection, compiled loops, processors."""
+"""This process: signals, runtime, and work whose result is waited for."""

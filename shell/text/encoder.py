@@ -17,7 +17,7 @@ import numpy as np
 
 from kernel.errors import InputError
 from kernel.examples import Ragged
-from shell.process.cpus import n_threads
+from shell.process.runtime import n_threads
 from shell.text.encoder_check import first_difference, probes
 
 Choice = Literal["auto", "fast", "tokenizers"]

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 from kernel.errors import InputError
 from shell.data.rows import Rows
 from shell.datums.render_rows import RowRenderer
-from shell.process.cpus import n_cores
+from shell.process.runtime import n_cores
 from shell.provenance import Provenance, key_of, provenance_of
 from shell.token_cache.build import BuildSpec, Progress, build_cache, in_this_process
 from shell.token_cache.cache import CachedRows, Log, Render, ShardPlan, TokenCache, render_uncached

@@ -10,7 +10,7 @@ from kernel.schedules import Schedule, schedule
 from kernel.train_plan import TrainPlan
 from shell.data.sources import DatasetSpec, spec_of
 from shell.datums.open_dataset import OpenDataset, open_dataset
-from shell.process.warm_up_numba import compile_kernel
+from shell.process.runtime import compile_kernel
 from shell.service.client import AdamParams, SamplingParams
 from shell.settings.config import Config
 from shell.text.formats import Format, format_names

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shell.process.warm_up_numba import compile_kernel
+from shell.process.runtime import compile_kernel
 from shell.settings.cli import main
 from tests.recipes.running import ANSWER, GOOD, RUNS, SMALL, USER, Told, finish, line, process_of, write
 

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 from shell import train as running
-from shell.process.warm_up_numba import compile_kernel
+from shell.process.runtime import compile_kernel
 from shell.run_dir.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
 from shell.run_dir.screen import Screen

@@ -1,10 +1,13 @@
-"""Compilation of the kernel's loops before they are needed.
+"""Runtime of this process: its processors, its garbage collector, and the kernel's loops that numba compiles.
 
 numba compiles a loop at its first call and caches it beside the source (or in NUMBA_CACHE_DIR): seconds once per
 machine, which the screen explains.
 """
 
-from collections.abc import Callable, Sequence
+import gc
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Timer
 
 import numpy as np
@@ -19,9 +22,44 @@ from kernel.options import TrainOnWhat
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
 
+MOST_THREADS = 8
+"""that encode in parallel: more would wait for the one that renders"""
 CONVERSATION = Message("user", "2+2?"), Message("assistant", "4")
 PATIENCE = 1.5
 """seconds in which cached loops are loaded"""
+
+
+def n_cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def n_threads() -> int:
+    """How many threads encode in parallel: RAYON_NUM_THREADS (as the encoders read it), or one per processor."""
+    wanted = os.environ.get("RAYON_NUM_THREADS", "")
+    return min(int(wanted) if wanted.isdecimal() and int(wanted) else n_cores(), MOST_THREADS)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """No collection inside, where many objects are built; threads may overlap."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def loaded_spared() -> Iterator[None]:
+    """Collections inside skip all objects that exist already, which take 0.05 s each time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def compile_kernel(log: Callable[[str], object]) -> None:
