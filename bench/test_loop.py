@@ -27,7 +27,7 @@ from shell.datums.tinker_datums import datums_to_tinker
 from shell.process.signals import Stop
 from shell.service.client import AdamParams, Logprobs
 from shell.training.loop import run_loop
-from shell.training.run_state import Progress, TrainingRun
+from shell.training.run import Progress, TrainingRun
 from tests.shell.recording import FakeDataset, Quiet
 
 N_ROUNDS, N_STEPS, N_ROWS = 7, 50, 128

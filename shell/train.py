@@ -33,11 +33,10 @@ from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
 from shell.training.checkpoint_queue import deleting
 from shell.training.loop import run_loop
-from shell.training.open_run import OpenRun, adam_at, open_run
 from shell.training.report import end_lines, resume_hint, resumed_lines, start_lines
 from shell.training.resume import Resumption, check_accepted, fingerprint, first_available, package_version, resumptions
 from shell.training.row_log import begin_ledger
-from shell.training.run_state import Progress, TrainingRun
+from shell.training.run import OpenRun, Progress, TrainingRun, adam_at, open_run
 
 ROOM_MB, LOCAL_ROOM_MB = 1, 64
 """free disk that a run needs; with the local service, whose models are there too"""

@@ -1,32 +1,12 @@
-"""Runtime of this process: its processors, its garbage collector, and the kernel's loops that numba compiles.
-
-numba compiles a loop at its first call and caches it beside the source (or in NUMBA_CACHE_DIR): seconds once per
-machine, which the screen explains.
-"""
+"""Runtime of this process: its processors, and its garbage collector."""
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Timer
-
-import numpy as np
-
-from kernel.conversation import Message
-from kernel.datum import build_datums
-from kernel.examples import Ragged, reorder, take_ragged
-from kernel.formats.qwen3 import QWEN3
-from kernel.length_limit import LengthPolicy, apply_length_limit
-from kernel.loss import sum_loss
-from kernel.options import TrainOnWhat
-from kernel.render.assemble import assemble
-from kernel.render.batch_renderer import BatchRenderer
 
 MOST_THREADS = 8
 """that encode in parallel: more would wait for the one that renders"""
-CONVERSATION = Message("user", "2+2?"), Message("assistant", "4")
-PATIENCE = 1.5
-"""seconds in which cached loops are loaded"""
 
 
 def n_cores() -> int:
@@ -60,25 +40,3 @@ def loaded_spared() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def compile_kernel(log: Callable[[str], object]) -> None:
-    """Calls each loop between rows and metrics on one short conversation; `log` may be called from a thread."""
-    timer = Timer(PATIENCE, log, ("compiling the kernel's loops: once per machine, then cached",))
-    timer.start()
-    try:
-        batch_renderer = BatchRenderer(QWEN3)
-        program = batch_renderer.render([CONVERSATION], TrainOnWhat.LAST_ASSISTANT_MESSAGE)
-        texts = take_ragged(_codes(program.texts), np.arange(len(program.texts)))
-        examples = assemble(program, _codes([text for _, text in batch_renderer.constant_texts]), texts)
-        examples = apply_length_limit(reorder(examples, np.arange(1)), 2048, LengthPolicy()).examples
-        datums = build_datums(examples.tokens, examples.weights, examples.offsets, max_length=2048, units=examples.rows)
-        sum_loss(datums.weights, datums.targets, datums.weights, np.zeros(128, np.int32))
-    finally:
-        timer.cancel()
-
-
-def _codes(texts: Sequence[str]) -> Ragged:
-    """ASCII texts as an encoder returns them."""
-    ids = np.frombuffer("".join(texts).encode("ascii"), np.uint8).astype(np.int32)
-    return Ragged(ids, np.cumsum([0, *map(len, texts)], dtype=np.int64))

@@ -20,7 +20,7 @@ from kernel.train_plan import CheckpointRef, Request, checkpoint_name, may_recor
 from shell.run_dir.checkpoints import Checkpoint, read_checkpoints, record_checkpoint
 from shell.service.connection import Connection
 from shell.service.sdk import resolve
-from shell.training.run_state import Progress, TrainingRun
+from shell.training.run import Progress, TrainingRun
 
 DELETION_SECONDS = 5.0
 

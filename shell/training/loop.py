@@ -23,7 +23,7 @@ from shell.training import evaluate
 from shell.training.checkpoint_queue import CheckpointQueue, PendingCheckpoint
 from shell.training.evaluate import HOLDOUT
 from shell.training.row_log import append_entries
-from shell.training.run_state import Progress, TrainingRun
+from shell.training.run import Progress, TrainingRun
 from shell.training.sampling import append_samples, sample_lines, shown
 
 

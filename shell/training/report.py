@@ -18,9 +18,9 @@ from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
 from shell.text.formats import TEMPLATE
 from shell.text.models import find
-from shell.training.open_run import OpenRun
 from shell.training.resume import Resumption
 from shell.training.row_log import account
+from shell.training.run import OpenRun
 
 Row = Mapping[str, Any]
 

@@ -26,8 +26,7 @@ from shell.service.client import Client, ServiceFault
 from shell.service.sdk import error_text
 from shell.settings.config import Config
 from shell.text.formats import Format
-from shell.training.open_run import OpenRun
-from shell.training.run_state import Progress
+from shell.training.run import OpenRun, Progress
 
 GONE = (404, 410)
 """HTTP: not found, gone"""

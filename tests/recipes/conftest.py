@@ -2,8 +2,8 @@
 
 import pytest
 
-from shell.process.runtime import compile_kernel
 from shell.settings.cli import main
+from shell.training.run import compile_kernel
 from tests.recipes.running import ANSWER, GOOD, RUNS, SMALL, USER, Told, finish, line, process_of, write
 
 

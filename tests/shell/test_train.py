@@ -14,7 +14,6 @@ from functools import partial
 import pytest
 
 from shell import train as running
-from shell.process.runtime import compile_kernel
 from shell.run_dir.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
 from shell.run_dir.logs import read_metrics
 from shell.run_dir.screen import Screen
@@ -22,6 +21,7 @@ from shell.service import local_process
 from shell.settings.cli import main
 from shell.train import train
 from shell.training.checkpoint_queue import deleting
+from shell.training.run import compile_kernel
 
 DYING = """
 import os, sys

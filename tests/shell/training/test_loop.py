@@ -23,7 +23,7 @@ from shell.text.tokenizer import open_tokenizer
 from shell.training import row_log, sampling
 from shell.training.loop import run_loop
 from shell.training.row_log import begin_ledger, read_entries
-from shell.training.run_state import Progress, TrainingRun
+from shell.training.run import Progress, TrainingRun
 from shell.training.sampling import Prompt, Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 

@@ -15,7 +15,6 @@ from shell.provenance import ROOT, STEPS, code_digest, deciding_modules
 from shell.settings.config import Config
 from shell.text.tokenizer import SAMPLE as TOKENIZER
 from shell.training import resume as module
-from shell.training.open_run import open_run
 from shell.training.resume import (
     OF_THE_MODEL,
     SETTINGS,
@@ -23,6 +22,7 @@ from shell.training.resume import (
     check_unchanged,
     fingerprint,
 )
+from shell.training.run import open_run
 
 DATA = SAMPLE / "test.jsonl"
 ELSEWHERE = {

@@ -1,17 +1,38 @@
-"""Opening of a run: renderer, tokenizer, data, evaluation sets, plan and schedule from its config."""
+"""A run: opened and checked from its config, as the loop gets it, and how far it is.
 
-from collections.abc import Callable
+numba compiles a loop of the kernel at its first call and caches it beside the source (or in NUMBA_CACHE_DIR): seconds
+once per machine, which the screen explains.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Timer
 from typing import NamedTuple
 
+import numpy as np
+from kernel.render.loss_mask import TrainOnWhat
+from numpy.typing import NDArray
+
 from kernel.batches import n_steps
+from kernel.conversation import Message
+from kernel.datum import build_datums
 from kernel.errors import expected
+from kernel.examples import Ragged, reorder, take_ragged
+from kernel.formats.qwen3 import QWEN3
+from kernel.length_limit import LengthPolicy, apply_length_limit
+from kernel.loss import sum_loss
+from kernel.render.assemble import assemble
+from kernel.render.batch_renderer import BatchRenderer
 from kernel.row_outcomes import RowOutcome
 from kernel.schedules import Schedule, schedule
 from kernel.train_plan import TrainPlan
 from shell.data.sources import DatasetSpec, spec_of
 from shell.datums.open_dataset import OpenDataset, open_dataset
-from shell.process.runtime import compile_kernel
-from shell.service.client import AdamParams, SamplingParams
+from shell.datums.prefetch import Dataset
+from shell.run_dir.screen import Screen
+from shell.service.client import AdamParams, Client, SamplingParams, T, answer
 from shell.settings.config import Config
 from shell.text.formats import Format, format_names
 from shell.text.models import learning_rate_advice, require
@@ -19,6 +40,10 @@ from shell.text.tokenizer import Tokenizer
 from shell.token_cache.cache import Log
 from shell.training.evaluate import HOLDOUT, EvalSet, HeldOut, check_names, open_sets, read_names
 from shell.training.sampling import Samples, open_prompts, stops_of
+
+CONVERSATION = Message("user", "2+2?"), Message("assistant", "4")
+PATIENCE = 1.5
+"""seconds in which cached loops are loaded"""
 
 
 class OpenRun(NamedTuple):
@@ -133,3 +158,74 @@ def adam_at(config: Config, opened: OpenRun, step: int) -> AdamParams:
         weight_decay=config.weight_decay,
         grad_clip_norm=config.grad_clip_norm,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What a run consists of; nothing in it is decided while it runs."""
+
+    plan: TrainPlan
+    submit_ahead: int
+    """steps queued ahead of the one that is awaited"""
+    dataset: Dataset
+    held_out: HeldOut
+    test_sources: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """source -> the numbers of its examples in the holdout, where there are several sources"""
+    rare: HeldOut = field(default_factory=dict)
+    """sets that are evaluated less often"""
+    samples: Samples | None = None
+    n_bytes: NDArray[np.int32]
+    """int32[V], the UTF-8 length of each id's own bytes"""
+    adam: Callable[[int], AdamParams]
+    """step -> the optimizer's parameters"""
+    ttl_seconds: int | None
+    """how long periodic checkpoints live; None: forever, as the final one"""
+    sends_zero_loss: bool = False
+    """whether a step in which nothing is trained is sent"""
+    rolling_ttl_seconds: int | None = None
+    fingerprint: Mapping[str, str]
+    client: Client
+    folder: Path
+    screen: Screen
+    clock: Callable[[], float]
+    """seconds"""
+    delete_checkpoint: Callable[[str], object] = lambda _path: None
+    """requests the deletion of the checkpoint of a path, without waiting"""
+
+    def wait_for(self, future: Future[T], what: str) -> T:
+        """The service's answer; raises a ServiceFault that names `what` failed."""
+        return answer(future, what, self.client.check, self.screen.log)
+
+
+class Progress(NamedTuple):
+    """How far a run is. A step counts once it is answered and on disk, the end of the run as one more."""
+
+    n_finished: int
+    n_sequences: int = 0
+    n_tokens: int = 0
+    time: float = 0.0
+    """when the last step was finished, by the run's clock"""
+    saved: float = 0.0
+    """when the last periodic checkpoint was queued, or training began in this process, by the run's clock"""
+
+
+def compile_kernel(log: Callable[[str], object]) -> None:
+    """Calls each loop between rows and metrics on one short conversation; `log` may be called from a thread."""
+    timer = Timer(PATIENCE, log, ("compiling the kernel's loops: once per machine, then cached",))
+    timer.start()
+    try:
+        batch_renderer = BatchRenderer(QWEN3)
+        program = batch_renderer.render([CONVERSATION], TrainOnWhat.LAST_ASSISTANT_MESSAGE)
+        texts = take_ragged(_codes(program.texts), np.arange(len(program.texts)))
+        examples = assemble(program, _codes([text for _, text in batch_renderer.constant_texts]), texts)
+        examples = apply_length_limit(reorder(examples, np.arange(1)), 2048, LengthPolicy()).examples
+        datums = build_datums(examples.tokens, examples.weights, examples.offsets, max_length=2048, units=examples.rows)
+        sum_loss(datums.weights, datums.targets, datums.weights, np.zeros(128, np.int32))
+    finally:
+        timer.cancel()
+
+
+def _codes(texts: Sequence[str]) -> Ragged:
+    """ASCII texts as an encoder returns them."""
+    ids = np.frombuffer("".join(texts).encode("ascii"), np.uint8).astype(np.int32)
+    return Ragged(ids, np.cumsum([0, *map(len, texts)], dtype=np.int64))
