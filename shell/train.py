@@ -20,9 +20,17 @@ from kernel.train_plan import start
 from shell.local_service.model.learner import MAX_RANK
 from shell.process.runtime import loaded_spared
 from shell.process.signals import stop_on_signals
-from shell.run_dir.checkpoints import Checkpoint, keep_checkpoints, read_checkpoints
 from shell.run_dir.folder import Verdict, check_room, decide, empty, enter, terminal_question
-from shell.run_dir.logs import read_config, rewind, sdk_warnings_to, write_config
+from shell.run_dir.records import (
+    Checkpoint,
+    begin_ledger,
+    keep_checkpoints,
+    read_checkpoints,
+    read_config,
+    rewind,
+    sdk_warnings_to,
+    write_config,
+)
 from shell.run_dir.screen import Screen, row_progress
 from shell.service.client import Client, ServiceFault
 from shell.service.connection import Connection, Weights, choose_weights, connected, open_model
@@ -35,7 +43,6 @@ from shell.training.checkpoint_queue import deleting
 from shell.training.loop import run_loop
 from shell.training.report import end_lines, resume_hint, resumed_lines, start_lines
 from shell.training.resume import Resumption, check_accepted, fingerprint, first_available, package_version, resumptions
-from shell.training.row_log import begin_ledger
 from shell.training.run import OpenRun, Progress, TrainingRun, adam_at, open_run
 
 ROOM_MB, LOCAL_ROOM_MB = 1, 64

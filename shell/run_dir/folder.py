@@ -13,7 +13,7 @@ from typing import Literal
 
 from kernel.errors import InputError, expected
 from shell.run_dir.files import PART, NoLocksError, locked, writing
-from shell.run_dir.logs import CONFIG, METRICS, is_marked
+from shell.run_dir.records import CONFIG, METRICS, is_marked
 
 Behavior = Literal["ask", "resume", "delete", "raise"]
 Verdict = Literal["new", "resume", "delete"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import rich.console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from shell.run_dir.logs import log_line
+from shell.run_dir.records import log_line
 
 Row = Mapping[str, Any]
 

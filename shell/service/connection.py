@@ -16,7 +16,7 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import expected
-from shell.run_dir.checkpoints import Checkpoint, last_checkpoint
+from shell.run_dir.records import Checkpoint, last_checkpoint
 from shell.service.client import ServiceFault, ServiceHealth, answer
 from shell.service.liveness import SILENCE_LIMIT, Liveness, listening
 from shell.service.local_process import LocalProcess, check_importable, import_checkpoint

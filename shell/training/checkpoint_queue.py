@@ -17,7 +17,7 @@ from queue import SimpleQueue
 import tinker
 
 from kernel.train_plan import CheckpointRef, Request, checkpoint_name, may_record, superseded
-from shell.run_dir.checkpoints import Checkpoint, read_checkpoints, record_checkpoint
+from shell.run_dir.records import Checkpoint, read_checkpoints, record_checkpoint
 from shell.service.connection import Connection
 from shell.service.sdk import resolve
 from shell.training.run import Progress, TrainingRun

@@ -17,12 +17,11 @@ from kernel.loss import sum_loss
 from kernel.train_plan import CheckpointRef, Request, StepContext, checkpoint_mark, requests
 from shell.datums.prefetch import Batch, batches, not_reached, prefetched
 from shell.process.signals import Stop
-from shell.run_dir.logs import append_metrics
+from shell.run_dir.records import append_entries, append_metrics
 from shell.service.client import Logprobs, ServiceFault
 from shell.training import evaluate
 from shell.training.checkpoint_queue import CheckpointQueue, PendingCheckpoint
 from shell.training.evaluate import HOLDOUT
-from shell.training.row_log import append_entries
 from shell.training.run import Progress, TrainingRun
 from shell.training.sampling import append_samples, sample_lines, shown
 

@@ -1,17 +1,18 @@
-"""Lines about a run for people: before it starts, when it stops, and at its end."""
+"""Lines about a run for people: before it starts, when it stops, and at its end, with row totals that must add up."""
 
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from shell.data.mixture import intake, intakes
 from shell.data.sources import Source
 from shell.datums.preflight import RowCounts
-from shell.run_dir.checkpoints import Checkpoint, read_checkpoints
 from shell.run_dir.folder import FLAG
-from shell.run_dir.logs import CONFIG, read_metrics
+from shell.run_dir.records import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics
 from shell.run_dir.screen import set_name, training_on
 from shell.service.connection import SERVICE_FOLDER
 from shell.settings.config import Config
@@ -19,10 +20,21 @@ from shell.settings.service_choice import ServiceChoice
 from shell.text.formats import TEMPLATE
 from shell.text.models import find
 from shell.training.resume import Resumption
-from shell.training.row_log import account
 from shell.training.run import OpenRun
 
 Row = Mapping[str, Any]
+WORDS = {
+    Outcome.WHOLE: "trained whole",
+    Outcome.TRUNCATED: "trained truncated",
+    Outcome.ZERO_LOSS: "zero loss",
+    Outcome.TOO_LONG: "too long",
+    Outcome.REJECTED: "rejected",
+    Outcome.LEFT_OVER: "left over in the tail",
+    Outcome.NOT_REACHED: "not reached",
+    Outcome.HELD_OUT: "held out",
+    Outcome.DUPLICATE: "held out but also in training (not evaluated)",
+    Outcome.NOT_DRAWN: "not drawn",
+}
 
 
 def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> list[str]:
@@ -179,3 +191,70 @@ def loss_summary(rows: Sequence[Row]) -> str:
         values = [row[key] for row in rows if row.get(key) is not None]
         parts += [f"{name} loss {values[0]:.4f} -> {values[-1]:.4f}"] if values else []
     return ", ".join(parts) + " nats per token" if parts else "nothing"
+
+
+def account(folder: Path, intake: Intake, sources: Mapping[str, Intake] = MappingProxyType({})) -> list[str]:
+    """The totals of all rows as lines: of each epoch that was begun, of the rows outside, and a warning on a mismatch.
+
+    Args:
+        intake: the rows of an epoch.
+        sources: the same for each source, where there are several.
+    """
+    metrics, entries = read_metrics(folder), read_entries(folder)
+    lines = _account(entries, metrics, "num_rows_whole", intake)
+    for name, part in sources.items():
+        own = [entry for entry in entries if entry.source == name]
+        lines += [f"{name}: {line}" for line in _account(own, metrics, f"source/{name}/num_rows_whole", part)]
+    return lines
+
+
+def _account(
+    entries: Sequence[RowOutcome], metrics: Sequence[Mapping[str, Any]], key: str, intake: Intake
+) -> list[str]:
+    n_whole: dict[int, int] = {}
+    for row in metrics:
+        if key in row:
+            n_whole[row["epoch"]] = n_whole.get(row["epoch"], 0) + row[key]
+    counts = totals(entries, n_whole)
+    return [*total_lines(counts, *intake), *_gap_lines(missing(counts, intake.n_drawn), intake.n_drawn)]
+
+
+def _gap_lines(gaps: dict[int, int], n_train: int) -> list[str]:
+    """
+    >>> _gap_lines({1: -2}, 430)
+    ['warning: epoch 1 has 432 outcomes for 430 rows; was the run resumed with other batches?']
+    """
+    question = "was the run resumed with other batches?"
+    return [
+        f"warning: epoch {e} has {n_train - gap:,} outcomes for {n_train:,} rows; {question}" for e, gap in gaps.items()
+    ]
+
+
+def total_lines(counts: dict[int | None, dict[Outcome, int]], n_drawn: int, n_again: int = 0) -> list[str]:
+    """The totals as lines; epochs with equal totals share one. The arguments are those of an `Intake`.
+
+    >>> W, Z, H = Outcome.WHOLE, Outcome.ZERO_LOSS, Outcome.HELD_OUT
+    >>> total_lines({None: {H: 60}, 0: {W: 428, Z: 2}, 1: {W: 428, Z: 2}}, 430)
+    ['490 rows: 60 held out, 430 to train on', 'epochs 0 and 1: 428 trained whole, 2 zero loss']
+    >>> total_lines({0: {W: 12}}, 12, n_again=2)
+    ['10 rows: 10 to train on, 2 more draws of them in an epoch', 'epoch 0: 12 trained whole']
+    """
+    outside = counts.get(None, {})
+    n_outside = sum(outside.values())
+    parts = [f"{outside[o]:,} {WORDS[o]}" for o in OUTSIDE if outside.get(o)]
+    n_train = n_drawn - n_again
+    parts += [f"{n_train:,} to train on", *([f"{n_again:,} more draws of them in an epoch"] if n_again else [])]
+    lines = [f"{n_train + n_outside:,} rows: {', '.join(parts)}"]
+    alike: dict[str, list[int]] = {}
+    for epoch, of in counts.items():
+        if epoch is not None:
+            alike.setdefault(", ".join(f"{of[o]:,} {WORDS[o]}" for o in Outcome if of.get(o)), []).append(epoch)
+    return lines + [f"{_epochs(epochs)}: {text}" for text, epochs in alike.items()]
+
+
+def _epochs(epochs: list[int]) -> str:
+    if len(epochs) == 1:
+        return f"epoch {epochs[0]}"
+    if epochs == list(range(epochs[0], epochs[-1] + 1)) and len(epochs) > 2:
+        return f"epochs {epochs[0]} to {epochs[-1]}"
+    return f"epochs {', '.join(map(str, epochs[:-1]))} and {epochs[-1]}"

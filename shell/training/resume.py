@@ -21,7 +21,7 @@ from kernel.train_plan import candidates
 from shell.data.dataset import Stream
 from shell.data.rows import content_digest
 from shell.provenance import STEPS, code_digest, format_digest
-from shell.run_dir.checkpoints import Checkpoint
+from shell.run_dir.records import Checkpoint
 from shell.service.client import Client, ServiceFault
 from shell.service.sdk import error_text
 from shell.settings.config import Config

@@ -24,7 +24,7 @@ from shell.data.json_rows import open_rows
 from shell.data.mixture import exists
 from shell.data.rows import RowValidation
 from shell.run_dir.files import append_lines
-from shell.run_dir.logs import SAMPLES
+from shell.run_dir.records import SAMPLES
 from shell.service.client import SamplingParams
 from shell.text.formats import Format, batch_renderer_of
 from shell.text.tokenizer import Tokenizer

@@ -14,8 +14,7 @@ from functools import partial
 import pytest
 
 from shell import train as running
-from shell.run_dir.checkpoints import keep_checkpoints, last_checkpoint, read_checkpoints
-from shell.run_dir.logs import read_metrics
+from shell.run_dir.records import keep_checkpoints, last_checkpoint, read_checkpoints, read_metrics
 from shell.run_dir.screen import Screen
 from shell.service import local_process
 from shell.settings.cli import main

@@ -13,10 +13,9 @@ from shell.data import sources
 from shell.data.dataset import Dataset
 from shell.data.mixture import Share, intake, intakes, mode_of, names, open_data, parts, read_shares
 from shell.data.sources import DatasetSpec
-from shell.run_dir.logs import read_metrics
+from shell.run_dir.records import read_entries, read_metrics
 from shell.settings.cli import main
 from shell.train import train
-from shell.training.row_log import read_entries
 
 
 def row(text):

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from kernel.errors import InputError
-from shell.run_dir.checkpoints import Checkpoint, record_checkpoint
+from shell.run_dir.records import Checkpoint, record_checkpoint
 from shell.service.connection import Weights, choose_weights, connected, open_model
 from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice

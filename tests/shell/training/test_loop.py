@@ -14,15 +14,13 @@ from kernel.formats import find_renderer
 from kernel.row_outcomes import Outcome, RowOutcome
 from kernel.train_plan import TrainPlan, start
 from shell.process.signals import Stop
-from shell.run_dir import checkpoints, logs
-from shell.run_dir.checkpoints import keep_checkpoints, read_checkpoints
+from shell.run_dir import records as run_records
 from shell.run_dir.files import append_lines, read_lines
-from shell.run_dir.logs import read_metrics, rewind
+from shell.run_dir.records import begin_ledger, keep_checkpoints, read_checkpoints, read_entries, read_metrics, rewind
 from shell.service.client import AdamParams, SamplingParams, ServiceFault
 from shell.text.tokenizer import open_tokenizer
-from shell.training import row_log, sampling
+from shell.training import sampling
 from shell.training.loop import run_loop
-from shell.training.row_log import begin_ledger, read_entries
 from shell.training.run import Progress, TrainingRun
 from shell.training.sampling import Prompt, Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
@@ -109,9 +107,8 @@ class Events:
 
     def __init__(self, monkeypatch, cut_at=None):
         self.n, self.cut_at = 0, cut_at
-        for module in (logs, checkpoints):
-            monkeypatch.setattr(module, "append_line", lambda path, value: self.append(path, [value]))
-        for module in (row_log, sampling):
+        monkeypatch.setattr(run_records, "append_line", lambda path, value: self.append(path, [value]))
+        for module in (run_records, sampling):
             monkeypatch.setattr(module, "append_lines", self.append)
 
     def __call__(self, _):

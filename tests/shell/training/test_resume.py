@@ -6,7 +6,7 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError
-from shell.run_dir.checkpoints import Checkpoint
+from shell.run_dir.records import Checkpoint
 from shell.service.client import ServiceFault
 from shell.training.resume import first_available, gone, resumptions
 

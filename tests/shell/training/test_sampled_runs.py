@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shell.run_dir.files import read_lines
-from shell.run_dir.logs import read_metrics
+from shell.run_dir.records import read_metrics
 from shell.settings.cli import main
 from shell.train import train
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from kernel.row_outcomes import Intake, Outcome, RowOutcome
-from shell.run_dir.logs import read_metrics
+from shell.run_dir.records import append_entries, begin_ledger, read_entries, read_metrics
 from shell.settings.cli import main
 from shell.train import train
-from shell.training.row_log import account, append_entries, begin_ledger, read_entries
+from shell.training.report import account
 
 GOOD = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 
@@ -99,20 +99,6 @@ def test_a_duplicate_in_the_holdout_is_neither_trained_nor_evaluated_and_said(tm
     code, folder = trained(tmp_path, [GOOD] * 9, "--test-size", "1", "--tail", "keep")
     assert code == 0
     assert by_epoch(folder)[None] == {Outcome.DUPLICATE: 1}
-
-
-def test_going_on_keeps_the_lines_below_the_cursor_and_those_outside(tmp_path):
-    outside = [RowOutcome(Outcome.HELD_OUT, "a:1")]
-    begin_ledger(tmp_path, outside, 0)
-    lines = [RowOutcome(Outcome.TRUNCATED, f"a:{i}", "1 of 2 tokens", 1, 0, i) for i in range(4)]
-    append_entries(tmp_path, lines)
-    before = (tmp_path / "ledger.jsonl").read_bytes()
-    with (tmp_path / "ledger.jsonl").open("ab") as file:
-        file.write(b'{"outcome":"trunc')
-    begin_ledger(tmp_path, outside, 2)
-    assert read_entries(tmp_path) == [*outside, *lines[:2]]
-    append_entries(tmp_path, lines[2:])
-    assert (tmp_path / "ledger.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(("n_whole", "warned"), [(7, False), (6, True)])

@@ -4,7 +4,25 @@ import msgspec
 import pytest
 
 from kernel.errors import InputError
-from shell.run_dir.logs import append_metrics, is_marked, log_line, read_metrics, rewind, sdk_warnings_to, write_config
+from kernel.row_outcomes import Outcome, RowOutcome
+from kernel.train_plan import CheckpointRef
+from shell.run_dir.records import (
+    Checkpoint,
+    append_entries,
+    append_metrics,
+    begin_ledger,
+    is_marked,
+    keep_checkpoints,
+    last_checkpoint,
+    log_line,
+    read_checkpoints,
+    read_entries,
+    read_metrics,
+    record_checkpoint,
+    rewind,
+    sdk_warnings_to,
+    write_config,
+)
 
 
 def test_going_back_to_a_cursor_takes_back_the_lines_at_and_past_it(tmp_path):
@@ -89,3 +107,70 @@ def test_a_warning_of_several_lines_is_one_line():
     with sdk_warnings_to(said.append):
         logging.getLogger("tinker.lib").warning("no answer\nin %s s.", 3)
     assert said == ["tinker: no answer in 3 s."]
+
+
+def test_going_on_keeps_the_lines_below_the_cursor_and_those_outside(tmp_path):
+    outside = [RowOutcome(Outcome.HELD_OUT, "a:1")]
+    begin_ledger(tmp_path, outside, 0)
+    lines = [RowOutcome(Outcome.TRUNCATED, f"a:{i}", "1 of 2 tokens", 1, 0, i) for i in range(4)]
+    append_entries(tmp_path, lines)
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    with (tmp_path / "ledger.jsonl").open("ab") as file:
+        file.write(b'{"outcome":"trunc')
+    begin_ledger(tmp_path, outside, 2)
+    assert read_entries(tmp_path) == [*outside, *lines[:2]]
+    append_entries(tmp_path, lines[2:])
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+
+
+def checkpoint(cursor, **more):
+    return Checkpoint(
+        name=f"{cursor:06d}", cursor=cursor, epoch=0, batch=cursor, n_steps=9, state_path=f"tinker://r/{cursor}", **more
+    )
+
+
+def test_what_is_recorded_is_read_back_oldest_first(tmp_path):
+    recorded = [checkpoint(2), checkpoint(4, fingerprint={"rows": "ab12"}), checkpoint(9, final=True, sampler_path="t")]
+    for one in recorded:
+        record_checkpoint(tmp_path, one)
+    assert read_checkpoints(tmp_path) == recorded
+    assert [one.mark for one in recorded] == [CheckpointRef(2), CheckpointRef(4), CheckpointRef(9, final=True)]
+
+
+def test_a_half_written_record_does_not_count(tmp_path):
+    record_checkpoint(tmp_path, checkpoint(2))
+    with (tmp_path / "checkpoints.jsonl").open("ab") as file:
+        file.write(msgspec.json.encode(checkpoint(4)))
+    assert [one.cursor for one in read_checkpoints(tmp_path)] == [2]
+
+
+def test_going_back_to_an_earlier_checkpoint_takes_back_the_later_ones_and_mends_the_file(tmp_path):
+    for cursor in (2, 4, 6):
+        record_checkpoint(tmp_path, checkpoint(cursor))
+    with (tmp_path / "checkpoints.jsonl").open("ab") as file:
+        file.write(b'{"name":"0000')
+    keep_checkpoints(tmp_path, 2)
+    record_checkpoint(tmp_path, checkpoint(5))
+    assert [one.cursor for one in read_checkpoints(tmp_path)] == [2, 4, 5]
+
+
+def test_a_record_of_another_version_is_read_for_what_is_known(tmp_path):
+    line = msgspec.to_builtins(checkpoint(2)) | {"mood": "good"}
+    (tmp_path / "checkpoints.jsonl").write_bytes(msgspec.json.encode(line) + b"\n")
+    assert read_checkpoints(tmp_path) == [checkpoint(2)]
+
+
+def test_a_line_that_is_no_checkpoint_is_an_error_with_its_place(tmp_path):
+    (tmp_path / "checkpoints.jsonl").write_text('{"name":"000002"}\n')
+    with pytest.raises(InputError, match=r"checkpoints\.jsonl:1: .*missing required field"):
+        read_checkpoints(tmp_path)
+
+
+def test_another_runs_folder_stands_for_its_last_checkpoint(tmp_path):
+    with pytest.raises(InputError, match=r"got .* \(no checkpoints.jsonl .*\) - at --load-checkpoint-path"):
+        last_checkpoint(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        last_checkpoint(tmp_path / "nothing")
+    for cursor in (2, 4):
+        record_checkpoint(tmp_path, checkpoint(cursor))
+    assert last_checkpoint(tmp_path).cursor == 4
