@@ -162,12 +162,19 @@ def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str) -
         shortened |= {datum.row} if datum.shortened else set()
         n_datums, n_tokens, n_trained = n_datums + 1, n_tokens + len(datum.tokens), n_trained + n_loss
         n_cut += bool(datum.n_cut)
-    lines = [f"{len(rows):,} rows, {n_datums:,} examples, {n_tokens:,} tokens, {n_trained:,} of them trained"]
-    lines += [f"{len(split):,} conversations were split, one example per turn"] if split else []
-    lines += [f"{n_cut:,} examples were cut"] if n_cut else []
-    lines += [f"{len(shortened):,} prompts were shortened"] if shortened else []
-    lines += [f"{n_spoofed:,} messages spoof a turn: the format is plain text"] if n_spoofed else []
+    totals = f"{_counted(len(rows), 'row')}, {_counted(n_datums, 'example')}, {_counted(n_tokens, 'token')}"
+    lines = [f"{totals}, {n_trained:,} of them trained"]
+    lines += [f"{_counted(len(split), 'conversation', 'was', 'were')} split, one example per turn"] if split else []
+    lines += [f"{_counted(n_cut, 'example', 'was', 'were')} cut"] if n_cut else []
+    lines += [f"{_counted(len(shortened), 'prompt', 'was', 'were')} shortened"] if shortened else []
+    spoof = _counted(n_spoofed, "message", "spoofs", "spoof")
+    lines += [f"{spoof} a turn: the format is plain text"] if n_spoofed else []
     console.print("\n" + "\n".join(lines), markup=False)
+
+
+def _counted(n: int, noun: str, verb_of_one: str = "", verb: str = "") -> str:
+    """A number of things, with its verb: 1 row, 2 rows."""
+    return f"{n:,} {noun} {verb_of_one}".rstrip() if n == 1 else f"{n:,} {noun}s {verb}".rstrip()
 
 
 def coloured(datum: ShownDatum, tokenizer: Tokenizer, marks: str = "") -> Text:

@@ -37,12 +37,9 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Handles SIGINT, SIGTERM and, where it is not ignored as under `nohup`, SIGHUP while it is open.
-
-    Outside the main thread, where Python handles no signals, it does nothing.
-    """
+    """Handles SIGINT, SIGTERM and, where it is not ignored as under `nohup`, SIGHUP while it is open."""
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
         yield stop
         return
     numbers = (*SIGNALS, *(number for number in HANG_UP if signal.getsignal(number) is not signal.SIG_IGN))

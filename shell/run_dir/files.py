@@ -30,16 +30,7 @@ class NoLocksError(InputError):
 
 @contextmanager
 def locked(path: Path, wait: bool | float = False, user: str = "process") -> Iterator[None]:
-    """Holds the file `path` as a lock on its folder; the system releases it however this process ends.
-
-    Args:
-        wait: for another holder, True without limit, or so many seconds.
-        user: what else may hold it, for the message.
-
-    Raises:
-        InUseError: another process, or another call of this one, holds it.
-        NoLocksError: the disk grants none.
-    """
+    """Holds the file `path` as a lock on its folder; `wait` is for another holder: True without limit, or seconds."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, thread_local=False, fallback_to_soft=False)
@@ -111,11 +102,7 @@ def rewrite_lines(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Replaces the content of a file, all at once.
-
-    Raises:
-        InputError: it cannot be written; the old content is still there.
-    """
+    """Replaces the content of a file, all at once."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
     with writing(path):
         try:

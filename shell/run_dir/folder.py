@@ -23,12 +23,7 @@ FLAG = "--behavior-if-log-dir-exists"
 
 
 def decide(folder: Path, behavior: Behavior, ask: Callable[[str], str] | None = None) -> Verdict:
-    """What to do with a run's folder; raises if it cannot be used.
-
-    Args:
-        behavior: what the user wants if it holds a run.
-        ask: asks a question and returns the line typed; None where there is no terminal.
-    """
+    """What to do with a run's folder; raises if it cannot be used."""
     if not folder.exists():
         return "new"
     if not folder.is_dir():
@@ -79,11 +74,7 @@ def check_room(folder: Path, n_megabytes: int) -> None:
 
 @contextmanager
 def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
-    """Makes the folder if it is new, and locks it against other runs.
-
-    A new run that is refused or interrupted before its first step leaves nothing, so the same command, corrected,
-    finds no run. Raises if the folder cannot be written, another run is in it, or it has changed since `decide`.
-    """
+    """Makes the folder if it is new, and locks it; a new run that fails before its first step leaves nothing."""
     new_folders = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

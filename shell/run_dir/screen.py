@@ -36,12 +36,7 @@ class Pace(NamedTuple):
 
 
 def step_line(row: Row, n_steps: int, pace: Pace) -> str:
-    """One step in one line.
-
-    >>> row = {"step": 11, "num_tokens": 500, "train_mean_nll": 2.31449, "test/nll": 2.5}
-    >>> step_line(row, 40, Pace(n_steps=6, n_tokens=6000, seconds=3.0))
-    'step 12/40  loss 2.3145  held-out 2.5000  2,000 tok/s  0:14 left'
-    """
+    """One step in one line."""
     parts = [f"step {row['step'] + 1}/{n_steps}"]
     parts += [f"loss {row['train_mean_nll']:.4f}"] if "train_mean_nll" in row else ["nothing to train"]
     parts += [f"{set_name(key)} {row[key]:.4f}" for key in row if key.endswith("/nll")]
@@ -52,21 +47,13 @@ def step_line(row: Row, n_steps: int, pace: Pace) -> str:
 
 
 def set_name(key: str) -> str:
-    """The name of an evaluation set for people.
-
-    >>> set_name("test/nll"), set_name("code/nll")
-    ('held-out', 'code')
-    """
+    """The name of an evaluation set for people."""
     name = key.removesuffix("/nll")
     return "held-out" if name == "test" else name
 
 
 def training_on(mode: str) -> str:
-    """A mode of TrainOnWhat for people.
-
-    >>> training_on("all_assistant_messages"), training_on("customized")
-    ('training on all assistant messages', 'training on messages marked trainable')
-    """
+    """A mode of TrainOnWhat for people."""
     return f"training on {'messages marked trainable' if mode == 'customized' else mode.replace('_', ' ')}"
 
 

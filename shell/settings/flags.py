@@ -102,14 +102,7 @@ def _read_field(field: inspect.Field, form: object) -> Field:
 
 
 def conform(field: Field, raw: object, at: str) -> Any:
-    """A value in the field's own type: text is read as a number where one is expected, "none" as None where allowed.
-
-    >>> from typing import Annotated
-    >>> class Options(Struct):
-    ...     limit: Annotated[int, Meta(ge=1)] = 3
-    >>> conform(fields_of(Options)["limit"], "64", at="--limit")
-    64
-    """
+    """A value in the field's own type: text is read as a number where one is expected, "none" as None where allowed."""
     if isinstance(raw, str) and raw.lower() in ("none", "null") and field.may_be(inspect.NoneType):
         return None
     got = "a value that is not shown" if field.secret else shown(raw)
@@ -173,15 +166,7 @@ def unknown_field(kind: str, name: str, names: Iterable[str], at: str = "") -> I
 
 
 def read_flags(argv: Sequence[str], config_type: type[Struct]) -> tuple[dict[str, str], str | None]:
-    """The text typed for each field, and the file that `--config` names; prints the help and exits if that is asked.
-
-    >>> from typing import Annotated
-    >>> class Options(Struct):
-    ...     limit: Annotated[int, Meta(ge=1)] = 3
-    ...     streaming: bool = True
-    >>> read_flags(["--limit=64", "--no-streaming"], Options)
-    ({'limit': '64', 'streaming': 'false'}, None)
-    """
+    """The text typed for each field, and the file that `--config` names; prints the help and exits if that is asked."""
     fields = fields_of(config_type)
     is_all = "--help-all" in argv
     try:

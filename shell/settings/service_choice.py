@@ -64,23 +64,7 @@ def choose_service(
     api_key: str | None = None,
     environment: ServiceEnvironment | None = None,
 ) -> ServiceChoice:
-    """The service a run talks to.
-
-    Args:
-        service: "auto", "tinker", "embedded" or an http(s) address.
-        api_key: the key that was typed.
-        environment: what `read_environment` found.
-
-    Raises:
-        InputError: no such service, a bad address, or no usable key where one is needed.
-
-    >>> choose_service().reason
-    'no TINKER_API_KEY'
-    >>> choose_service(api_key="tml-1").url == TINKER_URL
-    True
-    >>> choose_service("http://localhost:8000/").reason
-    '--service http://localhost:8000, with no key'
-    """
+    """The service a run talks to."""
     environment = environment or ServiceEnvironment()
     key = Key(api_key, "--api-key") if api_key else environment.key
     if service == "auto":
@@ -117,11 +101,7 @@ def read_environment(environ: Mapping[str, str] = os.environ, credentials: Path 
 
 
 def read_url(text: str, at: str) -> str:
-    """An http(s) address without its trailing slash; raises for anything else, and never repeats a password.
-
-    >>> read_url("http://127.0.0.1:8000/", at="--service")
-    'http://127.0.0.1:8000'
-    """
+    """An http(s) address without its trailing slash; raises for anything else, and never repeats a password."""
     try:
         parts = urlsplit(text)
         if parts.username is not None or parts.password is not None:
@@ -138,11 +118,7 @@ def read_url(text: str, at: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is this machine's own: it needs no key and no proxy.
-
-    >>> is_loopback("http://[::1]:8000"), is_loopback("https://localhost.example")
-    (True, False)
-    """
+    """Whether an address is this machine's own: it needs no key and no proxy."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -98,11 +98,8 @@ class CheckpointQueue:
 
 @contextmanager
 def deleting(connection: Connection, limit_seconds: float = DELETION_SECONDS) -> Iterator[Callable[[str], None]]:
-    """A callback that deletes the checkpoint of a path at a service; at the end, pending ones get `limit_seconds`.
-
-    A deletion is never waited for during training and its failure is ignored: the checkpoint then lives for its
-    `ttl_seconds`. All go through one thread and one client of the SDK, since opening one waits for the service.
-    """
+    """A callback that deletes the checkpoint of a path at a service; at the end, pending ones get `limit_seconds`."""
+    # one thread and one client, as opening one waits for the service; what is not deleted lives for its `ttl_seconds`
     requested: list[Future[None]] = []
     queue: SimpleQueue[tuple[Future[None], str] | None] = SimpleQueue()
 

@@ -38,12 +38,7 @@ HeldOut = Mapping[str, Datums]
 
 
 class EvalSet(NamedTuple):
-    """A set to evaluate, whole.
-
-    >>> entry = RowOutcome(Outcome.HELD_OUT, "c.jsonl:3", "too_long: 90 tokens, more than 64")
-    >>> print(EvalSet("code", None, (entry,), 30, 1))
-    code: 30 rows (without 1 that training also has), of which 1 are not evaluated whole (see the ledger)
-    """
+    """A set to evaluate, whole."""
 
     name: str
     datums: Datums
@@ -61,11 +56,7 @@ class EvalSet(NamedTuple):
 
 
 def read_names(text: str, at: str = "--eval-dataset") -> dict[str, str]:
-    """Set name -> what it is read from. A path may hold commas or an equals sign, if the file exists.
-
-    >>> read_names("code=code.jsonl,chat=no_robots,more/x.jsonl")
-    {'code': 'code.jsonl', 'chat': 'no_robots', 'x': 'more/x.jsonl'}
-    """
+    """Set name -> what it is read from. A path may hold commas or an equals sign, if the file exists."""
     sets: dict[str, str] = {}
     pieces = text.split(",")
     while pieces:
@@ -85,13 +76,7 @@ def read_names(text: str, at: str = "--eval-dataset") -> dict[str, str]:
 def open_sets(
     wanted: Mapping[str, str], spec: DatasetSpec, source: Source, row_renderer: RowRenderer, at: str
 ) -> list[EvalSet]:
-    """Opens the sets `wanted` (name -> what it is read from); raises for one of which nothing can be evaluated.
-
-    Args:
-        spec: of the training data, for its column and the location of repositories.
-        source: the training data.
-        at: the flag.
-    """
+    """Opens the sets `wanted` (name -> what it is read from); raises for one of which nothing can be evaluated."""
     trained = _trained(source, spec.dataset_column) if wanted else None
     return [_open(name, data, spec, trained, row_renderer, at) for name, data in wanted.items()]
 
@@ -177,16 +162,7 @@ def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[
 def score_sources(
     datums: Datums, logprobs: Logprobs, sources: Mapping[str, NDArray[np.int64]], key: str
 ) -> dict[str, float]:
-    """The mean loss of each source of a mixture as `source/NAME/KEY`, in nats per token, where something has weight.
-
-    Args:
-        sources: source -> int64[E], the numbers of its examples in `datums`.
-
-    >>> inputs, weights = np.array([5, 6, 7], np.int32), np.array([1, 1, 1], np.float32)
-    >>> datums = Datums(inputs, inputs.astype(np.int64) + 1, weights, np.array([0, 2, 3]))
-    >>> score_sources(datums, np.array([-1, -3, -5], np.float32), {"a": np.array([0]), "b": np.array([1])}, "test_nll")
-    {'source/a/test_nll': 2.0, 'source/b/test_nll': 5.0}
-    """
+    """The mean loss of each source of a mixture as `source/NAME/KEY`, in nats per token, where something has weight."""
     own = {name: tokens_of(examples, datums.offsets) for name, examples in sources.items()}
     scores = {f"source/{name}/{key}": mean_nll(logprobs[at], datums.weights[at]) for name, at in own.items()}
     return {name: score for name, score in scores.items() if not math.isnan(score)}

@@ -43,15 +43,7 @@ class StepInFlight:
 
 
 def run_loop(run: TrainingRun, begin: Progress, stop: Stop) -> Progress:
-    """Trains from `begin` (whose weights the client must hold) to the end, or until `stop`, checked before each step.
-
-    Returns:
-        How far it is now; at the end `n_finished` is `plan.n_steps + 1`. All checkpoints are recorded.
-
-    Raises:
-        ServiceFault: the service failed. What was finished before is on disk.
-        InputError: a row cannot be used, or the disk cannot be written.
-    """
+    """Trains from `begin`, whose weights the client holds, to the end (`n_finished`: `n_steps + 1`) or until `stop`."""
     now = run.clock()
     progress = queued = begin._replace(time=now, saved=now)
     in_flight: deque[StepInFlight] = deque()

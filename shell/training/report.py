@@ -68,13 +68,7 @@ def resumed_lines(resumption: Resumption, n_steps: int) -> list[str]:
 
 
 def foreign_line(model_name: str, renderer_name: str) -> list[str]:
-    """A warning if the model was not trained with a renderer; the tokenizer's own template is always right.
-
-    >>> foreign_line("Qwen/Qwen3-8B", "llama3")
-    ['warning   Qwen/Qwen3-8B was trained with qwen3 or qwen3_disable_thinking, not with llama3']
-    >>> foreign_line("Qwen/Qwen3-8B", "qwen3"), foreign_line("Qwen/Qwen3-8B", TEMPLATE), foreign_line("mine", "llama3")
-    ([], [], [])
-    """
+    """A warning if the model was not trained with a renderer; the tokenizer's own template is always right."""
     model = find(model_name)
     if model is None or renderer_name in (*model.renderers, TEMPLATE):
         return []
@@ -82,11 +76,7 @@ def foreign_line(model_name: str, renderer_name: str) -> list[str]:
 
 
 def split_line(row_counts: RowCounts, factor: float = 1.0) -> list[str]:
-    """The number of conversations that became several examples, if any did, and what that costs.
-
-    >>> print(*split_line(RowCounts(n_rows=10, n_split=2, n_examples=13), factor=1.52))
-    splitting 2 of 10 rows become 5 examples: 1.5 times the tokens in the first batch (--split-turns never keeps one)
-    """
+    """The number of conversations that became several examples, if any did, and what that costs."""
     if not row_counts.n_split:
         return []
     n = row_counts.n_examples - (row_counts.n_rows - row_counts.n_bad - row_counts.n_split)
@@ -126,15 +116,7 @@ def mixture_lines(source: Source) -> list[str]:
 
 
 def share_lines(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """The totals of each source of a mixture: its share of the rows and the tokens, and its losses.
-
-    >>> rows = [{"source/a/num_rows": 3, "source/a/num_tokens": 10, "source/a/train_mean_nll": 4.0},
-    ...         {"source/b/test_nll": 2.0},
-    ...         {"source/b/num_rows": 1, "source/b/num_tokens": 30}]
-    >>> print(*share_lines(rows, ["a", "b"]), sep="\\n")
-    sources   a: 3 rows (75.0%), 10 tokens (25.0%), training loss 4.0000 -> 4.0000
-              b: 1 rows (25.0%), 30 tokens (75.0%), held-out loss 2.0000 -> 2.0000
-    """
+    """The totals of each source of a mixture: its share of the rows and the tokens, and its losses."""
     sums = {
         name: [sum(row.get(f"source/{name}/{key}", 0) for row in rows) for key in ("num_rows", "num_tokens")]
         for name in names
@@ -181,11 +163,7 @@ def evaluation_lines(opened: OpenRun) -> list[str]:
 
 
 def loss_summary(rows: Sequence[Row]) -> str:
-    """The first and the last loss of a run, in training and held out.
-
-    >>> loss_summary([{"train_mean_nll": 4.0, "test/nll": 4.1}, {"train_mean_nll": 3.0}, {"test/nll": 3.3}])
-    'training loss 4.0000 -> 3.0000, held-out loss 4.1000 -> 3.3000 nats per token'
-    """
+    """The first and the last loss of a run, in training and held out."""
     parts = []
     for key, name in _losses(rows):
         values = [row[key] for row in rows if row.get(key) is not None]
@@ -194,12 +172,7 @@ def loss_summary(rows: Sequence[Row]) -> str:
 
 
 def account(folder: Path, intake: Intake, sources: Mapping[str, Intake] = MappingProxyType({})) -> list[str]:
-    """The totals of all rows as lines: of each epoch that was begun, of the rows outside, and a warning on a mismatch.
-
-    Args:
-        intake: the rows of an epoch.
-        sources: the same for each source, where there are several.
-    """
+    """The totals of all rows as lines: of rows outside, of each epoch that was begun, and a warning on a mismatch."""
     metrics, entries = read_metrics(folder), read_entries(folder)
     lines = _account(entries, metrics, "num_rows_whole", intake)
     for name, part in sources.items():
@@ -216,29 +189,15 @@ def _account(
         if key in row:
             n_whole[row["epoch"]] = n_whole.get(row["epoch"], 0) + row[key]
     counts = totals(entries, n_whole)
-    return [*total_lines(counts, *intake), *_gap_lines(missing(counts, intake.n_drawn), intake.n_drawn)]
-
-
-def _gap_lines(gaps: dict[int, int], n_train: int) -> list[str]:
-    """
-    >>> _gap_lines({1: -2}, 430)
-    ['warning: epoch 1 has 432 outcomes for 430 rows; was the run resumed with other batches?']
-    """
-    question = "was the run resumed with other batches?"
-    return [
-        f"warning: epoch {e} has {n_train - gap:,} outcomes for {n_train:,} rows; {question}" for e, gap in gaps.items()
-    ]
+    lines, n = total_lines(counts, *intake), intake.n_drawn
+    for epoch, gap in missing(counts, n).items():
+        question = "was the run resumed with other batches?"
+        lines.append(f"warning: epoch {epoch} has {n - gap:,} outcomes for {n:,} rows; {question}")
+    return lines
 
 
 def total_lines(counts: dict[int | None, dict[Outcome, int]], n_drawn: int, n_again: int = 0) -> list[str]:
-    """The totals as lines; epochs with equal totals share one. The arguments are those of an `Intake`.
-
-    >>> W, Z, H = Outcome.WHOLE, Outcome.ZERO_LOSS, Outcome.HELD_OUT
-    >>> total_lines({None: {H: 60}, 0: {W: 428, Z: 2}, 1: {W: 428, Z: 2}}, 430)
-    ['490 rows: 60 held out, 430 to train on', 'epochs 0 and 1: 428 trained whole, 2 zero loss']
-    >>> total_lines({0: {W: 12}}, 12, n_again=2)
-    ['10 rows: 10 to train on, 2 more draws of them in an epoch', 'epoch 0: 12 trained whole']
-    """
+    """The totals as lines; epochs with equal totals share one. The arguments are those of an `Intake`."""
     outside = counts.get(None, {})
     n_outside = sum(outside.values())
     parts = [f"{outside[o]:,} {WORDS[o]}" for o in OUTSIDE if outside.get(o)]

@@ -58,13 +58,7 @@ def fingerprint(config: Config, opened: OpenRun) -> dict[str, str]:
 
 
 def schedule_line(config: Config, n_steps: int) -> str:
-    """A schedule in words, with the length of the run if it depends on it.
-
-    >>> schedule_line(Config(log_path="x", warmup_steps=5), 60)
-    'linear to step 60, 5 steps of warmup'
-    >>> schedule_line(Config(log_path="x", lr_schedule="constant"), 60)
-    'constant'
-    """
+    """A schedule in words, with the length of the run if it depends on it."""
     follows = config.lr_schedule != "constant"
     parts = [f"{config.lr_schedule} to step {n_steps}" if follows else "constant"]
     parts += [f"no lower than {config.min_learning_rate:g}"] if follows and config.min_learning_rate else []
@@ -80,19 +74,7 @@ def check_accepted(accepted: str | None, names: Sequence[str]) -> None:
 
 
 def check_unchanged(before: Mapping[str, str], now: Mapping[str, str], accepted: str | None, where: str) -> list[str]:
-    """Raises if a run would not take the steps of the checkpoint it resumes from.
-
-    Args:
-        before: the fingerprint of the checkpoint. What only one of the two has is not compared.
-        accepted: `--accept-changes`: names, or "all".
-        where: the checkpoint, for the message.
-
-    Returns:
-        A line for each change that was accepted.
-
-    >>> check_unchanged({"batch_size": "4"}, {"batch_size": "2"}, "batch_size", "checkpoint 000004")
-    ['accepted  batch_size was 4 and is 2 now']
-    """
+    """A line for each change since a checkpoint that was accepted; raises for one that was not."""
     changed = {
         name: f"{name} was {before[name]} and is {now[name]} now"
         for name in now
@@ -159,12 +141,7 @@ class Resumption(NamedTuple):
 def resumptions(
     checkpoints: Sequence[Checkpoint], fingerprint: Mapping[str, str], accepted: str | None
 ) -> Iterator[Resumption]:
-    """The checkpoints that a run may resume from, the best first, each compared to the fingerprint when it is reached.
-
-    Args:
-        checkpoints: the run's records, oldest first.
-        accepted: `--accept-changes`.
-    """
+    """The checkpoints that a run may resume from, the best first, each compared to the fingerprint as it is reached."""
     for i in candidates([checkpoint.mark for checkpoint in checkpoints]):
         one = checkpoints[i]
         lines = check_unchanged(one.fingerprint, fingerprint, accepted, f"checkpoint {one.name}")
@@ -180,13 +157,7 @@ def first_available(
     folder: Path,
     secret: str | None = None,
 ) -> tuple[Client, Resumption]:
-    """The model of the first checkpoint that still exists; raises if there is none, or the service fails otherwise.
-
-    Args:
-        load: opens the model of a checkpoint.
-        log: shows a line for each that is gone.
-        secret: the key, which is removed from messages.
-    """
+    """The model of the first checkpoint that still exists; raises if there is none, or the service fails otherwise."""
     for one in resumptions:
         try:
             return load(one.checkpoint), one
@@ -202,11 +173,7 @@ def first_available(
 
 
 def gone(error: BaseException | None) -> BaseException | None:
-    """The cause that reports that what was to be loaded does not exist (any more), or None.
-
-    >>> gone(InputError("expected a checkpoint of another model")) is None
-    True
-    """
+    """The cause that reports that what was to be loaded does not exist (any more), or None."""
     while error is not None:
         if isinstance(error, tinker.RequestFailedError) and error.category is RequestErrorCategory.User:
             return error

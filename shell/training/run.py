@@ -77,11 +77,7 @@ def open_run(
     log: Log = lambda _line: None,
     done: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
 ) -> OpenRun:
-    """Opens all that a run needs before it starts; raises for whatever cannot be used.
-
-    Args:
-        log, done: progress of the token cache, see `shell.token_cache.open_cache`.
-    """
+    """Opens all that a run needs before it starts; raises for whatever cannot be used."""
     names, spec = format_names(config, config.encoder), spec_of(config)
     renderer, tokenizer = names.open(log)
     compile_kernel(log)

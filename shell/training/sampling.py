@@ -53,11 +53,7 @@ class Samples(NamedTuple):
 
 
 def open_prompts(text: str, chat_format: Format, tokenizer: Tokenizer, column: str = "messages") -> tuple[Prompt, ...]:
-    """The prompts of a path, or the text itself as one; raises for a file without prompts or a bad prompt.
-
-    Args:
-        column: the key of messages in rows of JSONL.
-    """
+    """The prompts of a path, or the text itself as one; raises for a file without prompts or a bad prompt."""
     conversations = _read(text, column)
     if not conversations:
         raise expected("at least one prompt", "an empty file", at=f"{FLAG} {text}")
@@ -113,12 +109,7 @@ def _plain(conversation: Conversation) -> tuple[dict[str, Any], ...]:
 
 
 def sample_lines(samples: Samples, step: int, answers: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-    """The lines of a step, one per prompt: `step`, `prompt`, `text`, `message`, `termination`, `num_tokens`.
-
-    Args:
-        step: the weights are those before its update; the number of steps at the end of a run.
-        answers: the ids sampled for each prompt.
-    """
+    """The lines of a step, one per prompt: `step`, `prompt`, `text`, `message`, `termination`, `num_tokens`."""
     lines = []
     for i, (prompt, ids) in enumerate(zip(samples.prompts, answers, strict=True)):
         parsed = samples.parse(samples.tokenizer.segments(ids))
@@ -143,20 +134,12 @@ def append_samples(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def shown(line: dict[str, Any]) -> str:
-    """A sample in one line for people.
-
-    >>> shown({"prompt": [{"role": "user", "content": "2+2?"}], "text": "4\\n<|im_end|>"})
-    '2+2? -> 4␊<|im_end|>'
-    """
+    """A sample in one line for people."""
     return f"{_short(line['prompt'][-1]['content'])} -> {_short(line['text'])}"
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """A message as in a row.
-
-    >>> plain(Message("assistant", "4"))
-    {'role': 'assistant', 'content': '4'}
-    """
+    """A message as in a row."""
     row: dict[str, Any] = {"role": message.role, "content": text_of(message)}
     if reasoning := "".join(part.text for part in parts_of(message) if part.kind == "thinking"):
         row["reasoning_content"] = reasoning

@@ -87,6 +87,8 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
     out = ask("show", "--dataset", good, "--max-length", 14, "--limit", 2).out
     assert "row 1: 13 tokens, 1 trained, 3 cut off" in out
     assert out.endswith("2 rows, 2 examples, 26 tokens, 2 of them trained\n2 examples were cut\n")
+    out = ask("show", "--dataset", good, "--max-length", 14, "--limit", 1).out
+    assert "\n1 row, 1 example, 13 tokens, 1 of them trained\n1 example was cut\n" in out
 
 
 OWN = "from kernel import Header, Renderer, Sampled, Text\nfrom kernel.parsing.plain import parse_plain\n"
@@ -136,7 +138,7 @@ def test_show_treats_what_is_too_long_as_a_run_does(how, ask, tmp_path):
     assert (code, "row 0: " in out) == ((2, False) if how == "error" else (0, True))
     if how == "keep_answer":
         assert f"skipped: {path}:3: 76 tokens, and without its prompt still more than 30\n" in err
-        assert out.endswith("\n1 prompts were shortened\n")
+        assert out.endswith("\n1 prompt was shortened\n")
 
 
 def test_a_pipe_that_has_seen_enough_ends_show_quietly():

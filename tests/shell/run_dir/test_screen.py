@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from shell.run_dir.screen import Pace, Screen, duration, step_line
+from shell.run_dir.screen import Pace, Screen, duration, set_name, step_line, training_on
 
 ROW = {"step": 0, "num_tokens": 100, "train_mean_nll": 3.25, "time/step": 0.5}
 
@@ -61,3 +61,15 @@ def test_a_step_without_loss_says_so():
 
 def test_durations_read_as_clocks():
     assert [duration(s) for s in (0, 59.6, 3599, 36000)] == ["0:00", "1:00", "59:59", "10:00:00"]
+
+
+def test_a_step_with_an_evaluation_in_one_line():
+    row = {"step": 11, "num_tokens": 500, "train_mean_nll": 2.31449, "test/nll": 2.5}
+    line = "step 12/40  loss 2.3145  held-out 2.5000  2,000 tok/s  0:14 left"
+    assert step_line(row, 40, Pace(n_steps=6, n_tokens=6000, seconds=3.0)) == line
+    assert set_name("code/nll") == "code"
+
+
+def test_modes_of_training_in_words():
+    assert training_on("all_assistant_messages") == "training on all assistant messages"
+    assert training_on("customized") == "training on messages marked trainable"

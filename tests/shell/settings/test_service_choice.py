@@ -16,6 +16,7 @@ from shell.settings.service_choice import (
     ServiceChoice,
     ServiceEnvironment,
     choose_service,
+    is_loopback,
     read_environment,
     read_url,
 )
@@ -224,3 +225,10 @@ def test_broken_credentials_matter_only_where_they_are_needed(tmp_path: Path) ->
     with pytest.raises(InputError, match=rf"got a file that cannot be read .* - at {path}$"):
         choose_service("tinker", environment=environment)
     assert read_environment({"TINKER_API_KEY": "tml-env"}, path).key == KEY
+
+
+@pytest.mark.parametrize("url", LOOPBACKS)
+def test_an_address_of_this_machine_is_known_by_its_host(url):
+    assert is_loopback(url)
+    assert read_url(f"{url}/", at="--service") == url
+    assert not is_loopback("https://localhost.example")

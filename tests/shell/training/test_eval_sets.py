@@ -6,12 +6,12 @@ import pytest
 
 from kernel.errors import InputError
 from kernel.formats import find_renderer
-from kernel.row_outcomes import Outcome
+from kernel.row_outcomes import Outcome, RowOutcome
 from shell.data.sources import spec_of
 from shell.datums.open_dataset import open_dataset
 from shell.settings.config import Config
 from shell.text.tokenizer import open_tokenizer
-from shell.training.evaluate import check_names, open_sets, read_names
+from shell.training.evaluate import EvalSet, check_names, open_sets, read_names
 
 
 def row(text):
@@ -78,3 +78,14 @@ def test_a_path_with_a_comma_or_an_equals_sign_is_used_where_it_exists(tmp_path,
     for name in ("a,b=c.jsonl", "x=y.jsonl"):
         (tmp_path / name).touch()
     assert read_names("one=a,b=c.jsonl,x=y.jsonl") == {"one": "a,b=c.jsonl", "x=y": "x=y.jsonl"}
+
+
+def test_sets_have_the_names_of_their_files_or_names_of_their_own():
+    sets = {"code": "code.jsonl", "chat": "no_robots", "x": "more/x.jsonl"}
+    assert read_names("code=code.jsonl,chat=no_robots,more/x.jsonl") == sets
+
+
+def test_a_set_in_one_line():
+    entry = RowOutcome(Outcome.HELD_OUT, "c.jsonl:3", "too_long: 90 tokens, more than 64")
+    line = "code: 30 rows (without 1 that training also has), of which 1 are not evaluated whole (see the ledger)"
+    assert str(EvalSet("code", None, (entry,), 30, 1)) == line

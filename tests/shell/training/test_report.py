@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from kernel.row_outcomes import Intake, Outcome, RowOutcome
+from shell.datums.preflight import RowCounts
 from shell.run_dir.records import append_entries, begin_ledger, read_entries, read_metrics
 from shell.settings.cli import main
+from shell.text.formats import TEMPLATE
 from shell.train import train
-from shell.training.report import account
+from shell.training.report import account, foreign_line, loss_summary, share_lines, split_line, total_lines
 
 GOOD = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 
@@ -106,4 +108,44 @@ def test_totals_that_do_not_add_up_are_said(tmp_path, n_whole, warned):
     begin_ledger(tmp_path, [], 0)
     append_entries(tmp_path, [RowOutcome(Outcome.ZERO_LOSS, "a:1", "", 1, 0, 0)])
     (tmp_path / "metrics.jsonl").write_text(f'{{"step":0,"epoch":0,"num_rows_whole":{n_whole}}}\n')
-    assert ("warning" in " ".join(account(tmp_path, Intake(8)))) is warned
+    warning = "warning: epoch 0 has 7 outcomes for 8 rows; was the run resumed with other batches?"
+    lines = account(tmp_path, Intake(8))
+    assert ([line for line in lines if "warning" in line] == [warning]) is warned
+    assert ("warning" in " ".join(lines)) is warned
+
+
+def test_a_warning_names_the_renderers_that_a_model_was_trained_with():
+    warning = "warning   Qwen/Qwen3-8B was trained with qwen3 or qwen3_disable_thinking, not with llama3"
+    assert foreign_line("Qwen/Qwen3-8B", "llama3") == [warning]
+    for model, renderer in (("Qwen/Qwen3-8B", "qwen3"), ("Qwen/Qwen3-8B", TEMPLATE), ("mine", "llama3")):
+        assert foreign_line(model, renderer) == []
+
+
+def test_rows_that_are_split_are_counted_with_their_cost():
+    (line,) = split_line(RowCounts(n_rows=10, n_split=2, n_examples=13), factor=1.52)
+    assert line.startswith("splitting 2 of 10 rows become 5 examples: 1.5 times the tokens in the first batch")
+
+
+def test_the_totals_of_each_source():
+    rows = [
+        {"source/a/num_rows": 3, "source/a/num_tokens": 10, "source/a/train_mean_nll": 4.0},
+        {"source/b/test_nll": 2.0},
+        {"source/b/num_rows": 1, "source/b/num_tokens": 30},
+    ]
+    assert share_lines(rows, ["a", "b"]) == [
+        "sources   a: 3 rows (75.0%), 10 tokens (25.0%), training loss 4.0000 -> 4.0000",
+        "          b: 1 rows (25.0%), 30 tokens (75.0%), held-out loss 2.0000 -> 2.0000",
+    ]
+
+
+def test_the_first_and_the_last_loss():
+    rows = [{"train_mean_nll": 4.0, "test/nll": 4.1}, {"train_mean_nll": 3.0}, {"test/nll": 3.3}]
+    assert loss_summary(rows) == "training loss 4.0000 -> 3.0000, held-out loss 4.1000 -> 3.3000 nats per token"
+
+
+def test_epochs_with_equal_totals_share_a_line():
+    counts = {Outcome.WHOLE: 428, Outcome.ZERO_LOSS: 2}
+    lines = ["490 rows: 60 held out, 430 to train on", "epochs 0 and 1: 428 trained whole, 2 zero loss"]
+    assert total_lines({None: {Outcome.HELD_OUT: 60}, 0: counts, 1: counts}, 430) == lines
+    lines = ["10 rows: 10 to train on, 2 more draws of them in an epoch", "epoch 0: 12 trained whole"]
+    assert total_lines({0: {Outcome.WHOLE: 12}}, 12, n_again=2) == lines

@@ -21,6 +21,7 @@ from shell.training.resume import (
     check_accepted,
     check_unchanged,
     fingerprint,
+    schedule_line,
 )
 from shell.training.run import open_run
 
@@ -188,3 +189,8 @@ def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
     building = {f"shell/token_cache/{name}.py" for name in ("build", "open_cache", "workers")}
     rest = {"shell/datums/open_dataset.py", "shell/datums/preflight.py", "shell/run_dir/files.py"}
     assert alone <= building | rest
+
+
+def test_a_schedule_depends_on_the_length_of_the_run_only_where_the_rate_decays():
+    assert schedule_line(Config(log_path="x", warmup_steps=5), 60) == "linear to step 60, 5 steps of warmup"
+    assert schedule_line(Config(log_path="x", lr_schedule="constant"), 60) == "constant"

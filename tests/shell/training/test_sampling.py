@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from kernel.conversation import Message
 from kernel.errors import InputError
 from kernel.formats import find_renderer
 from kernel.row_reader import read_conversation
 from shell.text.tokenizer import open_tokenizer
-from shell.training.sampling import open_prompts, shown, stops_of
+from shell.training.sampling import open_prompts, plain, shown, stops_of
 from tests.spans import write_prompt
 
 TOKENIZER = open_tokenizer("sample")
@@ -77,3 +78,9 @@ def test_a_sample_on_the_screen_is_one_short_line_without_control_characters():
     line = shown({"prompt": [{"role": "user", "content": "a\x1b[31m" * 40}], "text": "b\n\r" * 40})
     assert len(line) < 130
     assert line.isprintable()
+
+
+def test_a_sample_and_a_message_for_people():
+    line = {"prompt": [{"role": "user", "content": "2+2?"}], "text": "4\n<|im_end|>"}
+    assert shown(line) == "2+2? -> 4␊<|im_end|>"
+    assert plain(Message("assistant", "4")) == {"role": "assistant", "content": "4"}
