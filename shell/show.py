@@ -43,11 +43,8 @@ class ShownDatum(NamedTuple):
     row: int
     """number of its row in the source, from 0"""
     tokens: NDArray[np.int32]
-    """int32[T], the input tokens"""
     weights: NDArray[np.float32]
-    """float32[T], of the target tokens"""
     target_tokens: NDArray[np.int64]
-    """int64[T]"""
     n_cut: int
     """tokens cut at the right"""
     shortened: str
@@ -131,12 +128,8 @@ def read_datums(
 def print_json(datums: Iterator[ShownDatum]) -> None:
     """Prints one object per line: row, tokens, weights, target_tokens."""
     for datum in datums:
-        line = {
-            "row": datum.row,
-            "tokens": datum.tokens.tolist(),
-            "weights": datum.weights.tolist(),
-            "target_tokens": datum.target_tokens.tolist(),
-        }
+        arrays = {name: getattr(datum, name).tolist() for name in ("tokens", "weights", "target_tokens")}
+        line = {"row": datum.row, **arrays}
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
 
 
@@ -146,9 +139,7 @@ def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str) -
     marks = "" if console.color_system and not console.no_color else MARKS
     console.print(f"{title}; trained tokens are {f'marked {marks}' if marks else 'green'}", markup=False)
     n_datums = n_tokens = n_trained = n_cut = n_spoofed = 0
-    split: set[int] = set()
-    shortened: set[int] = set()
-    rows: set[int] = set()
+    rows, split, shortened = set[int](), set[int](), set[int]()
     for datum in datums:
         n_loss = int((datum.weights > 0).sum())
         cut = f", {datum.n_cut:,} cut off" if datum.n_cut else ""

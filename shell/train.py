@@ -54,7 +54,6 @@ class CheckedRun(NamedTuple):
 
     config: Config
     document: Mapping[str, object]
-    """what config.json will hold"""
     endpoint: ServiceChoice
     folder: Path
     verdict: Verdict

@@ -98,12 +98,12 @@ def enter(folder: Path, verdict: Verdict) -> Iterator[None]:
 
 def _is_empty(folder: Path) -> bool:
     """Whether there is nothing in it, or only what a run leaves that was cut before its first file."""
-    return all(map(_is_leftover, folder.iterdir()))
-
-
-def _is_leftover(path: Path) -> bool:
-    is_part = path.name.startswith(CONFIG) and path.name.endswith(PART)
-    return path.is_file() and not path.is_symlink() and (path.name == LOCK or is_part)
+    return all(
+        path.is_file()
+        and not path.is_symlink()
+        and (path.name == LOCK or (path.name.startswith(CONFIG) and path.name.endswith(PART)))
+        for path in folder.iterdir()
+    )
 
 
 def empty(folder: Path) -> None:

@@ -57,12 +57,10 @@ def is_marked(folder: Path) -> bool:
 
 
 def append_metrics(folder: Path, row: Mapping[str, object]) -> None:
-    """Appends a step to `metrics.jsonl`; it is on disk when the call returns."""
     append_line(folder / METRICS, row)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The steps of `metrics.jsonl`."""
     return read_lines(folder / METRICS)
 
 
@@ -110,20 +108,17 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     cursor: int
     epoch: int
-    """epoch and batch of the cursor"""
     batch: int
     n_steps: int
     """planned length of the run, and the horizon of its learning rate"""
     state_path: str
     """weights and optimizer"""
     sampler_path: str | None = None
-    """weights alone, for sampling"""
     final: bool = False
     rolling: bool = False
     """only to resume from: short-lived, and deleted when the next is recorded"""
     n_sequences: int = 0
     n_tokens: int = 0
-    """examples and tokens trained so far"""
     fingerprint: dict[str, str] = {}
     """what decides the datums and the schedule, by name"""
 
@@ -133,12 +128,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def record_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Appends a checkpoint; it is on disk when the call returns."""
     append_line(folder / CHECKPOINTS, checkpoint)
 
 
 def read_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The checkpoints of a run, oldest first."""
     return list(read_lines(folder / CHECKPOINTS, Checkpoint))
 
 

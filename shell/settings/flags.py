@@ -59,7 +59,6 @@ class Field(NamedTuple):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words it may be, if it may be nothing else (but none)."""
         kinds = [kind for kind in self.kinds if not isinstance(kind, inspect.NoneType)]
         match kinds:
             case [inspect.LiteralType(values=words)] | [inspect.EnumType(cls=words)]:
@@ -67,12 +66,10 @@ class Field(NamedTuple):
         return ()
 
     def may_be(self, kind: type[inspect.Type]) -> bool:
-        """Whether a value of this kind is among those it may have."""
         return any(isinstance(one, kind) for one in self.kinds)
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is a flag without a value."""
         return self.may_be(inspect.BoolType)
 
     @property

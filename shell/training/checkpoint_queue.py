@@ -27,11 +27,8 @@ DELETION_SECONDS = 5.0
 
 @dataclass
 class PendingCheckpoint:
-    """A checkpoint that was requested."""
-
     ref: CheckpointRef
     progress: Progress
-    """of the run, once the steps below it are finished"""
     state: Future[str]
     sampler: Future[str] | None = None
 
@@ -49,13 +46,11 @@ class CheckpointQueue:
         self.recorded = read_checkpoints(run.folder)
 
     def save(self, ref: CheckpointRef, progress: Progress) -> PendingCheckpoint:
-        """Requests the save of weights and optimizer."""
         state = self.run.client.save_state(checkpoint_name(ref), self._ttl_seconds(ref))
         self.pending.append(PendingCheckpoint(ref, progress, state))
         return self.pending[-1]
 
     def export(self, one: PendingCheckpoint) -> None:
-        """Requests the export for sampling of the same checkpoint."""
         one.sampler = self.run.client.save_sampler(checkpoint_name(one.ref), self._ttl_seconds(one.ref))
 
     def _ttl_seconds(self, ref: CheckpointRef) -> int | None:

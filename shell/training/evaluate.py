@@ -43,7 +43,6 @@ class EvalSet(NamedTuple):
     name: str
     datums: Datums
     entries: tuple[RowOutcome, ...]
-    """the outcomes of its rows"""
     n_rows: int
     n_duplicates: int
     """rows left out, as they are also trained"""
@@ -99,26 +98,20 @@ def _open(
         seen = np.isin(rows.rows.digests(spec.dataset_column)[rows.indices], trained)
     fresh, left = rows.select(np.flatnonzero(~seen)), rows.select(np.flatnonzero(seen))
     reason = "its content also stands in training"
-    duplicates = [_entry(Outcome.DUPLICATE, place, reason, label) for place in left.places()]
+    entries = [RowOutcome(Outcome.DUPLICATE, place, reason, source=label) for place in left.places()]
     if not len(fresh):
         got = f"none, as training has all {len(rows):,}" if len(rows) else "none"
         raise expected("at least one row to evaluate", got, at=f"{at} {name}={data}")
-    datums, entries_of_rows = _evaluated_rows(fresh, row_renderer, label)
-    if not datums.weights.any():
+    locations = fresh.places()
+    result = row_renderer.batch(fresh.to_list(), locations)
+    if not result.datums.weights.any():
         mode = row_renderer.settings.train_on_what.value
         raise expected(f"a set of which {mode} trains something", "none", at=f"{at} {name}={data}")
-    return EvalSet(name, datums, (*duplicates, *entries_of_rows), len(fresh), len(left))
-
-
-def _evaluated_rows(rows: Dataset, row_renderer: RowRenderer, label: str) -> tuple[Datums, list[RowOutcome]]:
-    places = rows.places()
-    result = row_renderer.batch(rows.to_list(), places)
     reasons = {one.row: f"{one.outcome.value}: {one.reason}" for one in result.outcomes}
-    return result.datums, [_entry(Outcome.HELD_OUT, place, reasons.get(i, ""), label) for i, place in enumerate(places)]
-
-
-def _entry(outcome: Outcome, place: str, reason: str, label: str) -> RowOutcome:
-    return RowOutcome(outcome, place, reason, source=label)
+    entries += [
+        RowOutcome(Outcome.HELD_OUT, place, reasons.get(i, ""), source=label) for i, place in enumerate(locations)
+    ]
+    return EvalSet(name, result.datums, tuple(entries), len(fresh), len(left))
 
 
 def _trained(source: Source, column: str) -> NDArray[np.uint64] | None:

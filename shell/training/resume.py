@@ -130,11 +130,9 @@ class Resumption(NamedTuple):
     n_kept: int
     """records up to and including its own"""
     accepted: Sequence[str]
-    """lines about changes that were accepted"""
 
     @property
     def progress(self) -> Progress:
-        """How far the run was."""
         return Progress(self.checkpoint.cursor, self.checkpoint.n_sequences, self.checkpoint.n_tokens)
 
 

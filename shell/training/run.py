@@ -68,7 +68,6 @@ class OpenRun(NamedTuple):
 
     @property
     def outside(self) -> tuple[RowOutcome, ...]:
-        """The entries of rows outside every epoch."""
         return (*self.data.outside, *(entry for one in (*self.sets, *self.rare_sets) for entry in one.entries))
 
 
@@ -124,7 +123,6 @@ def _check_cadences(config: Config) -> None:
 
 
 def _open_sets(config: Config, spec: DatasetSpec, data: OpenDataset) -> tuple[tuple[EvalSet, ...], tuple[EvalSet, ...]]:
-    """The sets to evaluate often, and those to evaluate less often."""
     often, rarely = "--eval-dataset", "--infrequent-eval-dataset"
     wanted = read_names(config.eval_dataset, often) if config.eval_dataset else {}
     rare = read_names(config.infrequent_eval_dataset, rarely) if config.infrequent_eval_dataset else {}
@@ -145,7 +143,6 @@ def _open_samples(config: Config, chat_format: Format, tokenizer: Tokenizer) -> 
 
 
 def adam_at(config: Config, opened: OpenRun, step: int) -> AdamParams:
-    """The optimizer's parameters for the update of a step."""
     return AdamParams(
         learning_rate=opened.learning_rate * opened.schedule(step),
         beta1=config.adam_beta1,
@@ -162,22 +159,18 @@ class TrainingRun:
 
     plan: TrainPlan
     submit_ahead: int
-    """steps queued ahead of the one that is awaited"""
     dataset: Dataset
     held_out: HeldOut
     test_sources: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     """source -> the numbers of its examples in the holdout, where there are several sources"""
     rare: HeldOut = field(default_factory=dict)
-    """sets that are evaluated less often"""
     samples: Samples | None = None
     n_bytes: NDArray[np.int32]
     """int32[V], the UTF-8 length of each id's own bytes"""
     adam: Callable[[int], AdamParams]
-    """step -> the optimizer's parameters"""
     ttl_seconds: int | None
     """how long periodic checkpoints live; None: forever, as the final one"""
     sends_zero_loss: bool = False
-    """whether a step in which nothing is trained is sent"""
     rolling_ttl_seconds: int | None = None
     fingerprint: Mapping[str, str]
     client: Client
@@ -186,7 +179,6 @@ class TrainingRun:
     clock: Callable[[], float]
     """seconds"""
     delete_checkpoint: Callable[[str], object] = lambda _path: None
-    """requests the deletion of the checkpoint of a path, without waiting"""
 
     def wait_for(self, future: Future[T], what: str) -> T:
         """The service's answer; raises a ServiceFault that names `what` failed."""

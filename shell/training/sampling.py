@@ -38,7 +38,6 @@ class Prompt(NamedTuple):
     """A prompt as it will be sent."""
 
     messages: tuple[dict[str, str], ...]
-    """role and text of each message"""
     tokens: NDArray[np.int32]
     """int32[T]"""
 
@@ -83,7 +82,6 @@ def stops_of(chat_format: Format, tokenizer: Tokenizer) -> list[int] | list[str]
 
 
 def _read(text: str, column: str) -> list[tuple[Conversation, str]]:
-    """Conversations and the location of each."""
     if not exists(text):
         if " " not in text.strip():
             raise expected("a file of prompts, or a prompt of several words", f"no file {text}", at=FLAG)
