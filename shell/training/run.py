@@ -12,7 +12,6 @@ from threading import Timer
 from typing import NamedTuple
 
 import numpy as np
-from kernel.render.loss_mask import TrainOnWhat
 from numpy.typing import NDArray
 
 from kernel.batches import n_steps
@@ -23,6 +22,7 @@ from kernel.examples import Ragged, reorder, take_ragged
 from kernel.formats.qwen3 import QWEN3
 from kernel.length_limit import LengthPolicy, apply_length_limit
 from kernel.loss import sum_loss
+from kernel.options import TrainOnWhat
 from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.row_outcomes import RowOutcome
