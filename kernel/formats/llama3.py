@@ -6,7 +6,7 @@ The dates that Meta's own template puts in front of the system message are left 
 from functools import partial
 
 from kernel.chat_format.pieces import Header, Renderer, Sampled, Text
-from kernel.parsing.plain import parse_plain
+from kernel.parsing.segments import parse_plain
 
 
 def _header(role: str) -> Header:

@@ -12,7 +12,8 @@ from functools import partial
 
 from kernel.chat_format.pieces import Content, Header, Reasoning, Renderer, Row, Sampled, Text
 from kernel.conversation import Conversation, Message, ToolSpec
-from kernel.formats.chatml import CONTROLS, END, added_system, declared, header, read_xml_call, system, turn, xml_calls
+from kernel.formats.qwen3 import CONTROLS, END, header, system, turn
+from kernel.formats.qwen3_5 import added_system, declared, read_xml_call, xml_calls
 from kernel.formats.tool_syntax import C, Data, Markup, Schema, fields
 from kernel.parsing.blocks import parse_blocks
 

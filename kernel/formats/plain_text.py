@@ -6,7 +6,7 @@ the user's. The words that the stop sequence shares with the next header are tra
 
 from kernel.chat_format.pieces import Condition, Header, Renderer, Row, Sampled, Text
 from kernel.conversation import Conversation
-from kernel.parsing.plain import parse_role_colon, parse_text
+from kernel.parsing.segments import parse_role_colon, parse_text
 
 
 def _turn(header: str) -> Row:

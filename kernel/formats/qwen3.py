@@ -3,18 +3,43 @@
 Only the turn being produced keeps its reasoning, in a padded block that is written even when it is empty; without any
 user message there is no such turn. Switching reasoning off moves the empty block into the prompt. Qwen3-VL does not pad
 the block and writes it on the last message alone, and a newline before calls at all times. Calls are JSON (Hermes).
+The framing is ChatML, shared with Qwen3.5 and Nemotron 3; the newline between turns belongs to the header of the next.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from kernel.chat_format.pieces import Calls, Content, Header, Reasoning, Refuse, Renderer, Sampled, Text
+from kernel.chat_format.pieces import Calls, Content, Header, Reasoning, Refuse, Renderer, Row, Sampled, Text, Tools
 from kernel.conversation import ToolCall, ToolSpec
-from kernel.formats.chatml import CONTROLS, END, IMAGE, VISION, header, system, turn
 from kernel.formats.tool_syntax import C, Data, Markup, function_objects
 from kernel.image_tokens import qwen_tokens
 from kernel.parsing.blocks import parse_blocks
+
+LINE = Header("\n", unless=(C.FIRST,))
+END = Sampled("<|im_end|>")
+CONTROLS = (
+    *("<|im_start|>", "<|im_end|>", "<think>", "</think>"),
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+)
+IMAGE = "<|vision_start|>{}<|vision_end|>"
+VISION = ("<|vision_start|>", "<|vision_end|>")
+
+
+def header(role: str) -> Row:
+    """What opens a message of this role."""
+    return LINE, Header(f"<|im_start|>{role}\n")
+
+
+def turn(role: str) -> Row:
+    """A message of text alone."""
+    return *header(role), Text(), END
+
+
+def system(write_tools: Callable[[tuple[ToolSpec, ...]], Markup]) -> Row:
+    """A system message: its text, then the declared tools."""
+    return *header("system"), Text(), Sampled("\n\n", when=(C.HAS_TOOLS, C.HAS_TEXT)), Tools(write_tools), END
 
 
 def _write_call(_: int, call: ToolCall) -> Markup:
@@ -70,7 +95,7 @@ QWEN3_INSTRUCT = Renderer(
     controls=CONTROLS,
 )
 
-_EMPTY = "<think>\n\n</think>\n\n"
+EMPTY = "<think>\n\n</think>\n\n"
 _PRODUCED = (C.LAST, C.HAS_USER)
 _PADDED = Content(
     (
@@ -80,7 +105,7 @@ _PADDED = Content(
         Text(),
     )
 )
-_SHOWN_EMPTY = Sampled(_EMPTY, when=_PRODUCED, unless=(C.HAS_REASONING,))
+_SHOWN_EMPTY = Sampled(EMPTY, when=_PRODUCED, unless=(C.HAS_REASONING,))
 _ASSISTANT = (*header("assistant"), _SHOWN_EMPTY, _PADDED, _CALLS_LINE, _CALLS, END)
 
 QWEN3 = replace(
@@ -98,7 +123,7 @@ QWEN3_DISABLE_THINKING = replace(
     QWEN3,
     name="qwen3_disable_thinking",
     rows={**QWEN3.rows, "assistant": (_NO_QUESTION, *_ASSISTANT)},
-    cue=(*header("assistant"), Header(_EMPTY)),
+    cue=(*header("assistant"), Header(EMPTY)),
     refuses_reasoning=True,
 )
 

@@ -122,7 +122,6 @@ LEFT_OUT = (  # renderers, cases, modes, by how they begin, and why: all but the
     ),
     ("gpt_oss", ("tools", "random tools"), "all_user_and_system_messages", "the declaration is trained here"),
     ("kimi", tuple(IMAGES), "last_assistant", "an image changes the weight of what the prompt supplies there"),
-    ("kimi", "a newline after an image", "", "two tokens there, one here: a fault of ours"),
 )
 
 

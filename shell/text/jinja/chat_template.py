@@ -17,8 +17,7 @@ import msgspec
 from kernel.chat_format.elements import SpanKind
 from kernel.conversation import Conversation, Message, Part, ToolCall
 from kernel.errors import InputError, expected, unknown
-from kernel.parsing.plain import parse_plain
-from kernel.parsing.segments import Parsed, Segment
+from kernel.parsing.segments import Parsed, Segment, parse_plain
 from shell.text.jinja.messages import Arguments, Habits, Placeholder, Shown, placeholder, read_messages
 from shell.text.jinja.rendering import Program
 from shell.text.jinja.turns import Control, Rendering
