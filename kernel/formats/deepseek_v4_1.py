@@ -39,10 +39,7 @@ _PARAMETER = re.compile(f'<{_M} parameter name="({PLAIN}?)" string="(true|false)
 
 
 def _read_calls(segments: Sequence[Segment]) -> Read:
-    """The calls of the block that ends a turn, and the text before it.
-
-    What comes after the block is reported, as is what it holds beside calls. A block without an end stays in the text.
-    """
+    """The calls of the block that ends a turn, and the text before it."""
     text = marked(segments, [_DSML])
     block = _BLOCK.search(text)
     if block is None:
@@ -92,10 +89,7 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
 
 
 def _in_turns(conversation: Conversation) -> Conversation:
-    """Each user turn in its first message, a blank line between what it joins, results in the order of their calls.
-
-    The others stay, without content.
-    """
+    """Each user turn in its first message, a blank line between what it joins, results in the order of their calls."""
     out: list[Message] = []
     order: dict[str, int] = {}
     for is_turn, group in groupby(conversation, lambda message: message.role in ("user", "tool")):

@@ -96,11 +96,7 @@ def _type(schema: Schema) -> str:
 
 
 def _parse(segments: Sequence[Segment]) -> Parsed:
-    """A turn after `<|start|>assistant`: messages of a header, `<|message|>` and a body, each ended by a token.
-
-    The analysis channel is reasoning, a message to `functions.<name>` is a call (it may name its recipient before or
-    after the channel), all else is text. A call that was cut is reported and stays in the text.
-    """
+    """A turn after `<|start|>assistant`: messages of a header, `<|message|>` and a body, each ended by a token."""
     body, termination = ended(segments, "<|return|>", "<|call|>")
     parts, calls, bad = list[Part](), list[ToolCall](), list[BadCall]()
     for header, text, is_ended in _messages(body, is_stopped=len(body) < len(segments)):

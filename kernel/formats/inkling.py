@@ -73,10 +73,7 @@ def _compact(value: object) -> str:
 
 
 def _parse(segments: Sequence[Segment]) -> Parsed:
-    """A turn of messages, each opened by the model's token and its kind, up to the token that ends sampling.
-
-    A call that was cut, or made in text, is reported and stays in the text, as does a message of a kind unknown.
-    """
+    """A turn of messages, each opened by the model's token and its kind, up to the token that ends sampling."""
     body, termination = ended(segments, "<|content_model_end_sampling|>")
     parts, calls, bad = list[Part](), list[ToolCall](), list[BadCall]()
     for message, is_ended in _messages(body):

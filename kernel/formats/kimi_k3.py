@@ -72,10 +72,7 @@ _TOOLS_TAG, _RESPONSE_TAG = (f"{_OPEN}{name}{_SEP}" for name in ("tools", "respo
 
 
 def _parse(segments: Sequence[Segment], opened: str) -> Parsed:
-    """A turn whose prompt has opened an element ("think" or "response"), up to the end of its message.
-
-    What is in no element, or in one that nothing closes, is text; calls in it that cannot be read are reported.
-    """
+    """A turn whose prompt has opened an element ("think" or "response"), up to the end of its message."""
     body, termination = ended(segments, "<|end_of_msg|>")
     own = marked(body, _CONTROLS).removesuffix(f"{_CLOSE}message{_SEP}")
     turn = own if own.startswith(_OPEN) else f"{_OPEN}{opened}{_SEP}{own}"

@@ -67,10 +67,7 @@ def _stripped(text: object) -> str:
 
 
 def _prepared(conversation: Conversation, asking: bool = False) -> Conversation:
-    """A system message in front, and plain text without white space at its ends; text beside reasoning stays.
-
-    White space at the end stays where something is written after the text: the tools, or an effort.
-    """
+    """A system message in front, and plain text without white space at its ends; text beside reasoning stays."""
     if not conversation or conversation[0].role != "system":
         conversation = (added_system(conversation), *conversation)
     return tuple([_trimmed(message, asking) for message in conversation])

@@ -1,9 +1,8 @@
 """Qwen3 with reasoning, without, and its 2507 Instruct models, which have none; Qwen3-VL.
 
-Only the turn being produced keeps its reasoning, in a padded block that is written even when it is empty; without any
-user message there is no such turn. Switching reasoning off moves the empty block into the prompt. Qwen3-VL does not pad
-the block and writes it on the last message alone, and a newline before calls at all times. Calls are JSON (Hermes).
-The framing is ChatML, shared with Qwen3.5 and Nemotron 3; the newline between turns belongs to the header of the next.
+Only the turn being produced, which needs a user message, keeps its reasoning, in a padded block (empty if there is
+none; in the prompt with reasoning off). Qwen3-VL has the block, unpadded, on the last message alone, and a newline
+before all calls. Calls are JSON (Hermes). The framing is ChatML; the newline between turns opens the next one's header.
 """
 
 import json

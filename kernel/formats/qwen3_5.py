@@ -183,10 +183,7 @@ _EFFORTS = {
 
 
 def _with_effort(conversation: Conversation, sentence: str) -> Conversation:
-    """The conversation, trimmed, with a system message only where something is written in it.
-
-    A system message that opens with the sentence already does not get it twice.
-    """
+    """The conversation, trimmed, with a system message only where something is written in it."""
     conversation = _trimmed(conversation)
     if not conversation or conversation[0].role != "system":
         return (added_system(conversation), *conversation) if sentence else conversation

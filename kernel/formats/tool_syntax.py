@@ -86,10 +86,7 @@ def named_results(conversation: Conversation) -> Conversation:
 
 
 def ordered_results(conversation: Conversation) -> Conversation:
-    """The conversation with the results of each turn in the order of its calls, under their names.
-
-    A run of results stays as it is where one of them answers no call by its id.
-    """
+    """The conversation with the results of each turn in the order of its calls, under their names."""
     if all(message.role != "tool" for message in conversation):
         return conversation
     known: dict[str, tuple[int, str]] = {}

@@ -106,8 +106,7 @@ def read_section(
 ) -> Read:
     """The calls of the sections there are (a format writes one), and the text around them.
 
-    `names` open and close a section, begin a call, part its two texts, and end it; `read_call` reads the two texts. A
-    section without an end stays in the text. What is in a section and is no call is reported.
+    `names` open and close a section, begin a call, part its two texts, and end it; `read_call` reads the two texts.
     """
     text = marked(segments, names)
     around = _SECTION.sub("", text)
