@@ -33,8 +33,7 @@ from shell.run_dir.records import (
 )
 from shell.run_dir.screen import Screen, row_progress
 from shell.service.client import Client, ServiceFault
-from shell.service.connection import Connection, Weights, choose_weights, connected, open_model
-from shell.service.preflight import check_service
+from shell.service.connection import Connection, Weights, check_service, choose_weights, connected, open_model
 from shell.service.sdk import redacting
 from shell.settings.cli import Resolved, describe
 from shell.settings.config import Config

@@ -25,7 +25,7 @@ LAYERS = (
     ("shell.datums.open_dataset", "shell.datums.preflight", "shell.datums.prefetch", "shell.datums.supervised_dataset"),
     ("shell.local_service",),
     ("shell.service",),
-    ("shell.training", "shell.sample"),
+    ("shell.training",),
     ("shell.train", "shell.show", "shell.prepare"),
 )
 """from the lowest up, by the longest prefix of a name; a module imports its own layer and those below"""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kernel.errors import expected
-from shell.local_service.server.store import Database
+from shell.local_service.store import Database
 from shell.service.client import ServiceFault
 
 API_KEY = "tml-embedded"  # the service takes any key; the SDK insists on this prefix

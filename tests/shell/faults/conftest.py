@@ -10,7 +10,7 @@ from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
 from shell.service import connection, local_process
-from shell.service.liveness import Liveness
+from shell.service.client import Liveness
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
 

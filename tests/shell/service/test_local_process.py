@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from shell.local_service.server.store import Database
+from shell.local_service.store import Database
 from shell.service import local_process
 from shell.service.client import ServiceFault
 from shell.service.connection import Weights, connected, open_model

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shell.local_service.server import RefusedError, queue, store
-from shell.local_service.server.store import Database
+from shell.local_service import RefusedError, queue, store
+from shell.local_service.store import Database
 
 
 @pytest.fixture

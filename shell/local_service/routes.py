@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shell.local_service.server import RefusedError, UserError, messages, queue, store
-from shell.local_service.server.handlers import failure
-from shell.local_service.server.lookups import LOOKUPS, Answer, Call, check_session
-from shell.local_service.server.messages import CreateModel, LoadWeights, Sample
-from shell.local_service.server.store import Database
-from shell.local_service.server.worker import Worker
+from shell.local_service import RefusedError, UserError, messages, queue, store
+from shell.local_service.handlers import failure
+from shell.local_service.lookups import LOOKUPS, Answer, Call, check_session
+from shell.local_service.messages import CreateModel, LoadWeights, Sample
+from shell.local_service.store import Database
+from shell.local_service.worker import Worker
 
 PREFIX = "/api/v1"
 MAX_BODY = 256 * 2**20

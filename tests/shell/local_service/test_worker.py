@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from shell.local_service.server import queue, store
-from shell.local_service.server.handlers import HANDLERS
-from shell.local_service.server.store import Database
-from shell.local_service.server.worker import Worker
+from shell.local_service import queue, store
+from shell.local_service.handlers import HANDLERS
+from shell.local_service.store import Database
+from shell.local_service.worker import Worker
 from tests.shell.local_service.serving import ADAM, forward_backward_body, some_rows
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shell.local_service import UserError, store
 from shell.local_service.model.learner import AdamParams, Adapter, Learner, new_learner, step
-from shell.local_service.server import UserError, store
-from shell.local_service.server.store import Database
+from shell.local_service.store import Database
 
 PATH = "tinker://m/weights/first"
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import filelock
 import msgspec
 
+from shell.local_service import RefusedError, UserError
 from shell.local_service.model.learner import Adapter, Learner, pack, unpack
-from shell.local_service.server import RefusedError, UserError
 
 VERSION = 1
 SCHEMA = """

@@ -12,10 +12,10 @@ import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tinker.proto import tinker_public_pb2 as proto
 
+from shell.local_service import RefusedError, UserError
 from shell.local_service.model import Floats, Ints
 from shell.local_service.model.learner import AdamParams
 from shell.local_service.model.transformer import N_IDS, Examples
-from shell.local_service.server import RefusedError, UserError
 
 MAX_CONTEXT = 65_536
 MAX_WIDTH = 1024  # samples of one prompt, and ids reported, scored or drawn at one position

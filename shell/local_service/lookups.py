@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from shell.local_service.server import RefusedError, UserError, messages, store
-from shell.local_service.server.store import Database
-from shell.local_service.server.worker import Worker
+from shell.local_service import RefusedError, UserError, messages, store
+from shell.local_service.store import Database
+from shell.local_service.worker import Worker
 
 _MODEL = {  # the one that is listed; a base model of any name can be trained
     "model_name": "tinsmith/tiny", "max_context_length": messages.MAX_CONTEXT, "trainable": True, "sampleable": True

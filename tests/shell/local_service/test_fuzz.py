@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tinker.proto import tinker_public_pb2 as proto
 
-from shell.local_service.server import routes
-from shell.local_service.server.routes import build_app
-from shell.local_service.server.store import Database
+from shell.local_service import routes
+from shell.local_service.routes import build_app
+from shell.local_service.store import Database
 from shell.service.local_process import ServiceProcess
 from tests.shell.local_service.serving import ADAM, forward_backward_body, some_rows
 

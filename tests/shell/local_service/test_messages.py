@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from tinker.proto import tinker_public_pb2 as proto
 from tinker.proto.response_conv import deserialize_forward_backward_output
 
-from shell.local_service.model.learner import AdamParams
-from shell.local_service.model.transformer import N_IDS
-from shell.local_service.server import RefusedError, UserError
-from shell.local_service.server.messages import (
+from shell.local_service import RefusedError, UserError
+from shell.local_service.messages import (
     Address,
     address,
     decode_adam_params,
     decode_forward_backward,
     encode_forward_backward,
 )
+from shell.local_service.model.learner import AdamParams
+from shell.local_service.model.transformer import N_IDS
 from tests.shell.local_service.serving import forward_backward_body
 
 ROWS = [[1, 2, 3], [4, 5, 6, 7]]

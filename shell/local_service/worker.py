@@ -13,10 +13,10 @@ from time import time
 
 import numpy as np
 
+from shell.local_service import UserError, queue, store
+from shell.local_service.handlers import Outcome, Task, failure, handle
 from shell.local_service.model.learner import Learner
-from shell.local_service.server import UserError, queue, store
-from shell.local_service.server.handlers import Outcome, Task, failure, handle
-from shell.local_service.server.store import Database
+from shell.local_service.store import Database
 
 SWEEP_S = 60.0
 N_LIVE = 4  # models in memory, copies of what the database has

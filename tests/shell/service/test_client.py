@@ -9,8 +9,7 @@ import pytest
 from tinker.lib import queue_state_logger
 from tinker.lib.api_future_impl import QueueState
 
-from shell.service.client import ServiceFault, ServiceHealth, answer
-from shell.service.liveness import Liveness, listening
+from shell.service.client import Liveness, ServiceFault, ServiceHealth, answer, listening
 
 URL = "http://127.0.0.1:9/x"
 ASKED = f"{URL}/api/v1/retrieve_future"

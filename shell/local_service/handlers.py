@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 from tinker.proto import tinker_public_pb2 as proto
 
+from shell.local_service import UserError, messages, store
+from shell.local_service.messages import CreateModel, LoadWeights, LoraConfig, Sample, SaveWeights
 from shell.local_service.model import Ints, Weights
 from shell.local_service.model.learner import MAX_RANK, Adapter, Learner, learn, new_learner, step, without_optimizer
 from shell.local_service.model.sampling import Rule, Top, choose, likeliest, sample
 from shell.local_service.model.transformer import base_weights, hidden_states, next_logprobs
-from shell.local_service.server import UserError, messages, store
-from shell.local_service.server.messages import CreateModel, LoadWeights, LoraConfig, Sample, SaveWeights
-from shell.local_service.server.queue import Request
-from shell.local_service.server.store import Database
+from shell.local_service.queue import Request
+from shell.local_service.store import Database
 
 _EMPTY = -99999.0  # the logprob of an empty cell in a top-k matrix, as the SDK reads it
 
