@@ -1,4 +1,7 @@
-"""What each kind of request does: a request and its model in, an outcome out; the worker writes all of it at once."""
+"""What each kind of request does: a request and its model in, an outcome out, which the worker writes at once.
+
+A UserError is why a request cannot be done.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -41,11 +44,6 @@ class Outcome(NamedTuple):
     learner: Learner | None = None
     checkpoint: store.Checkpoint | None = None
     sampler: store.Sampler | None = None
-
-
-def handle(task: Task) -> Outcome:
-    """Run a request; a UserError says why it cannot be done."""
-    return HANDLERS[task.request.kind](task)
 
 
 def failure(sentence: str, category: str) -> bytes:

@@ -207,20 +207,17 @@ async def _retrieve_future(request: Request) -> Response:
     if found.status == "queued":
         if worker.fault:
             return Response(failure(worker.fault, "server"), media_type="application/json")
-        return JSONResponse({"type": "try_again", "request_id": request_id, **_queue_state(worker.db, found)})
+        answer = {"type": "try_again", "request_id": request_id, "queue_state": "active"}
+        missing = None if found.model_id is None else queue.missing_number(worker.db, found.model_id)
+        if missing is not None:
+            reason = f"request {missing} of this model has not arrived; it is skipped after {queue.PATIENCE_S:.0f} s"
+            answer |= {"queue_state": "paused_capacity", "queue_state_reason": reason}
+        return JSONResponse(answer)
     result = queue.read_result(worker.db, request_id, now=time())
     if result is None:
         raise RefusedError(410, f"the result of {request_id!r} was retrieved before and has been dropped")
     is_binary = found.status == "done" and found.kind in ("forward_backward", "sample")
     return Response(result, media_type="application/x-protobuf" if is_binary else "application/json")
-
-
-def _queue_state(db: Database, found: queue.RequestStatus) -> dict[str, str]:
-    missing = None if found.model_id is None else queue.missing_number(db, found.model_id)
-    if missing is None:
-        return {"queue_state": "active"}
-    reason = f"request {missing} of this model has not arrived; it is skipped after {queue.PATIENCE_S:.0f} s"
-    return {"queue_state": "paused_capacity", "queue_state_reason": reason}
 
 
 async def _retrieve_futures(request: Request) -> Response:

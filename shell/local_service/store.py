@@ -59,11 +59,11 @@ class StateError(Exception):
 class Database:
     """The open database of a state directory, shared by the threads under a lock; use as a context manager."""
 
-    def __init__(self, state_dir: Path, *, lock_timeout_s: float = 1.0) -> None:
-        """Open or create it and lock the directory, waiting `lock_timeout_s` for a service that is just ending."""
+    def __init__(self, state_dir: Path) -> None:
+        """Open or create it and lock the directory, waiting a second for a service that is just ending."""
         state_dir.mkdir(parents=True, exist_ok=True)
         self._guard = threading.RLock()
-        self._directory_lock = filelock.FileLock(state_dir / "lock", lock_timeout_s, thread_local=False)
+        self._directory_lock = filelock.FileLock(state_dir / "lock", 1.0, thread_local=False)
         try:
             self._directory_lock.acquire()
         except filelock.Timeout:
@@ -147,11 +147,7 @@ class Sampler(NamedTuple):
 
 
 def checkpoint_path(model_id: str, kind: str, name: str) -> str:
-    """The tinker:// path of a checkpoint.
-
-    >>> checkpoint_path("run:train:0", "training", "000020")
-    'tinker://run:train:0/weights/000020'
-    """
+    """The path of a checkpoint, such as tinker://run:train:0/weights/000020."""
     if not _NAME.fullmatch(name):
         raise UserError(f"expected a checkpoint name of letters, digits, '.', '_' and '-', got {name!r} - at path")
     return f"tinker://{model_id}/{SEGMENTS[kind]}/{name}"

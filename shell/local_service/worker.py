@@ -14,7 +14,7 @@ from time import time
 import numpy as np
 
 from shell.local_service import UserError, queue, store
-from shell.local_service.handlers import Outcome, Task, failure, handle
+from shell.local_service.handlers import HANDLERS, Outcome, Task, failure
 from shell.local_service.model.learner import Learner
 from shell.local_service.store import Database
 
@@ -100,7 +100,7 @@ class Worker:
         """Run one request and write its outcome."""
         try:
             learner = self._learner(request)
-            outcome = handle(Task(self.db, request, learner))
+            outcome = HANDLERS[request.kind](Task(self.db, request, learner))
             self._write(request, outcome, learner, "done")
         except sqlite3.Error:
             raise

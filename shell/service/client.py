@@ -19,8 +19,7 @@ from tinker.lib import queue_state_logger
 from kernel.datum import Datums
 from shell.local_service.model.learner import AdamParams as AdamParams  # the same record; re-exported
 
-Logprobs = NDArray[np.float32]
-"""The log-probability in nats of every target of a batch, float32[N], aligned with its `targets`."""
+Logprobs = NDArray[np.float32]  # of every target of a batch, in nats, aligned with its `targets`
 
 NOTICE_SECONDS = 10  # of silence, after which it is logged
 SILENCE_LIMIT = 600  # seconds without any answer after which a run stops, unless `--silence-limit` is given
@@ -37,12 +36,10 @@ class ServiceFault(RuntimeError):  # noqa: N818 - `InputError` is the user's
 
 
 class ServiceHealth(NamedTuple):
-    """Health of the service while a request is pending."""
+    """Health of the service while a request is pending: seconds since its last answer, and what it sent instead."""
 
     silent_seconds: float
-    """since its last answer"""
     message: str = ""
-    """what it sent instead of an answer"""
 
 
 class SamplingParams(NamedTuple):

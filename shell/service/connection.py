@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -42,13 +43,15 @@ class Connection(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What a model starts from: fresh adapters (no path), a checkpoint's weights, or those and its optimizer."""
+    """What a model starts from: fresh adapters (no path), a checkpoint's weights, or those and its optimizer.
+
+    `import_from` is the state directory of another local service, from which the checkpoint is imported.
+    """
 
     path: str | None = None
     with_optimizer: bool = False
     named_by: str = "--model-name"
     import_from: Path | None = None
-    """state directory of another local service, from which the checkpoint is imported"""
 
 
 def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, is_local: bool) -> Weights:
@@ -113,13 +116,17 @@ def connected(
 def open_model(connection: Connection, config: Config, weights: Weights, metadata: Mapping[str, str]) -> TinkerClient:
     """Opens the model to train and waits for it; an InputError if the service refuses it, or loads another."""
     assert config.model_name is not None
+    model: Future[tinker.TrainingClient] = Future()
+
+    def open_sdk() -> None:
+        create = partial(_create_model, connection.sdk, config, weights, dict(metadata))
+        resolve(model, create, connection.secret)
+        connection.opening.clear()
+
+    connection.opening.set()
+    threading.Thread(target=open_sdk, daemon=True).start()  # the SDK's first requests wait, and cannot be bounded
     try:
-        training = answer(
-            _opened(connection, lambda: _create_model(connection.sdk, config, weights, dict(metadata))),
-            f"the opening of {config.model_name}",
-            connection.check,
-            connection.log,
-        )
+        training = answer(model, f"the opening of {config.model_name}", connection.check, connection.log)
     except ServiceFault as fault:
         reason: BaseException = fault
         while reason.__cause__ is not None:
@@ -132,19 +139,6 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
     if trained is not None and trained.split(":")[0] != config.model_name.split(":")[0]:
         raise expected(f"a checkpoint of {config.model_name}", f"one of {trained}", at=weights.named_by)
     return TinkerClient(training, connection.check, connection.secret, connection.answered)
-
-
-def _opened(connection: Connection, create: Callable[[], tinker.TrainingClient]) -> "Future[tinker.TrainingClient]":
-    """The result of `create` on a thread: the SDK's first requests wait, and cannot be bounded."""
-    model: Future[tinker.TrainingClient] = Future()
-
-    def open_sdk() -> None:
-        resolve(model, create, connection.secret)
-        connection.opening.clear()
-
-    connection.opening.set()
-    threading.Thread(target=open_sdk, daemon=True).start()
-    return model
 
 
 def _create_model(

@@ -28,11 +28,7 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def layout(self) -> dict[str, "Factors"]:
-        """Where the two factors of each adapted matrix lie in the parameter vector.
-
-        >>> Adapter(rank=2, train_mlp=False, train_attn=False).layout["unembed.lo"]
-        Factors(start=1280, rows=128, columns=512, rank=2)
-        """
+        """Where the two factors of each adapted matrix lie in the parameter vector."""
         trained = {"qkv": self.train_attn, "out": self.train_attn, "up": self.train_mlp, "down": self.train_mlp}
         layout, start = {}, 0
         for name, (rows, columns) in TRAINABLE.items():
@@ -117,13 +113,7 @@ def start_state(size: int) -> AdamState:
 def adam_step(
     parameters: Floats, gradient: Floats, state: AdamState, params: AdamParams
 ) -> tuple[Floats, AdamState, float]:
-    """One AdamW step as in PyTorch: new parameters, new state, and the gradient's norm before clipping (0: none).
-
-    >>> one = np.ones(1, np.float32)
-    >>> new, state, norm = adam_step(one, 3 * one, start_state(1), AdamParams(learning_rate=0.5))
-    >>> float(new[0]), state.n_steps, norm
-    (0.5, 1, 3.0)
-    """
+    """One AdamW step as in PyTorch: new parameters, new state, and the gradient's norm before clipping (0: none)."""
     norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
     if 0 < params.grad_clip_norm < norm:
         gradient = gradient * np.float32(params.grad_clip_norm / norm)

@@ -1,7 +1,4 @@
-"""Sampling of tokens from the distribution over all ids, and its likeliest ids.
-
-Logprobs are the model's own, before temperature, top-k and top-p.
-"""
+"""Sampling of tokens and likeliest ids; logprobs are the model's own, before temperature, top-k and top-p."""
 
 from collections.abc import Container
 from typing import NamedTuple
@@ -56,14 +53,7 @@ def sample(
 
 
 def choose(logprobs: Floats, rule: Rule, draw: float) -> int:
-    """The id that a uniform draw from [0, 1) gives under a rule.
-
-    >>> logprobs = np.log(np.array([0.1, 0.6, 0.3]))
-    >>> [choose(logprobs, Rule(), draw) for draw in (0.0, 0.5, 0.9)]
-    [0, 1, 2]
-    >>> [choose(logprobs, Rule(top_k=2), draw) for draw in (0.6, 0.7)], choose(logprobs, Rule(temperature=0), 0.9)
-    ([1, 2], 1)
-    """
+    """The id that a uniform draw from [0, 1) gives under a rule."""
     if rule.temperature == 0:
         return int(np.argmax(logprobs))
     scaled = logprobs.astype(np.float64) / rule.temperature
