@@ -105,9 +105,8 @@ def _heartbeat(call: Call) -> dict[str, Any]:
 
 def _finish_session(call: Call) -> dict[str, Any]:
     """The first finish counts; a later one changes nothing."""
-    session_row(call.db, call.path["session_id"])
-    finish = "UPDATE sessions SET finished = ? WHERE session_id = ? AND finished IS NULL"
-    call.db.run(finish, time(), call.path["session_id"])
+    session_id = session_row(call.db, call.path["session_id"])["session_id"]
+    call.db.run("UPDATE sessions SET finished = ? WHERE session_id = ? AND finished IS NULL", time(), session_id)
     return {}
 
 
@@ -117,13 +116,12 @@ def _sessions(call: Call) -> dict[str, Any]:
 
 
 def _session(call: Call) -> dict[str, Any]:
-    session_id = call.path["session_id"]
-    row = session_row(call.db, session_id)
-    models = call.db.all("SELECT model_id FROM models WHERE session_id = ? ORDER BY created", session_id)
-    samplers = call.db.all("SELECT sampler_id FROM samplers WHERE session_id = ? ORDER BY rowid", session_id)
+    row = session_row(call.db, call.path["session_id"])
+    models = "SELECT model_id FROM models WHERE session_id = ? ORDER BY created"
+    samplers = "SELECT sampler_id FROM samplers WHERE session_id = ? ORDER BY rowid"
     return {
-        "training_run_ids": [model["model_id"] for model in models],
-        "sampler_ids": [sampler["sampler_id"] for sampler in samplers],
+        "training_run_ids": [model_id for (model_id,) in call.db.all(models, row["session_id"])],
+        "sampler_ids": [sampler_id for (sampler_id,) in call.db.all(samplers, row["session_id"])],
         "user_metadata": json.loads(row["user_metadata"] or "null"),
         "display_name": row["display_name"],
     }
@@ -229,14 +227,8 @@ def _expiry(call: Call) -> tuple[float | None]:
 def _weights_info(call: Call) -> dict[str, Any]:
     row = _loadable(call.db, call.field("tinker_path"))
     adapter = store.adapter_of(row)
-    return {
-        "base_model": row["base_model"],
-        "is_lora": True,
-        "lora_rank": adapter.rank,
-        "train_mlp": adapter.train_mlp,
-        "train_attn": adapter.train_attn,
-        "train_unembed": adapter.train_unembed,
-    }
+    trained = {name: getattr(adapter, name) for name in ("train_mlp", "train_attn", "train_unembed")}
+    return {"base_model": row["base_model"], "is_lora": True, "lora_rank": adapter.rank, **trained}
 
 
 def _sampler(call: Call) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Sample(msgspec.Struct):
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """A JSON body as a struct; a UserError says what is wrong, and where."""
+    """A JSON body as a struct; a UserError names what is wrong, and where."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -28,9 +28,7 @@ class Request(NamedTuple):
 
 
 class RequestStatus(NamedTuple):
-    """The state of a request: `status` is queued, done or failed."""
-
-    status: str
+    status: str  # queued, done or failed
     kind: str
     model_id: str | None
 
@@ -106,10 +104,9 @@ def finished_since(db: Database, owner: str, cursor: int) -> list[sqlite3.Row]:
 
 def cancel(db: Database, request_id: str, result: bytes, *, now: float) -> None:
     """Fail a sampling request that has not run yet."""
+    queued = "request_id = ? AND status = 'queued' AND model_id IS NULL"
     with db.transaction():
-        queued = "request_id = ? AND status = 'queued' AND model_id IS NULL"
-        row = db.one(f"SELECT {_COLUMNS} FROM requests r WHERE {queued}", request_id)
-        if row:
+        if row := db.one(f"SELECT {_COLUMNS} FROM requests r WHERE {queued}", request_id):
             finish(db, Request(*row), "failed", result, now=now)
 
 

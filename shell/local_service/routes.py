@@ -12,6 +12,7 @@ from time import time
 from typing import Any
 
 import msgspec
+import zstandard  # the SDK's own dependency
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -71,20 +72,14 @@ async def _read_body(request: Request) -> bytes:
         if len(body) > MAX_BODY:
             raise _too_large()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding == "zstd":
-        return _decompress(bytes(body))
-    if encoding != "identity":
+    if encoding == "identity":
+        return bytes(body)
+    if encoding != "zstd":
         raise RefusedError(415, f"expected Content-Encoding zstd or none, got {encoding[:50]!r}")
-    return bytes(body)
-
-
-def _decompress(body: bytes) -> bytes:
-    import zstandard  # the SDK's own dependency
-
     try:
-        if zstandard.frame_content_size(body) > MAX_BODY:
+        if zstandard.frame_content_size(bytes(body)) > MAX_BODY:
             raise _too_large()
-        return zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_BODY)
+        return zstandard.ZstdDecompressor().decompress(bytes(body), max_output_size=MAX_BODY)
     except zstandard.ZstdError:
         raise RefusedError(400, f"the body is not a zstd frame of at most {MAX_BODY // 2**20} MB") from None
 

@@ -67,7 +67,7 @@ class Worker:
                 del self._waiting[key]
 
     def _on_finish(self, keys: list[str] | None) -> None:
-        """Let those look who wait for one of the keys, or (None) for any."""
+        """Wake those who wait for one of the keys, or (None) for any."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._notify, keys)
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class ServiceFault(RuntimeError):  # noqa: N818 - `InputError` is the user's
-    """The service failed, not the user; the message says at what. Recipes exit with code 1."""
+    """The service failed, not the user; the message names at what. Recipes exit with code 1."""
 
     exit_code = 1
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import httpx
 import tinker
@@ -108,9 +108,11 @@ def connected(
             yield connection
         except BaseException:
             if not opening.is_set():  # closing would wait for it
-                _close(sdk, "errored", limit_seconds=1)
+                with suppress(Exception):
+                    sdk.close("errored").result(timeout=1)
             raise
-        _close(sdk, "success", limit_seconds=10)
+        with suppress(Exception):  # the session would end by itself too
+            sdk.close("success").result(timeout=10)
 
 
 def open_model(connection: Connection, config: Config, weights: Weights, metadata: Mapping[str, str]) -> TinkerClient:
@@ -163,12 +165,6 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, tinker.APIStatusError) and error.status_code in (400, 401, 402, 403, 404, 422)
 
 
-def _close(sdk: tinker.ServiceClient, status: Literal["success", "errored"], limit_seconds: float) -> None:
-    """Ends the session if the service answers; it would end by itself too."""
-    with suppress(Exception):
-        sdk.close(status).result(timeout=limit_seconds)
-
-
 @contextmanager
 def _environment(url: str, at_home: bool, opening: threading.Event) -> Iterator[None]:
     """Changes the process's environment while the SDK talks to an address, and for as long as it is opening."""
@@ -195,7 +191,7 @@ def _set_environment(changes: Mapping[str, str | None]) -> None:
 def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECONDS) -> tuple[str, ...]:
     """Checks a service in at most `limit_seconds`; the names of the models that it trains, if it lists them.
 
-    Without a key (the SDK gets one by itself), only the address is checked. An InputError says what is wrong.
+    Without a key (the SDK gets one by itself), only the address is checked. An InputError names what is wrong.
     """
     found: Future[tuple[str, ...]] = Future()
 
@@ -241,12 +237,12 @@ def _read_answer(endpoint: ServiceChoice, response: httpx.Response) -> dict[str,
         raise InputError(f"{endpoint.url} refuses the key (HTTP {status}) - at {endpoint.reason}")
     if status == 402:
         raise InputError(f"{endpoint.url} cannot bill the account (HTTP 402) - at {endpoint.reason}")
+    if status in (401, 403):
+        return {}
     try:
         answer = response.json() if response.is_success else None
     except ValueError:
         answer = None
-    if status in (401, 403):
-        return {}
     if not isinstance(answer, dict):
         _refuse(endpoint, f"HTTP {status}" if not response.is_success else "an answer of another kind")
     return answer

@@ -19,7 +19,6 @@ from kernel.errors import expected
 from shell.local_service.store import Database
 from shell.service.client import ServiceFault
 
-API_KEY = "tml-embedded"  # the service takes any key; the SDK insists on this prefix
 MAX_RESTARTS = 3
 _ROOT = Path(__file__).resolve().parents[2]
 _SAVED = "FROM {} WHERE path = ? AND parameters IS NOT NULL"
@@ -84,10 +83,9 @@ def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0) -> Service
 class LocalProcess:
     """A local service that is restarted when it dies, up to MAX_RESTARTS times; close it at the end."""
 
-    def __init__(self, state_dir: Path, log: Callable[[str], None], max_restarts: int | None = None) -> None:
+    def __init__(self, state_dir: Path, log: Callable[[str], None]) -> None:
         """Start the service; a ServiceFault if it does not."""
-        self._state_dir, self._log = state_dir, log
-        self._max_restarts, self._n_restarts = MAX_RESTARTS if max_restarts is None else max_restarts, 0
+        self._state_dir, self._log, self._n_restarts = state_dir, log, 0
         self.service = start(state_dir)
 
     @property
@@ -102,7 +100,7 @@ class LocalProcess:
         code = self.service.process.poll()
         if code is None:
             return
-        if self._n_restarts == self._max_restarts:
+        if self._n_restarts == MAX_RESTARTS:
             more = f" once more after {self._n_restarts} restarts" if self._n_restarts else ""
             raise ServiceFault(f"the local service has ended (code {code}){more}")
         self._n_restarts += 1

@@ -245,17 +245,11 @@ def _head(
 
 
 def _choose(
-    hidden: Floats,
-    name: str,
-    bias: Floats | None,
-    ids: Ints,
-    weight: Floats,
-    weights: Weights,
-    gradient: Weights | None,
+    hidden: Floats, key: str, bias: Floats | None, ids: Ints, weight: Floats, weights: Weights, gradient: Weights | None
 ) -> tuple[Floats, Floats]:
-    """The logprob of one of SPLIT choices per row, and the gradient of hidden; adds to gradient[name]."""
+    """The logprob of one of SPLIT choices per row, and the gradient of hidden; adds to gradient[key]."""
     rows = np.arange(len(hidden))
-    scores = hidden @ weights[name]
+    scores = hidden @ weights[key]
     if bias is not None:
         scores += bias
     scores -= scores.max(axis=1, keepdims=True)
@@ -267,8 +261,8 @@ def _choose(
         return logprobs, hidden
     scores *= (weight / total)[:, None]
     scores[rows, ids] -= weight
-    gradient[name] += hidden.T @ scores
-    return logprobs, scores @ weights[name].T
+    gradient[key] += hidden.T @ scores
+    return logprobs, scores @ weights[key].T
 
 
 def _normalize(x: Floats) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ import numpy as np
 from tinker.proto import tinker_public_pb2 as proto
 
 ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.0, "grad_clip_norm": 0.0}
+API_KEY = "tml-embedded"  # the service takes any key; the SDK insists on this prefix
 Rows = Sequence[Sequence[int]]
 
 

@@ -17,8 +17,8 @@ import pytest
 import tinker
 from tinker import types
 
-from shell.service.local_process import API_KEY, ServiceFault, ServiceProcess, start
-from tests.shell.local_service.serving import RawClient, some_rows
+from shell.service.local_process import ServiceFault, ServiceProcess, start
+from tests.shell.local_service.serving import API_KEY, RawClient, some_rows
 from tests.shell.local_service.test_sdk import data
 
 ROOT = Path(__file__).parents[3]

@@ -9,8 +9,8 @@ import tinker
 from tinker import types
 
 from shell.local_service.model.transformer import base_weights, hidden_states, next_logprobs
-from shell.service.local_process import API_KEY, ServiceProcess
-from tests.shell.local_service.serving import some_rows
+from shell.service.local_process import ServiceProcess
+from tests.shell.local_service.serving import API_KEY, some_rows
 
 ADAM = types.AdamParams(learning_rate=0.01, eps=1e-8)
 GREEDY = types.SamplingParams(max_tokens=4, temperature=0.0)

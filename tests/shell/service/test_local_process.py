@@ -30,7 +30,8 @@ def test_a_local_service_that_has_died_is_restarted_from_its_state(tmp_path, mon
 @pytest.mark.slow
 def test_a_local_service_that_dies_again_and_again_is_given_up(tmp_path, monkeypatch):
     started = spied(monkeypatch)
-    with closing(LocalProcess(tmp_path, print, max_restarts=1)) as supervisor:
+    monkeypatch.setattr(local_process, "MAX_RESTARTS", 1)
+    with closing(LocalProcess(tmp_path, print)) as supervisor:
         for _ in range(2):
             end(started[-1])
             if len(started) == 1:
