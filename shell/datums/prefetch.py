@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from kernel.datum import Datums
 from kernel.row_outcomes import Outcome, RowOutcome
-from shell.datums.render_rows import BatchResult
-from shell.process.deferred import Pending
+from shell.datums.render_rows import BatchResult, Pending
 from shell.process.runtime import n_threads
 
 T = TypeVar("T")

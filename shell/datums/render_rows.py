@@ -1,7 +1,7 @@
 """Renders rows to datums: read, rendered, encoded, cut; with an outcome for every row that is not trained whole."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,17 @@ from kernel.row_reader import read_conversation
 from shell.data.rows import Rejected, Row
 from shell.datums.images import image_lengths
 from shell.datums.render_settings import RenderSettings
-from shell.process.deferred import Deferred, Pending
 from shell.text.formats import Format, batch_renderer_of
 from shell.text.tokenizer import Tokenizer
 
 Int64 = NDArray[np.int64]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Pending(Protocol[T_co]):
+    """A result that is being worked out, as a `concurrent.futures.Future` is."""
+
+    def result(self) -> T_co: ...
 
 
 class Rendered(NamedTuple):
@@ -234,7 +240,7 @@ class Encoding(NamedTuple):
 
     program: TokenProgram
     constants: Ragged
-    texts: Deferred[Ragged]
+    texts: Callable[[], Ragged]
     image_lengths: Int64 | None
 
     def result(self) -> Examples:

@@ -15,8 +15,7 @@ from kernel.datum import Datums
 from kernel.options import Order
 from shell.data.dataset import Dataset, Stream
 from shell.data.rows import ConcatRows
-from shell.datums.render_rows import BatchResult, Rendered, RowRenderer
-from shell.process.deferred import Pending
+from shell.datums.render_rows import BatchResult, Pending, Rendered, RowRenderer
 from shell.token_cache.cache import Render, render_uncached
 
 Int64 = NDArray[np.int64]

@@ -24,7 +24,6 @@ from kernel.examples import Ragged, concat_ragged, take_ragged
 from kernel.parsing.segments import Segment
 from kernel.render.assemble import encode_constants
 from shell.data.dataset import unreachable
-from shell.process.deferred import Deferred
 from shell.text.encoder import Choice, HotSwapEncoder, check_installed
 
 FLAG = "--tokenizer"
@@ -102,7 +101,7 @@ class Tokenizer:
         """Ids of every text, encoded literally, in one call."""
         return self.submit(texts)()
 
-    def submit(self, texts: Sequence[str]) -> Deferred[Ragged]:
+    def submit(self, texts: Sequence[str]) -> Callable[[], Ragged]:
         """Starts to encode texts on other threads; the result waits for what `encode` gives. InputError at once."""
         for mark in self._forbidden:
             if any(mark in text for text in texts):

@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shell.data.rows import Rows
-from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
-from shell.process.deferred import Pending
+from shell.datums.render_rows import Pending, PendingParts, Rendered, RowRenderer
 from shell.provenance import Provenance
-from shell.token_cache.read_shards import CachedExamples, Counts, Found, Shards, count, read_rows
-from shell.token_cache.shard import FORMAT, HEADER, words_in
+from shell.token_cache.shard import FORMAT, HEADER, CachedExamples, Counts, Found, Shards, count, read_rows, words_in
 
 Int64 = NDArray[np.int64]
 Log = Callable[[str], object]

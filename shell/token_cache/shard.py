@@ -11,16 +11,21 @@ was not), plus 1 if anything in it is trained. Not cached are rows that cannot b
 location, and rows with images, whose files may change: they are rendered whenever they are needed.
 """
 
+from enum import IntEnum
+from typing import Any, NamedTuple
+
 import numba
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from kernel.examples import take
+from kernel.examples import Examples, take
 from kernel.shuffle import mix64
 from shell.datums.render_rows import Rendered
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
 
 FORMAT = 2
 NOT_CACHED = -1
@@ -74,7 +79,7 @@ def _unfit(rendered: Rendered) -> list[int]:
 
 @numba.njit(cache=True, nogil=True)
 def _pack(
-    tokens: Int32, weights: NDArray[np.float32], offsets: Int64, firsts: Int64, states: Int64, first: int
+    tokens: Int32, weights: Float32, offsets: Int64, firsts: Int64, states: Int64, first: int
 ) -> tuple[Int64, Int32]:
     """The index and the words of rows whose examples are firsts[row] to firsts[row + 1]."""
     n_rows = len(states)
@@ -110,3 +115,161 @@ def row_checksum(row: int, state: int, n_examples: int, words: Int32) -> np.int6
     total = mix64(total) + np.uint64(n_examples)
     total = mix64(total) + np.uint64(np.int64(state))
     return np.int64(mix64(mix64(total) + np.uint64(row)))
+
+
+_BODY = HEADER.itemsize
+_COUNTED = 1 << 20
+"""rows that are counted together"""
+
+
+class Found(IntEnum):
+    """How a row was found."""
+
+    CACHED = 0
+    NOT_CACHED = 1
+    MISSING = 2
+    """its shard is not there yet"""
+    DAMAGED = 3
+
+
+class CachedExamples(NamedTuple):
+    """What a cache has of some rows."""
+
+    examples: Examples
+    """of those that are CACHED, numbered by their positions among the rows that were asked for"""
+    found: Int64
+    """int64[B], a `Found` per row"""
+    n_before: Int64
+    """int64[B], the tokens it had before its prompt was shortened; 0 where it was not"""
+
+
+class Shards(NamedTuple):
+    """Shards as the compiled loops see them."""
+
+    table: Int64
+    """int64[C, 4], per shard: its address (0: it is not in memory), its file descriptor plus one (0: none), its rows,
+    its words; all 0 where it is not there"""
+    n_shard: int
+    """rows of every shard but the last"""
+
+
+class Counts(NamedTuple):
+    """What the indices of a cache say of rows."""
+
+    n_rows: int
+    n_examples: int
+    n_split: int
+    """rows of more than one example"""
+    n_trained: int
+    """rows in which something is trained"""
+
+
+def read_rows(rows: Int64, shards: Shards) -> CachedExamples:
+    """The examples of rows, int64[B] numbers in the source, in this order; `shards` must stay mapped or open."""
+    table, n_shard = shards
+    found, n_examples, n_tokens = _look_up(rows, n_shard, table)
+    tokens, weights = np.empty(n_tokens, np.int32), np.empty(n_tokens, np.float32)
+    offsets, numbers = np.zeros(n_examples + 1, np.int64), np.empty(n_examples, np.int64)
+    n_before = _copy(rows, n_shard, table, found, tokens, weights, offsets, numbers)
+    return CachedExamples(Examples(tokens, weights, offsets, numbers), found[:, 0], n_before)
+
+
+def count(rows: Int64, shards: Shards) -> tuple[Counts, Int64]:
+    """Counts of the rows that are cached, and the positions in `rows` of those that are not, rising."""
+    table, n_shard = shards
+    n_examples, states = np.zeros(len(table) * n_shard, np.int32), np.full(len(table) * n_shard, -1, np.int8)
+    for number, shard in enumerate(table):
+        index = np.empty((int(shard[2]), 4), np.int64)
+        if _read(shard, _BODY, index):
+            own = slice(number * n_shard, number * n_shard + len(index))
+            n_examples[own], states[own] = index[:, 2], np.where(index[:, 3] < 0, -1, index[:, 3] & 1)
+    counts, others = np.zeros(4, np.int64), [np.zeros(0, np.int64)]
+    for start in range(0, len(rows), _COUNTED):
+        some = rows[start : start + _COUNTED]
+        is_cached, n = states[some] >= 0, n_examples[some]
+        counts += is_cached.sum(), n[is_cached].sum(), (n[is_cached] > 1).sum(), (states[some] > 0).sum()
+        others.append(start + np.flatnonzero(~is_cached))
+    return Counts(*counts.tolist()), np.concatenate(others)
+
+
+_memcpy: Any = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
+_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
+
+
+@numba.njit(cache=True, nogil=True)
+def _read(shard: Int64, offset: int, into: Any) -> bool:
+    """Fills an array from a shard; False where there is none, it ends before that, or it cannot be read."""
+    n = into.size * into.itemsize
+    if shard[0] != 0:
+        _memcpy(into.ctypes.data, shard[0] + offset, n)
+        return True
+    return bool(shard[1] != 0 and _pread(shard[1] - 1, into.ctypes.data, n, offset) == n)
+
+
+@numba.njit(cache=True, nogil=True)
+def _look_up(rows: Int64, n_shard: int, table: Int64) -> tuple[Int64, int, int]:
+    """Per row int64[B, 6] (found, examples, tokens, start, checksum, state), then the sums of examples and tokens."""
+    found = np.zeros((len(rows), 6), np.int64)
+    n_all_examples = n_all_tokens = 0
+    entry = np.empty((2, 4), np.int64)
+    for i in range(len(rows)):
+        shard, row = table[rows[i] // n_shard], rows[i] % n_shard
+        if shard[0] == 0 and shard[1] == 0:
+            found[i, 0] = 2
+            continue
+        found[i, 0] = 3
+        if row >= shard[2] or not _read(shard, _BODY + 32 * row, entry):
+            continue
+        start, stop, n_examples, state = entry[0, 0], entry[1, 0], entry[0, 2], entry[0, 3]
+        if start < 0 or stop < start or stop > shard[3] or n_examples < 0 or n_examples > stop - start:
+            continue
+        if state < 0 and (state != NOT_CACHED or stop > start):
+            continue
+        found[i, 0], found[i, 1], found[i, 2] = state < 0, n_examples, stop - start - n_examples
+        found[i, 3], found[i, 4], found[i, 5] = start, entry[0, 1], state
+        n_all_examples += n_examples
+        n_all_tokens += stop - start - n_examples
+    return found, n_all_examples, n_all_tokens
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(
+    rows: Int64,
+    n_shard: int,
+    table: Int64,
+    found: Int64,
+    tokens: Int32,
+    weights: Float32,
+    offsets: Int64,
+    numbers: Int64,
+) -> Int64:
+    """Copies the rows found, and marks in `found` those whose checksum is wrong; gives their tokens before."""
+    n_before = np.zeros(len(rows), np.int64)
+    buffer = np.empty(4096, np.int32)
+    to, b = 0, 0
+    for i in range(len(rows)):
+        if found[i, 0] > 1:
+            continue
+        n_examples, n_tokens, start, state = found[i, 1], found[i, 2], found[i, 3], found[i, 5]
+        shard, n = table[rows[i] // n_shard], n_examples + n_tokens
+        if len(buffer) < n:
+            buffer = np.empty(2 * n, np.int32)
+        words = buffer[:n]
+        if n > 0 and not _read(shard, _BODY + 32 * (shard[2] + 1) + 4 * start, words):
+            words[:] = -1
+        if row_checksum(rows[i], state, n_examples, words) != found[i, 4]:
+            found[i, 0] = 3
+        n_before[i] = max(state, 0) >> 1
+        end = to
+        for k in range(n_examples):
+            offsets[b] = end
+            numbers[b] = i
+            end += words[k]
+            b += 1
+        own, to_tokens, to_weights = words[n_examples:], tokens[to : to + n_tokens], weights[to : to + n_tokens]
+        for j in range(n_tokens):
+            to_tokens[j] = own[j] & 0x7FFFFFFF
+            to_weights[j] = np.float32(np.uint32(own[j]) >> np.uint32(31))
+        to += n_tokens
+    offsets[b] = to
+    return n_before

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from kernel.datum import Media
 from kernel.examples import Examples
 from shell.datums.render_rows import Rendered
-from shell.token_cache.read_shards import Found, Shards, count, read_rows
-from shell.token_cache.shard import HEADER, words_in, write_shard
+from shell.token_cache.shard import HEADER, Found, Shards, count, read_rows, words_in, write_shard
 
 KEY = "k" * 32
 N_SHARD = 64
