@@ -55,8 +55,7 @@ def prepare(
     from shell.text.formats import format_names
     from shell.token_cache.build import BuildShards, BuildSpec, build_cache
     from shell.token_cache.cache import ShardPlan, TokenCache
-    from shell.token_cache.ray_build import build_on_ray
-    from shell.token_cache.workers import Workers
+    from shell.token_cache.workers import Workers, build_on_ray
 
     began = perf_counter()
     names, data_spec = format_names(config), spec_of(config, test_size=0)

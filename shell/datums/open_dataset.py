@@ -29,9 +29,8 @@ from shell.datums.render_settings import RenderSettings, render_settings
 from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
-from shell.token_cache.build import BuildSpec
+from shell.token_cache.build import BuildSpec, CachePlan, open_cache
 from shell.token_cache.cache import Log, Render, render_uncached
-from shell.token_cache.open_cache import CachePlan, open_cache
 
 if TYPE_CHECKING:
     from shell.settings.config import Config
@@ -72,7 +71,7 @@ def open_dataset(
 
     Args:
         names: of format and tokenizer, so that other processes can fill a token cache; None: only this one does.
-        log, progress: of filling the token cache, see `shell.token_cache.open_cache`.
+        log, progress: of filling the token cache, see `open_cache`.
 
     Raises:
         InputError: in one sentence, for data that cannot be opened, read, rendered or trained.

@@ -1,15 +1,16 @@
-"""Builds a token cache: the shards that are missing, each written aside and then renamed.
+"""Builds a token cache, shard by shard, and opens the one of a run.
 
 A build can be interrupted anywhere and resumed by anyone, since every shard is a function of its rows. A lock keeps two
 builds from doing the same work; where a file system has none it only costs the work.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from copy import copy
+from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,16 +23,29 @@ from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
 from shell.datums.render_rows import Rendered, RowRenderer
 from shell.datums.render_settings import RenderSettings
+from shell.process.runtime import n_cores
 from shell.provenance import Provenance, key_of, provenance_of
 from shell.run_dir.files import PART, InUseError, NoLocksError, locked, replace, writing
 from shell.text.formats import FormatNames
-from shell.token_cache.cache import MANIFEST, Log, ShardPlan, TokenCache, manifest_of, remove, shard_name
+from shell.token_cache.cache import (
+    MANIFEST,
+    CachedRows,
+    Log,
+    Render,
+    ShardPlan,
+    TokenCache,
+    manifest_of,
+    remove,
+    render_uncached,
+    shard_name,
+)
 from shell.token_cache.shard import FORMAT, write_shard
+from shell.token_cache.workers import BackgroundBuild, Workers
 
 BLOCK = 1024
 LOCK = "build.lock"
-_ANY = 1 << 40
-"""bad rows are left to whoever reads them"""
+LEAST_ROWS = 4096
+"""a cache is no gain for fewer, so `--prepare auto` begins none"""
 Progress: TypeAlias = Callable[[int, int], object]
 """(rows that are done, all rows)"""
 BuildShards: TypeAlias = Callable[[Sequence[int]], Generator[int]]
@@ -47,17 +61,7 @@ def build_cache(
     log: Log = lambda _line: None,
     wait: bool = True,
 ) -> bool:
-    """Builds what is missing of a cache, and writes its manifest.
-
-    Args:
-        wait: for another build of the same cache; if not, the cache is left to it.
-
-    Returns:
-        Whether the cache is whole; not, if it was left to another build or stopped.
-
-    Raises:
-        InputError: the disk refuses, or as `build_shards`.
-    """
+    """Builds what is missing of a cache, and writes its manifest; False: left to another build, or stopped."""
     with building(folder, wait) as is_ours:
         if not is_ours:
             return False
@@ -109,14 +113,13 @@ def concat_blocks(blocks: Sequence[Rendered]) -> Rendered:
 
 
 def put_shard(folder: Path, number: int, content: bytes) -> None:
-    """Writes a shard whole. Raises InputError where the disk refuses."""
+    """Writes a shard whole, or not at all."""
     replace(folder / shard_name(number), content)
 
 
 def finish(folder: Path, plan: ShardPlan, provenance: Provenance) -> None:
-    """Writes the manifest. Raises InputError where the disk refuses, or a shard is missing."""
-    missing = TokenCache(folder, plan).missing()
-    if missing:
+    """Writes the manifest. Raises InputError if a shard is missing."""
+    if missing := TokenCache(folder, plan).missing():
         raise expected("every shard of the cache", f"no {shard_name(missing[0])}", at=str(folder))
     text = msgspec.json.format(msgspec.json.encode(manifest_of(plan, provenance)), indent=1)
     replace(folder / MANIFEST, text + b"\n")
@@ -124,14 +127,7 @@ def finish(folder: Path, plan: ShardPlan, provenance: Provenance) -> None:
 
 @contextmanager
 def building(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Locks a cache against other builds and deletes what an interrupted one left half-written.
-
-    Yields:
-        Whether the lock is ours; not, if another build has it and `wait` is False.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
+    """Locks a cache and deletes what an interrupted build left; gives False if another has it, and `wait` is False."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
@@ -179,7 +175,6 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     spec: DatasetSpec
     names: FormatNames
     settings: RenderSettings
-    """as `RenderSettings.of_cache`"""
 
 
 class ShardBuilder:
@@ -194,7 +189,9 @@ class ShardBuilder:
 
     def _open(self, spec: BuildSpec) -> None:
         chat_format, tokenizer = spec.names.open()
-        train = open_data(msgspec.structs.replace(spec.spec, test_size=0, max_bad_rows=_ANY)).train
+        train = open_data(
+            msgspec.structs.replace(spec.spec, test_size=0, max_bad_rows=1 << 40)
+        ).train  # bad rows are left to whoever reads them
         assert not isinstance(train, Stream)
         self._rows, self._folder = train.rows, Path(spec.folder)
         self._row_renderer = RowRenderer(chat_format, tokenizer, spec.settings)
@@ -211,3 +208,75 @@ class ShardBuilder:
             except InputError as error:
                 return str(error)
         return self._error
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The same for a row of a Ray dataset."""
+        number = int(row["number"])
+        return {"number": number, "error": self.build(number)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachePlan:
+    """The cache of a run's rows, and what is needed to build the rest of it."""
+
+    provenance: Provenance
+    cache: TokenCache
+    render: Render
+    spec: BuildSpec | None
+    """for other processes; None: they cannot open the rows"""
+
+    def background_build(self, log: Log) -> AbstractContextManager[object]:
+        """A context in which another process builds what is missing."""
+        if self.spec is None or self.cache.is_whole:
+            return nullcontext()
+        return BackgroundBuild(self.spec, self.cache.plan, self.provenance, log)
+
+    @property
+    def description(self) -> str:
+        """The cache in a line."""
+        n_rows, folder = self.cache.plan.n_rows, self.cache.folder
+        n_missing = sum(len(self.cache.plan.rows_of(number)) for number in self.cache.missing())
+        if not n_missing:
+            return f"{n_rows:,} rows, from {folder}"
+        return f"{n_rows - n_missing:,} of {n_rows:,} rows, the others while training, in {folder}"
+
+
+def open_cache(
+    rows: Rows,
+    row_renderer: RowRenderer,
+    how: Literal["always", "auto", "never"],
+    root: Path,
+    spec_of: Callable[[str, Path], BuildSpec] | None = None,
+    log: Log = lambda _line: None,
+    progress: Progress = lambda _n_done, _n_rows: None,
+) -> CachePlan | None:
+    """The cache of rows, or None. What goes wrong is logged and costs time only: rows that it lacks are rendered.
+
+    Args:
+        rows: all of a source, in its own order.
+        how: always: the cache is built first, by all cores; auto: what is there is used, and what is missing is built
+            in the background, and used as it comes; never: nothing is read or written.
+        root: where caches are.
+        spec_of: (key, folder) -> the spec for other processes; None: this process builds, in `always` alone.
+        progress: of `always`.
+    """
+    if how == "never" or (how == "auto" and len(rows) < LEAST_ROWS and not root.is_dir()):
+        return None
+    provenance = provenance_of(rows, row_renderer)
+    plan = ShardPlan(key_of(provenance), len(rows))
+    folder = root / plan.key
+    if how == "auto" and len(rows) < LEAST_ROWS and not folder.is_dir():
+        return None
+    spec = spec_of(plan.key, folder) if spec_of else None
+    if how == "always":
+        n_workers = min(n_cores(), plan.n_shards)
+        build_shards = in_this_process(folder, rows, row_renderer, plan)
+        if spec is not None and n_workers > 1:
+            build_shards = Workers(spec, n_workers).build
+        try:
+            build_cache(folder, plan, provenance, build_shards, progress, log)
+        except InputError as error:
+            log(f"prepared  not all rows, and training goes on without: {error}")
+    cache = TokenCache(folder, plan, log)
+    render = CachedRows(cache, render_uncached(rows, row_renderer))
+    return CachePlan(provenance=provenance, cache=cache, render=render, spec=spec)

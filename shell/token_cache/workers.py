@@ -1,4 +1,4 @@
-"""Worker processes that build the shards of a cache, before a run or in its background.
+"""Other processes that build the shards of a cache: workers of this machine, or actors of a Ray cluster.
 
 A worker is a spawned process: it shares no lock with the run, has an interpreter of its own and may have a lower
 priority, so that training on two cores is hardly slowed. It ends with its parent, however that ends.
@@ -14,10 +14,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -169,3 +170,56 @@ class BackgroundBuild:
                 self._log(f"prepared  all {self._plan.n_rows:,} rows, in {folder}")
         except (InputError, OSError) as error:
             self._log(f"prepared  not all rows, and training goes on without: {error}")
+
+
+def build_on_ray(spec: "BuildSpec", address: str, n_workers: int | None, numbers: Sequence[int]) -> Generator[int]:
+    """Builds shards on a cluster, all of whose machines share the folder; gives their numbers as they are done.
+
+    Args:
+        address: "local" for a cluster of this machine alone, else as `ray.init` takes it.
+        n_workers: actors at most; None: as many as there are processors.
+
+    Raises:
+        InputError: Ray is not installed, the spec cannot be opened, or the disk refuses.
+    """
+    from shell.token_cache.build import ShardBuilder
+
+    with connected(address, n_workers) as ray:
+        data = import_module("ray.data")
+        data.DataContext.get_current().enable_progress_bars = False
+        items = [{"number": number} for number in numbers]
+        if not items:
+            return
+        n_most = min(n_workers or int(ray.cluster_resources().get("CPU", 1)), len(items))
+        dataset = data.from_items(items, override_num_blocks=len(items)).map(
+            ShardBuilder, fn_constructor_args=(msgspec.json.encode(spec).decode(),), concurrency=(1, n_most)
+        )
+        for row in dataset.iter_rows():
+            if row["error"]:
+                raise InputError(row["error"])
+            yield row["number"]
+
+
+@contextmanager
+def connected(address: str, n_workers: int | None) -> Iterator[Any]:
+    """Ray, connected to a cluster, which is left as it was found. Raises InputError where Ray is not installed."""
+    try:
+        ray = import_module("ray")
+    except ImportError:
+        raise InputError("building a token cache on a cluster needs Ray: pip install 'tinsmith[ray]'") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    here = {"num_cpus": n_workers, "include_dashboard": False}
+    ray.init(
+        **(here if address == "local" else {"address": address}),
+        runtime_env={"env_vars": {"PYTHONPATH": path, **ONE_THREAD}},
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

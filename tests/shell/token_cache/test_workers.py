@@ -22,9 +22,8 @@ from shell.datums.open_dataset import OpenDataset, open_dataset
 from shell.provenance import ROOT, Provenance
 from shell.settings.config import Config
 from shell.text.formats import FormatNames
-from shell.token_cache.build import BuildSpec, build_cache
+from shell.token_cache.build import LEAST_ROWS, BuildSpec, build_cache
 from shell.token_cache.cache import ShardPlan, TokenCache
-from shell.token_cache.open_cache import LEAST_ROWS
 from shell.token_cache.workers import BackgroundBuild, Workers
 from tests.shell.token_cache.caches import TOKENIZER, begun, built, content, maker_of, row
 
@@ -234,11 +233,11 @@ def test_what_decides_no_token_does_not_decide_the_cache(path: Path, tmp_path: P
     ):
         preparation = opened(path, tmp_path, "always", **more).preparation
         assert preparation
-        keys.add(preparation.plan.key)
+        keys.add(preparation.cache.plan.key)
     assert len(keys) == 1
     preparation = opened(path, tmp_path, "always", train_on_what="all_tokens").preparation
     assert preparation
-    assert preparation.plan.key not in keys
+    assert preparation.cache.plan.key not in keys
 
 
 def test_a_disk_that_refuses_is_said_in_a_line_and_data_opens_all_the_same(path: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ LINES = [json.dumps(row(i % 600)) for i in range(N)]
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster():
-    from shell.token_cache.ray_build import connected
+    from shell.token_cache.workers import connected
 
     with connected("local", 2):
         yield
@@ -62,7 +62,7 @@ def whole(path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 def test_shards_that_end_out_of_order_are_the_bytes_of_one_process(
     path: Path, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
-    from shell.token_cache.ray_build import build_on_ray
+    from shell.token_cache.workers import build_on_ray
 
     folder, plan, provenance = begun(tmp_path, open_rows(path), maker_of())
     folder.mkdir()
@@ -117,7 +117,7 @@ def test_parquet_gives_the_bytes_of_one_process(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_built_is_an_error_of_one_sentence(path: Path, tmp_path: Path) -> None:
-    from shell.token_cache.ray_build import build_on_ray
+    from shell.token_cache.workers import build_on_ray
 
     spec = DatasetSpec(dataset=str(path))
     build_spec = BuildSpec(key="0" * 32, folder=str(tmp_path), spec=spec, names=FormatNames("qwen3", "sample"),
