@@ -65,7 +65,7 @@ class Lane:
             tokenizer,
             RenderSettings(train_on_what=MODE, max_length=MAX_LENGTH, split_turns=split_turns),
         )
-        datums_to_tinker(maker.datums([GREETING], ["greeting"]))
+        datums_to_tinker(maker.batch([GREETING], ["greeting"]).datums)
         return maker
 
     def splits(self) -> bool:
@@ -90,7 +90,7 @@ def whole(lane: Lane, name: str = "whole batch", split_turns: bool = False) -> T
     dataset = SupervisedDataset(lane.data, maker, lane.batch_size)
 
     def ready(turn: int) -> int:
-        datums_to_tinker(maker.datums(lane.warm_rows(turn), [""] * N_WARM))
+        datums_to_tinker(maker.batch(lane.warm_rows(turn), [""] * N_WARM).datums)
         return turn
 
     return Timed(

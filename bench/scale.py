@@ -92,12 +92,11 @@ def measure(n_rows: int, folder: Path, n_rendered: int | None = None) -> dict[st
         tail="keep",
         render=CachedRows(cache, render_uncached(rows, maker)),
     )
-    data.set_epoch(1)
-    data.get_batch(0)
+    data.batch(len(data))
     told |= {"us_a_row_shuffled": 1e6 * (perf_counter() - began) / n_rows, "mb_shuffled": _resident()}
     n_batches = min(len(data) - 1, MOST_BATCHES)
     began = perf_counter()
-    n_tokens = sum(len(data.get_batch(i).inputs) for i in range(1, 1 + n_batches))
+    n_tokens = sum(len(data.batch(len(data) + i).datums.inputs) for i in range(1, 1 + n_batches))
     told |= {"us_a_row_batched": 1e6 * (perf_counter() - began) / (n_batches * BATCH_SIZE), "n_batches": n_batches}
     told |= {"tokens_a_row": n_tokens / (n_batches * BATCH_SIZE), "mb_batched": _resident()}
     began = perf_counter()

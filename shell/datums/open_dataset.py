@@ -6,9 +6,7 @@ What can be wrong with the data is found here, as far as that costs little, befo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +20,16 @@ from shell.data.dataset import Dataset, Stream
 from shell.data.mixture import mode_of, open_data, outside_entries
 from shell.data.open_file import prepared_root
 from shell.data.rows import ConcatRows, labels_of
-from shell.data.sources import DatasetSpec, Source, spec_of
-from shell.datums.preflight import NO_ROWS, KeptRows, RowCounts, check_source
+from shell.data.sources import Source, spec_of
+from shell.datums.preflight import NO_ROWS, KeptRows, check_source
 from shell.datums.render_rows import BatchResult, RowRenderer
-from shell.datums.render_settings import RenderSettings, render_settings
-from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset
+from shell.datums.render_settings import render_settings
+from shell.datums.supervised_dataset import Batches, StreamingSupervisedDataset, SupervisedDataset
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
 from shell.token_cache.build import BuildSpec, CachePlan, open_cache
 from shell.token_cache.cache import Log, Render, render_uncached
+from shell.token_cache.shard import RowCounts
 
 if TYPE_CHECKING:
     from shell.settings.config import Config
@@ -44,19 +43,18 @@ class OpenDataset:
 
     source: Source
     renderer: RowRenderer
-    train: SupervisedDataset | StreamingSupervisedDataset
+    train: Batches
     test: Datums | None
     test_sources: Mapping[str, Int64]
     """the numbers in `test` of the examples of each source, if there are several"""
     n_left_over: int
-    """rows that each epoch leaves over at its end"""
+    """rows after the last batch of each epoch"""
     row_counts: RowCounts
     split_factor: float
     """how many times the tokens of the first batch there are because conversations are split"""
     outside: tuple[RowOutcome, ...]
     """of the rows that belong to no epoch"""
     preparation: CachePlan | None = None
-    """the token cache that the rows come from; None: they are rendered for each step"""
 
 
 def open_dataset(
@@ -67,45 +65,35 @@ def open_dataset(
     log: Log = lambda _line: None,
     progress: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
 ) -> OpenDataset:
-    """Opens the data of a run.
-
-    Args:
-        names: of format and tokenizer, so that other processes can fill a token cache; None: only this one does.
-        log, progress: of filling the token cache, see `open_cache`.
-
-    Raises:
-        InputError: in one sentence, for data that cannot be opened, read, rendered or trained.
-
-    Touches: files; for data of the Hub the network; the token cache.
-    """
+    """Opens the data of a run; with the names of format and tokenizer, other processes can fill its token cache."""
     spec = spec_of(config)
     source = open_data(spec)
     renderer = RowRenderer(chat_format, tokenizer, render_settings(config, mode_of(source, config.train_on_what)))
-    train: SupervisedDataset | StreamingSupervisedDataset
+    train: Batches
     row_counts, factor, prepared, kept = RowCounts(), 1.0, None, None
     if isinstance(source.train, Stream):
         train = StreamingSupervisedDataset(source.train, renderer, config.batch_size, config.tail)
     else:
-        job = partial(_build_spec, spec, names, renderer.settings) if names else None
         root = prepared_root(spec.prepared_dir)
-        prepared = open_cache(source.train.rows, renderer, config.prepare, root, job, log, progress)
+        build_spec = partial(BuildSpec, spec=spec, names=names, settings=renderer.settings.of_cache) if names else None
+        prepared = open_cache(source.train.rows, renderer, config.prepare, root, build_spec, log, progress)
         kept = _kept_rows(source, config, prepared.render if prepared else render_uncached(source.train.rows, renderer))
         row_counts = check_source(source, renderer, config.max_bad_rows, prepared, kept)
         how = config.batch_size, config.tail, config.order, config.seed
         train = SupervisedDataset(source.train, renderer, *how, kept)
-        check_trains(train)
+        _check_trains(train)
         factor = split_factor(train.batch(0)) if row_counts.n_split else 1.0
-    holdout = held_out(source, renderer, kept)
+    test, test_sources, outside = _held_out(source, renderer, kept)
     return OpenDataset(
         source=source,
         renderer=renderer,
         train=train,
-        test=holdout.datums,
-        test_sources=holdout.sources,
+        test=test,
+        test_sources=test_sources,
         n_left_over=len(source.train) % config.batch_size if config.tail == "drop" else 0,
         row_counts=row_counts,
         split_factor=factor,
-        outside=holdout.outcomes,
+        outside=outside,
         preparation=prepared,
     )
 
@@ -121,26 +109,13 @@ def _kept_rows(source: Source, config: "Config", render: Render) -> KeptRows:
     )
 
 
-def _build_spec(spec: DatasetSpec, names: FormatNames, settings: RenderSettings, key: str, folder: Path) -> BuildSpec:
-    return BuildSpec(key=key, folder=str(folder), spec=spec, names=names, settings=settings.of_cache)
-
-
-class Holdout(NamedTuple):
-    """The held-out data."""
-
-    datums: Datums | None
-    """all of it; None if there is none"""
-    outcomes: tuple[RowOutcome, ...]
-    """of every row that belongs to no epoch"""
-    sources: Mapping[str, Int64] = MappingProxyType({})
-    """the numbers in `datums` of the examples of each source, if there are several"""
-
-
-def held_out(source: Source, renderer: RowRenderer, kept: KeptRows | None = None) -> Holdout:
-    """The datums to evaluate, and what became of every held-out row; `kept` has those of the training data's file."""
+def _held_out(
+    source: Source, renderer: RowRenderer, kept: KeptRows | None
+) -> tuple[Datums | None, dict[str, Int64], tuple[RowOutcome, ...]]:
+    """The datums to evaluate, the numbers of each source's, and the outcomes of the rows that belong to no epoch."""
     outcomes = outside_entries(source)
     if source.test is None:
-        return Holdout(None, tuple(outcomes))
+        return None, {}, tuple(outcomes)
     rows, train = source.test.rows, source.train
     is_same = isinstance(train, Dataset) and train.rows is rows
     render = kept if kept and is_same else render_uncached(rows, renderer)
@@ -154,17 +129,16 @@ def held_out(source: Source, renderer: RowRenderer, kept: KeptRows | None = None
     whose = np.array(of)[result.rows]
     names = dict.fromkeys(of) if isinstance(rows, ConcatRows) else {}
     sources = {name: np.flatnonzero(whose == name) for name in names}
-    return Holdout(result.datums if result.datums.n_examples else None, tuple(outcomes), sources)
+    return result.datums if result.datums.n_examples else None, sources, tuple(outcomes)
 
 
-def check_trains(train: SupervisedDataset) -> None:
+def _check_trains(train: SupervisedDataset) -> None:
     """Refuses data of which the cut leaves no trained token. The first batch, which is kept, nearly always has one."""
     for step in range(len(train)):
         result = train.batch(step)
         if result.datums.weights.any():
             return
-    one = next(iter(result.outcomes), None)
-    got = "none" if one is None else f"none, as {one.location}: {one.reason}"
+    got = next((f"none, as {one.location}: {one.reason}" for one in result.outcomes), "none")
     raise expected(f"an example that trains something in the {train.n_rows} rows", got, at="--max-length, --dataset")
 
 

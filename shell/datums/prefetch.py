@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +17,15 @@ from numpy.typing import NDArray
 from kernel.datum import Datums
 from kernel.row_outcomes import Outcome, RowOutcome
 from shell.datums.render_rows import BatchResult, Pending
+from shell.datums.supervised_dataset import Batches
 from shell.process.runtime import n_threads
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]
 
-
 MOST_ROWS_SUBMITTED = 512
 """rows of batches that are submitted beyond the awaited one (one batch at least): enough to render while others are
 encoded, few enough that the memory for their texts and images does not matter"""
-
-
-class Dataset(Protocol):
-    """What the loop needs of a dataset; `len` is the number of batches in an epoch."""
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def n_rows(self) -> int: ...
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """the names of its sources; none if there is only one"""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def submit(self, step: int) -> Pending[BatchResult]: ...
-
-    def rows_of(self, step: int) -> Int64: ...
-
-    def rows_after(self, step: int) -> Int64: ...
-
-    def locations(self, rows: Int64) -> list[str]: ...
-
-    def sources_of(self, rows: Int64) -> Int64: ...
 
 
 class Part(NamedTuple):
@@ -61,7 +34,6 @@ class Part(NamedTuple):
     name: str
     n_rows: int
     n_whole: int
-    """rows that are trained whole"""
     examples: Int64
     """int64[E], their numbers in the batch"""
 
@@ -79,11 +51,11 @@ class Batch(NamedTuple):
 
     @property
     def n_whole(self) -> int:
-        """The number of rows that are trained whole."""
+        """Rows that are trained whole."""
         return self.n_rows - sum(one.n_rows for one in self.outcomes if one.outcome is not Outcome.LEFT_OVER)
 
 
-def batches(dataset: Dataset, steps: range, clock: Callable[[], float] = time.perf_counter) -> Iterator[Batch]:
+def batches(dataset: Batches, steps: range, clock: Callable[[], float] = time.perf_counter) -> Iterator[Batch]:
     """The batches of some rising steps. InputError for a row that cannot be used comes after the batches before it."""
     waiting: deque[_Submitted] = deque()
     n_submitted = max(1, min(n_threads(), MOST_ROWS_SUBMITTED // dataset.batch_size))
@@ -103,17 +75,16 @@ class _Submitted(NamedTuple):
     seconds: float
 
 
-def _submit(dataset: Dataset, step: int, clock: Callable[[], float]) -> _Submitted:
+def _submit(dataset: Batches, step: int, clock: Callable[[], float]) -> _Submitted:
     began = clock()
-    pending: Pending[BatchResult] | Exception
     try:
-        pending = dataset.submit(step)
+        pending: Pending[BatchResult] | Exception = dataset.submit(step)
     except Exception as error:  # raised when it is the step's turn
         pending = error.with_traceback(None)
     return _Submitted(step, pending, clock() - began)
 
 
-def _finish(dataset: Dataset, submitted: _Submitted, clock: Callable[[], float]) -> Batch:
+def _finish(dataset: Batches, submitted: _Submitted, clock: Callable[[], float]) -> Batch:
     step, pending, seconds = submitted
     began = clock()
     if isinstance(pending, Exception):
@@ -139,7 +110,7 @@ def _parts(names: Sequence[str], of: Int64, result: BatchResult) -> Iterator[Par
         yield Part(names[s], int((of == s).sum()), int(((of == s) & is_whole).sum()), examples)
 
 
-def not_reached(dataset: Dataset, n_steps: int) -> tuple[RowOutcome, ...]:
+def not_reached(dataset: Batches, n_steps: int) -> tuple[RowOutcome, ...]:
     """The outcome of the rows of the last epoch that a run of so many steps, >= 1, does not reach, one per source."""
     epoch, i = divmod(n_steps - 1, len(dataset))
     if i == len(dataset) - 1:

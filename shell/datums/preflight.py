@@ -5,7 +5,7 @@ held-out ones, are rendered to the end and kept.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,35 +20,11 @@ from shell.data.sources import Source
 from shell.datums.render_rows import Pending, PendingParts, Rendered, RowRenderer
 from shell.token_cache.build import CachePlan
 from shell.token_cache.cache import Render
-from shell.token_cache.shard import Counts
+from shell.token_cache.shard import RowCounts
 
 Int64 = NDArray[np.int64]
 BLOCK = 1024
 NO_ROWS: Int64 = np.empty(0, np.int64)
-
-
-class RowCounts(NamedTuple):
-    """Counts of the rows that were looked at."""
-
-    n_rows: int = 0
-    n_split: int = 0
-    """conversations that became more than one example"""
-    n_examples: int = 0
-    n_trained: int = 0
-    """rows in which something is trained"""
-    n_bad: int = 0
-    """rows that cannot be used"""
-
-    def plus(self, counts: Counts) -> "RowCounts":
-        """With rows that a token cache has counted, none of them bad."""
-        n_rows, n_examples, n_split, n_trained = counts
-        return RowCounts(
-            self.n_rows + n_rows,
-            self.n_split + n_split,
-            self.n_examples + n_examples,
-            self.n_trained + n_trained,
-            self.n_bad,
-        )
 
 
 class KeptRows:
@@ -62,7 +38,6 @@ class KeptRows:
         self._kept: dict[int, Rendered] = {}
 
     def keep(self, numbers: Int64, rendered: Rendered) -> None:
-        """Keeps rendered rows of these numbers."""
         for i, number in enumerate(numbers.tolist()):
             examples = take(rendered.examples, rendered.examples.rows == i)
             self._kept[number] = Rendered(
@@ -91,12 +66,12 @@ def check_source(
         known, others = (
             prepared.cache.count(part.indices + first)
             if prepared and prepared.cache.is_whole
-            else (Counts(0, 0, 0, 0), NO_ROWS)
+            else (RowCounts(), NO_ROWS)
         )
         if not known.n_trained:
             counts = check_rows(part, renderer, max_bad_rows, kept, counts, first)
             continue
-        counts = counts.plus(known)
+        counts = counts.plus(*known)
         if len(others):
             counts = check_rows(part.select(others), renderer, max_bad_rows, kept, counts, first, is_cached=True)
     return counts
@@ -107,8 +82,8 @@ def check_rows(
     renderer: RowRenderer,
     max_bad_rows: int,
     kept: KeptRows,
-    before: RowCounts = RowCounts(),  # noqa: B008 - immutable
-    first: int = 0,
+    before: RowCounts,
+    first: int,
     is_cached: bool = False,
 ) -> RowCounts:
     """Counts the rows of one source, and refuses a row that cannot be used, or data in which nothing is trained.
@@ -117,9 +92,6 @@ def check_rows(
     trained, unless bad rows are to be counted: the others are checked in the batch that they come in.
 
     Args:
-        rows: those to train on.
-        max_bad_rows: how many may be bad, of all sources.
-        kept: takes the rows that it wants as they are rendered, the held-out ones of the source among them.
         before: counts of other sources, which are added.
         first: the number, for `kept`, of the source's first row.
         is_cached: whether other rows of the source are cached, some of them trained; all of these are read then.
@@ -135,13 +107,8 @@ def check_rows(
         n_bad = counts.n_bad + len(bad)
         if n_bad > max_bad_rows:
             raise expected(f"at most {max_bad_rows} bad rows", f"{n_bad}, the last: {bad[-1]}", at="--max-bad-rows")
-        counts = RowCounts(
-            counts.n_rows + int(is_own.sum()),
-            counts.n_split + int((n_examples[is_own] > 1).sum()),
-            counts.n_examples + int(n_examples[is_own].sum()),
-            counts.n_trained + int(is_hit[is_own].sum()),
-            n_bad,
-        )
+        n, n_trained = n_examples[is_own], int(is_hit[is_own].sum())
+        counts = counts.plus(len(n), int((n > 1).sum()), int(n.sum()), n_trained, len(bad))
         is_enough = counts.n_trained > before.n_trained and rows.rows.is_slow
         if is_enough and not renderer.settings.lenient and not is_cached:
             return counts
@@ -174,8 +141,7 @@ def _rendered(
             elif len(which):
                 add(which, *renderer.program(own, locations))
     except InputError:
-        renderer.program(
-            block, [rows.rows.place(k) for k in numbers.tolist()]
-        )  # raises for the first of the rows that cannot be used
+        # raises for the first of the rows that cannot be used
+        renderer.program(block, [rows.rows.place(k) for k in numbers.tolist()])
         raise
     return n_examples, is_hit, rejected

@@ -34,8 +34,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Pending(Protocol[T_co]):
-    """A result that is being worked out, as a `concurrent.futures.Future` is."""
-
     def result(self) -> T_co: ...
 
 
@@ -79,11 +77,7 @@ class BatchResult(NamedTuple):
 
 
 class RowRenderer:
-    """Rows to datums, for one chat format, one tokenizer and one way to train.
-
-    `render` gives all tokens of all examples of a row, so that they can be kept; `finish` cuts and reduces them.
-    Raises InputError where the tokenizer lacks a control token of the format.
-    """
+    """Renders rows: `render` gives all tokens of all their examples, which can be kept; `finish` cuts and reduces."""
 
     def __init__(self, chat_format: Format, tokenizer: Tokenizer, settings: RenderSettings) -> None:
         tokenizer.check_controls(chat_format.name, chat_format.controls)
@@ -92,7 +86,7 @@ class RowRenderer:
         self._constants = tokenizer.encode_constants([])
 
     def program(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> tuple[TokenProgram, dict[int, str]]:
-        """Rows rendered but not encoded, and the rejected ones (number -> reason). Raises as `submit`."""
+        """Rows rendered but not encoded, and the rejected ones (number -> reason)."""
         rejected = {i: row.reason for i, row in enumerate(rows) if isinstance(row, Rejected)}
         good: dict[int, Row] = {i: row for i, row in enumerate(rows) if not isinstance(row, Rejected)}
         try:
@@ -109,11 +103,7 @@ class RowRenderer:
         return self._program(good, locations), dict(sorted(rejected.items()))
 
     def submit(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> "PendingRows":
-        """Renders rows, and submits their texts to be encoded on other threads.
-
-        Raises:
-            InputError: a row that cannot be used, unless the settings are lenient; `result` may raise one too.
-        """
+        """Rows whose texts are encoded on other threads. Unless lenient, it or `result` raises for an unusable row."""
         program, rejected = self.program(rows, locations)
         try:
             return PendingRows(self, rows, locations, rejected, self._encode(program))
@@ -123,12 +113,7 @@ class RowRenderer:
             return PendingRows(self, rows, locations, rejected, None)
 
     def render(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> Rendered:
-        """Tokens and weights of rows, and the rows that were rejected or shortened. Raises as `submit`."""
         return self.submit(rows, locations).result()
-
-    def examples(self, rows: Sequence[Row], locations: Sequence[str]) -> Examples:
-        """Tokens and weights of rows, one or more examples each, nothing shortened. Raises as `submit`."""
-        return self._encode(self._program(dict(enumerate(rows)), locations)).result()
 
     def finish(self, rendered: Rendered, locations: Sequence[str]) -> BatchResult:
         """The datums of rendered rows; InputError for an example that is too long where that is an error."""
@@ -153,12 +138,7 @@ class RowRenderer:
         return BatchResult(datums, len(locations), tuple(outcomes[i] for i in sorted(outcomes)), limited.examples.rows)
 
     def batch(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> BatchResult:
-        """Datums of rows, and what became of those that are not trained whole. Raises as `render` and `finish`."""
         return self.finish(self.render(rows, locations), locations)
-
-    def datums(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> Datums:
-        """The datums alone. Raises as `batch`."""
-        return self.batch(rows, locations).datums
 
     def cut(self, examples: Examples, locations: Sequence[str]) -> Datums:
         """Examples cut to length, shifted and reduced; the weights of a row's examples are reduced together."""
@@ -263,19 +243,16 @@ class PendingRows(NamedTuple):
     """None where a row cannot be encoded, so that each is tried alone"""
 
     def result(self) -> Rendered:
-        """Waits for the rows. Raises InputError: a row that cannot be used, unless the settings are lenient."""
-        renderer, rejected = self.renderer, self.rejected
+        examples, rejected, settings = None, self.rejected, self.renderer.settings
         try:
             examples = self.encoding.result() if self.encoding else None
         except InputError:
-            if not renderer.settings.lenient:
+            if not settings.lenient:
                 raise
-            examples = None
         if examples is None:
-            examples, rejected = renderer.one_by_one(self.rows, self.locations, rejected)
+            examples, rejected = self.renderer.one_by_one(self.rows, self.locations, rejected)
         rendered = Rendered(examples, rejected, {})
-        shortens = renderer.settings.shortened_to is not None
-        return renderer.shorten(rendered, self.rows, self.locations) if shortens else rendered
+        return rendered if settings.shortened_to is None else self.renderer.shorten(rendered, self.rows, self.locations)
 
 
 def _reason(outcome: Outcome, n_tokens: int, n_kept: int, settings: RenderSettings) -> str:

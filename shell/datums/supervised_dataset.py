@@ -5,7 +5,7 @@ the data, the settings and the step, so a resumed run gets the batches of the wh
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +22,16 @@ Int64 = NDArray[np.int64]
 
 
 class PendingBatch(NamedTuple):
-    """The rows of a step, while they are being rendered."""
-
     renderer: RowRenderer
     rendered: Pending[Rendered]
     locations: Sequence[str]
 
     def result(self) -> BatchResult:
-        """Waits for the datums. Raises InputError: a row cannot be used."""
         return self.renderer.finish(self.rendered.result(), self.locations)
 
 
 class SupervisedDataset:
-    """Batches of a dataset whose rows can be read in any order; see `kernel.batches.rows_of_step`.
-
-    `render` gives the tokens and weights of rows; None: each is rendered when it is asked for.
-    """
+    """Batches of rows that can be read in any order; without `render`, each is rendered when it is asked for."""
 
     def __init__(
         self,
@@ -64,7 +58,6 @@ class SupervisedDataset:
         return PendingBatch(self._renderer, self._render(numbers, locations), locations)
 
     def batch(self, step: int) -> BatchResult:
-        """Datums of a step, and what became of rows that are not trained whole. Raises as `submit`."""
         return self.submit(step).result()
 
     def rows_of(self, step: int) -> Int64:
@@ -74,6 +67,14 @@ class SupervisedDataset:
     def rows_after(self, step: int) -> Int64:
         """The positions, in the dataset, of the rows that its epoch has after a step: int64[N]."""
         return rows_after_step(step, self.n_rows, self.batch_size, self._tail, self._order, self._seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch of `get_batch`, as in tinker-cookbook."""
+        self._epoch = epoch
+
+    def get_batch(self, i: int) -> Datums:
+        """Datums of batch i of the epoch that was set. Raises as `submit`."""
+        return self.batch(self._epoch * len(self) + i).datums
 
     def locations(self, rows: Int64) -> list[str]:
         """The locations of some rows, by their positions in the dataset."""
@@ -88,14 +89,6 @@ class SupervisedDataset:
         """The numbers of the sources of some rows, by their positions in the dataset: int64[N]."""
         own = self._rows.rows
         return own.part_of(self._rows.indices[rows]) if isinstance(own, ConcatRows) else np.zeros_like(rows)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of `get_batch`, as in tinker-cookbook."""
-        self._epoch = epoch
-
-    def get_batch(self, i: int) -> Datums:
-        """Datums of batch i of the epoch that was set. Raises as `submit`."""
-        return self.batch(self._epoch * len(self) + i).datums
 
 
 class StreamingSupervisedDataset:
@@ -122,7 +115,6 @@ class StreamingSupervisedDataset:
         return PendingBatch(self._renderer, self._renderer.submit(rows, locations), locations)
 
     def batch(self, step: int) -> BatchResult:
-        """Datums of a step, and what became of rows that are not trained whole. Raises as `submit`."""
         return self.submit(step).result()
 
     def rows_of(self, step: int) -> Int64:
@@ -140,3 +132,6 @@ class StreamingSupervisedDataset:
     def sources_of(self, rows: Int64) -> Int64:
         """The numbers of the sources of some rows: 0."""
         return np.zeros_like(rows)
+
+
+Batches: TypeAlias = SupervisedDataset | StreamingSupervisedDataset

@@ -246,7 +246,7 @@ def open_cache(
     row_renderer: RowRenderer,
     how: Literal["always", "auto", "never"],
     root: Path,
-    spec_of: Callable[[str, Path], BuildSpec] | None = None,
+    build_spec: Callable[..., BuildSpec] | None = None,
     log: Log = lambda _line: None,
     progress: Progress = lambda _n_done, _n_rows: None,
 ) -> CachePlan | None:
@@ -257,7 +257,7 @@ def open_cache(
         how: always: the cache is built first, by all cores; auto: what is there is used, and what is missing is built
             in the background, and used as it comes; never: nothing is read or written.
         root: where caches are.
-        spec_of: (key, folder) -> the spec for other processes; None: this process builds, in `always` alone.
+        build_spec: of a key and a folder, for other processes; None: this process builds, in `always` alone.
         progress: of `always`.
     """
     if how == "never" or (how == "auto" and len(rows) < LEAST_ROWS and not root.is_dir()):
@@ -267,7 +267,7 @@ def open_cache(
     folder = root / plan.key
     if how == "auto" and len(rows) < LEAST_ROWS and not folder.is_dir():
         return None
-    spec = spec_of(plan.key, folder) if spec_of else None
+    spec = build_spec(key=plan.key, folder=str(folder)) if build_spec else None
     if how == "always":
         n_workers = min(n_cores(), plan.n_shards)
         build_shards = in_this_process(folder, rows, row_renderer, plan)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shell.data.rows import Rows
 from shell.datums.render_rows import Pending, PendingParts, Rendered, RowRenderer
 from shell.provenance import Provenance
-from shell.token_cache.shard import FORMAT, HEADER, CachedExamples, Counts, Found, Shards, count, read_rows, words_in
+from shell.token_cache.shard import FORMAT, HEADER, CachedExamples, Found, RowCounts, Shards, count, read_rows, words_in
 
 Int64 = NDArray[np.int64]
 Log = Callable[[str], object]
@@ -105,8 +105,8 @@ class TokenCache:
             self._drop(number)
         return self.read(rows) if len(damaged) else cached
 
-    def count(self, rows: Int64) -> tuple[Counts, Int64]:
-        """Counts of the rows that are cached, and the positions in `rows` of the others, by the indices alone."""
+    def count(self, rows: Int64) -> tuple[RowCounts, Int64]:
+        """RowCounts of the rows that are cached, and the positions in `rows` of the others, by the indices alone."""
         return count(rows, self._shards)
 
     def verify(self) -> None:

@@ -153,15 +153,21 @@ class Shards(NamedTuple):
     """rows of every shard but the last"""
 
 
-class Counts(NamedTuple):
-    """What the indices of a cache say of rows."""
+class RowCounts(NamedTuple):
+    """Counts of rows."""
 
-    n_rows: int
-    n_examples: int
-    n_split: int
+    n_rows: int = 0
+    n_split: int = 0
     """rows of more than one example"""
-    n_trained: int
+    n_examples: int = 0
+    n_trained: int = 0
     """rows in which something is trained"""
+    n_bad: int = 0
+    """rows that cannot be used"""
+
+    def plus(self, *others: int) -> "RowCounts":
+        """The sums with other counts."""
+        return RowCounts(*map(sum, zip(self, others, strict=True)))
 
 
 def read_rows(rows: Int64, shards: Shards) -> CachedExamples:
@@ -174,7 +180,7 @@ def read_rows(rows: Int64, shards: Shards) -> CachedExamples:
     return CachedExamples(Examples(tokens, weights, offsets, numbers), found[:, 0], n_before)
 
 
-def count(rows: Int64, shards: Shards) -> tuple[Counts, Int64]:
+def count(rows: Int64, shards: Shards) -> tuple[RowCounts, Int64]:
     """Counts of the rows that are cached, and the positions in `rows` of those that are not, rising."""
     table, n_shard = shards
     n_examples, states = np.zeros(len(table) * n_shard, np.int32), np.full(len(table) * n_shard, -1, np.int8)
@@ -187,9 +193,9 @@ def count(rows: Int64, shards: Shards) -> tuple[Counts, Int64]:
     for start in range(0, len(rows), _COUNTED):
         some = rows[start : start + _COUNTED]
         is_cached, n = states[some] >= 0, n_examples[some]
-        counts += is_cached.sum(), n[is_cached].sum(), (n[is_cached] > 1).sum(), (states[some] > 0).sum()
+        counts += is_cached.sum(), (n[is_cached] > 1).sum(), n[is_cached].sum(), (states[some] > 0).sum()
         others.append(start + np.flatnonzero(~is_cached))
-    return Counts(*counts.tolist()), np.concatenate(others)
+    return RowCounts(*counts.tolist()), np.concatenate(others)
 
 
 _memcpy: Any = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))

@@ -10,7 +10,6 @@ from typing import Any
 from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from shell.data.mixture import intake, intakes
 from shell.data.sources import Source
-from shell.datums.preflight import RowCounts
 from shell.run_dir.folder import FLAG
 from shell.run_dir.records import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics
 from shell.run_dir.screen import set_name, training_on
@@ -19,6 +18,7 @@ from shell.settings.config import Config
 from shell.settings.service_choice import ServiceChoice
 from shell.text.formats import TEMPLATE
 from shell.text.models import find
+from shell.token_cache.shard import RowCounts
 from shell.training.resume import Resumption
 from shell.training.run import OpenRun
 

@@ -30,7 +30,7 @@ from kernel.schedules import Schedule, schedule
 from kernel.train_plan import TrainPlan
 from shell.data.sources import DatasetSpec, spec_of
 from shell.datums.open_dataset import OpenDataset, open_dataset
-from shell.datums.prefetch import Dataset
+from shell.datums.supervised_dataset import Batches
 from shell.run_dir.screen import Screen
 from shell.service.client import AdamParams, Client, SamplingParams, T, answer
 from shell.settings.config import Config
@@ -159,7 +159,7 @@ class TrainingRun:
 
     plan: TrainPlan
     submit_ahead: int
-    dataset: Dataset
+    dataset: Batches
     held_out: HeldOut
     test_sources: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     """source -> the numbers of its examples in the holdout, where there are several sources"""

@@ -50,7 +50,7 @@ def test_what_show_prints_is_the_datum(reduction, ask, tmp_path):
     settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, reduction=reduction)
     maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), settings)
     rows = Dataset(open_rows(path))
-    datums = maker.datums(rows.to_list(), [rows.place(i) for i in range(3)])
+    datums = maker.batch(rows.to_list(), [rows.place(i) for i in range(3)]).datums
     assert [datum["row"] for datum in shown] == [0, 1, 2]
     for b, datum in enumerate(shown):
         tokens, targets, weights = datums.example(b)

@@ -93,7 +93,7 @@ def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: st
     renderer, tokenizer = find_renderer(name), open_tokenizer("sample")
     maker = RowRenderer(renderer, tokenizer, RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS))
     image = uri(picture())
-    examples = maker.examples([row(image)], ["a.jsonl:1"])
+    examples = maker.render([row(image)], ["a.jsonl:1"]).examples
     (media,) = examples.media
     n_tokens = int(image_lengths([image], renderer)[0])
     assert media.length == n_tokens
@@ -115,14 +115,14 @@ def test_a_model_that_sees_is_sent_text_and_image_in_the_messages_order(name: st
 def test_images_do_not_stand_in_the_way_of_what_is_trained(mode: TrainOnWhat) -> None:
     tokenizer = open_tokenizer("sample")
     maker = RowRenderer(find_renderer(SEEING[0]), tokenizer, RenderSettings(train_on_what=mode))
-    examples = maker.examples([row(uri(picture()))], ["a.jsonl:1"])
+    examples = maker.render([row(uri(picture()))], ["a.jsonl:1"]).examples
     assert tokenizer.decode(examples.tokens[examples.weights > 0]) == "A cat.<|im_end|>"
 
 
 def test_a_cut_before_an_image_leaves_it_out_whole() -> None:
     settings = RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS, max_length=100)
     maker = RowRenderer(find_renderer(SEEING[0]), open_tokenizer("sample"), settings)
-    datums = maker.datums([row(uri(picture()))], ["a.jsonl:1"])
+    datums = maker.batch([row(uri(picture()))], ["a.jsonl:1"]).datums
     assert datums.media == ()
     assert datums.n_examples == 1
 
@@ -131,4 +131,4 @@ def test_a_text_renderer_refuses_an_image_by_its_place() -> None:
     settings = RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS)
     maker = RowRenderer(find_renderer("qwen3"), open_tokenizer("sample"), settings)
     with pytest.raises(InputError, match=r"expected text \(qwen3 is a text renderer\), got an image - at a\.jsonl:1"):
-        maker.datums([row("cat.png")], ["a.jsonl:1"])
+        maker.batch([row("cat.png")], ["a.jsonl:1"])

@@ -57,10 +57,11 @@ def test_batches_are_the_references_rows_in_every_epoch(tmp_path: Path, seed: in
     table = HFDataset.from_list([{"i": i} for i in range(23)]).shuffle(seed=seed)
     held_out, table = table.take(n_test), table.skip(n_test)
     for epoch in range(3):
-        data.train.set_epoch(epoch)
         order = table.shuffle(seed=seed + epoch)["i"][:]
         for i in range(len(data.train)):
-            assert answers(data.train.get_batch(i)) == [f"answer {k}" for k in order[4 * i : 4 * i + 4]]
+            assert answers(data.train.batch(epoch * len(data.train) + i).datums) == [
+                f"answer {k}" for k in order[4 * i : 4 * i + 4]
+            ]
     assert len(data.train) == (23 - n_test) // 4
     if n_test:
         assert data.test is not None
@@ -70,7 +71,7 @@ def test_batches_are_the_references_rows_in_every_epoch(tmp_path: Path, seed: in
 @pytest.mark.parametrize("order", ["hf", "cipher"])
 def test_every_row_is_visited_once_an_epoch_when_the_tail_is_kept(tmp_path: Path, order: str) -> None:
     data = built(jsonl(tmp_path / "a.jsonl", [row(i) for i in range(10)]), tail="keep", order=order)
-    seen = [answer for i in range(len(data.train)) for answer in answers(data.train.get_batch(i))]
+    seen = [answer for i in range(len(data.train)) for answer in answers(data.train.batch(i).datums)]
     assert sorted(seen) == sorted(f"answer {i}" for i in range(10))
     assert data.n_left_over == 0
 
@@ -79,10 +80,9 @@ def test_a_batch_depends_on_its_step_alone(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", [row(i) for i in range(12)])
     one, other = built(path), built(path)
     other.train.batch(5)
-    other.train.set_epoch(1)
     for a, b in zip(one.train.batch(1).datums, other.train.batch(1).datums, strict=True):
         assert np.array_equal(a, b)
-    for a, b in zip(one.train.batch(4).datums, other.train.get_batch(1), strict=True):
+    for a, b in zip(one.train.batch(4).datums, other.train.batch(4).datums, strict=True):
         assert np.array_equal(a, b)
 
 
@@ -113,7 +113,7 @@ def test_examples_of_a_split_row_share_its_step_and_its_unit_of_weight(tmp_path:
     talk = {"messages": row(1)["messages"] + row(2)["messages"]}
     path = jsonl(tmp_path / "a.jsonl", [talk, row(3)])
     data = built(path, "qwen3", batch_size=2)
-    datums = data.train.get_batch(0)
+    datums = data.train.batch(0).datums
     assert datums.n_examples == 3
     assert data.row_counts.n_split == 1
     assert data.row_counts.n_examples == 3
@@ -121,7 +121,7 @@ def test_examples_of_a_split_row_share_its_step_and_its_unit_of_weight(tmp_path:
     assert sums == pytest.approx([0.5, 0.5, 1.0], abs=0.1)
     assert sum(sums[:2]) == pytest.approx(1.0)
     never = built(path, "qwen3", batch_size=2, split_turns="never")
-    assert never.train.get_batch(0).n_examples == 2
+    assert never.train.batch(0).datums.n_examples == 2
 
 
 def test_a_row_that_cannot_be_used_is_named_before_anything_runs(tmp_path: Path) -> None:
@@ -142,12 +142,12 @@ def test_fewer_rows_than_a_batch_are_refused_unless_the_tail_is_kept(tmp_path: P
     path = jsonl(tmp_path / "a.jsonl", [row(0), row(1)])
     with pytest.raises(InputError, match=r"expected batch_size <= 2 rows, got 4"):
         built(path)
-    assert built(path, tail="keep").train.get_batch(0).n_examples == 2
+    assert built(path, tail="keep").train.batch(0).datums.n_examples == 2
 
 
 def test_an_example_too_short_to_train_is_named() -> None:
     maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, RenderSettings(train_on_what=TrainOnWhat.ALL_TOKENS))
-    examples = maker.examples([row(0)], ["a.jsonl:1"])
+    examples = maker.render([row(0)], ["a.jsonl:1"]).examples
     cut = examples._replace(tokens=examples.tokens[:1], weights=examples.weights[:1], offsets=np.array([0, 1]))
     with pytest.raises(InputError, match=r"expected at least 2 tokens that end in text, got 1 - at a\.jsonl:1"):
         maker.cut(cut, ["a.jsonl:1"])
@@ -160,7 +160,7 @@ def test_every_mode_makes_datums_of_the_sample_data(mode: TrainOnWhat) -> None:
             built("sample", "qwen3", train_on_what=mode.value)
         return
     data = built("sample", "qwen3", train_on_what=mode.value)
-    datums = data.train.get_batch(0)
+    datums = data.train.batch(0).datums
     assert datums.n_examples >= 4
     assert datums.weights.sum() == pytest.approx(4.0, rel=1e-4)
 
@@ -170,7 +170,7 @@ def test_a_dataset_of_rows_in_memory_reads_like_a_file() -> None:
     maker = RowRenderer(find_renderer("role_colon"), TOKENIZER, settings)
     data = SupervisedDataset(Dataset.from_list([row(i) for i in range(4)]), maker, batch_size=2)
     assert len(data) == 2
-    assert data.get_batch(0).n_examples == 2
+    assert data.batch(0).datums.n_examples == 2
 
 
 @pytest.mark.parametrize("test_size", [0, 6])

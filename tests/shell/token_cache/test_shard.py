@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kernel.datum import Media
 from kernel.examples import Examples
 from shell.datums.render_rows import Rendered
-from shell.token_cache.shard import HEADER, Found, Shards, count, read_rows, words_in, write_shard
+from shell.token_cache.shard import HEADER, Found, RowCounts, Shards, count, read_rows, words_in, write_shard
 
 KEY = "k" * 32
 N_SHARD = 64
@@ -154,7 +154,7 @@ def test_rows_are_counted_without_their_words() -> None:
     rendered.examples.weights[4] = 1
     shards, _held = mapped(write_shard(rendered._replace(rejected={3: "no"}), 4, 0, KEY, 0), 4)
     counts, others = count(np.array([3, 1, 0, 2]), shards)
-    assert counts == (3, 3, 1, 1)
+    assert counts == RowCounts(n_rows=3, n_split=1, n_examples=3, n_trained=1)
     assert others.tolist() == [0]
 
 

@@ -25,7 +25,7 @@ tokenizer = open_tokenizer("sample")
 settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, max_length=100)
 row_renderer = RowRenderer(RENDERERS["qwen3"], tokenizer, settings)
 turns = [{"role": role, "content": "again"} for role in ("user", "assistant", "user", "assistant")]
-datums = row_renderer.datums([{"messages": turns}], ["row"])
+datums = row_renderer.batch([{"messages": turns}], ["row"]).datums
 sum_loss(datums.weights, datums.targets, datums.weights, tokenizer.n_bytes)
 print(compiled)
 """
