@@ -23,7 +23,7 @@ from kernel.formats.plain_text import ROLE_COLON
 from kernel.options import TrainOnWhat
 from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row
-from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.datums.supervised_dataset import SupervisedDataset
 from shell.provenance import key_of, provenance_of
@@ -110,12 +110,9 @@ def _write(
 ) -> None:
     """The cache of all rows, written from what the first rows gave."""
     assert n_rendered >= plan.n_shard
-    numbers = np.arange(plan.n_shard)
-    blocks = [
-        render_uncached(rows, maker)(block, list(map(str, block))).result()
-        for block in np.split(numbers, plan.n_shard // 1024)
-    ]
-    whole = building.concat_blocks(blocks)
+    blocks = np.split(np.arange(plan.n_shard), plan.n_shard // 1024)
+    rendered = [render_uncached(rows, maker)(block, list(map(str, block))).result() for block in blocks]
+    whole = PendingParts(list(zip(blocks, rendered, strict=True))).result()
     folder.mkdir(parents=True)
     for number in range(plan.n_shards):
         own, given = plan.rows_of(number), whole

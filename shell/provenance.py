@@ -38,27 +38,11 @@ Provenance = dict[str, str | int | bool | None]
 
 def provenance_of(rows: Rows, row_renderer: RowRenderer) -> Provenance:
     """What decides the tokens and weights of rows, as plain data in a fixed order."""
-    of_rows: Provenance = {"rows": rows.fingerprint, "n_rows": len(rows), "reader": _reader(rows)}
-    return of_rows | renderer_provenance(row_renderer)
-
-
-def _reader(rows: Rows) -> str:
-    """What makes rows of bytes: the kind of source, and the dataset format of its rows.
-
-    >>> from shell.data.rows import ListRows
-    >>> _reader(ListRows([]))
-    'ListRows'
-    """
-    if isinstance(rows, ConcatRows):
-        return ", ".join(map(_reader, rows.parts))
-    validation = getattr(rows, "validation", None)
-    return type(rows).__name__ + (f" {validation.dataset_format} {validation.column}" if validation else "")
-
-
-def renderer_provenance(row_renderer: RowRenderer) -> Provenance:
-    """The same for any rows."""
     settings = row_renderer.settings
     return {
+        "rows": rows.fingerprint,
+        "n_rows": len(rows),
+        "reader": _reader(rows),
         "column": settings.column,
         "tokenizer": content_digest([row_renderer.tokenizer.json]),
         "renderer": format_digest(row_renderer.chat_format),
@@ -70,12 +54,16 @@ def renderer_provenance(row_renderer: RowRenderer) -> Provenance:
     }
 
 
-def key_of(provenance: Mapping[str, object]) -> str:
-    """32 characters, a digest of a provenance.
+def _reader(rows: Rows) -> str:
+    """What makes rows of bytes: the kind of source, and the dataset format of its rows."""
+    if isinstance(rows, ConcatRows):
+        return ", ".join(map(_reader, rows.parts))
+    validation = getattr(rows, "validation", None)
+    return type(rows).__name__ + (f" {validation.dataset_format} {validation.column}" if validation else "")
 
-    >>> key_of({"a": 1}) == key_of({"a": 1}), key_of({"a": 1}) == key_of({"a": 2})
-    (True, False)
-    """
+
+def key_of(provenance: Mapping[str, object]) -> str:
+    """32 characters, a digest of a provenance."""
     return content_digest([msgspec.json.encode(provenance, order="sorted")])
 
 

@@ -51,8 +51,8 @@ class PendingParts(NamedTuple):
     """A batch of which some rows are rendered already, and the others pending; each part has its rows' numbers."""
 
     parts: list[tuple[Int64, Rendered]]
-    others: Int64
-    rendered: Pending[Rendered] | None
+    others: Int64 = np.empty(0, np.int64)
+    rendered: Pending[Rendered] | None = None
 
     def result(self) -> Rendered:
         """Waits for the others. The examples are in the order of their rows."""

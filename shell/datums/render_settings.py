@@ -36,16 +36,7 @@ class RenderSettings:
 
 
 def render_settings(config: Any, mode: TrainOnWhat) -> RenderSettings:
-    """The settings that a recipe's config gives; what it does not have is as by default.
-
-    Args:
-        config: of training, of showing examples, or of preparing a token cache.
-        mode: what is trained, see `shell.data.mixture.mode_of`.
-
-    >>> from shell.show import ShowConfig
-    >>> render_settings(ShowConfig(split_turns="never"), TrainOnWhat.ALL_TOKENS).split_turns
-    False
-    """
+    """The settings that the config of any recipe gives; what it does not have is as by default."""
     trains_cut = getattr(config, "cut_answers", "train") == "train"
     return RenderSettings(
         train_on_what=mode,

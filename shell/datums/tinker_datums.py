@@ -27,12 +27,7 @@ PYDANTIC = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private
 def datums_to_tinker(datums: Datums) -> list[tinker.Datum]:
     """One `tinker.Datum` per example, views into one copy of the batch's arrays; an image is a chunk of its own.
 
-    They are copied because the SDK serialises later, on its own thread. Raises InputError for ids outside [0, 2**31).
-
-    >>> offsets = np.array([0, 2, 3])
-    >>> batch = Datums(np.array([5, 6, 8], np.int32), np.array([6, 7, 9]), np.array([0.5, 0.5, 1], np.float32), offsets)
-    >>> [datum.model_input.length for datum in datums_to_tinker(batch)]
-    [2, 1]
+    They are copied because the SDK serialises later, on its own thread.
     """
     for name, ids in (("inputs", datums.inputs), ("targets", datums.targets)):
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < 2**31:

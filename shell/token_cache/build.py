@@ -16,12 +16,11 @@ import msgspec
 import numpy as np
 
 from kernel.errors import InputError, expected
-from kernel.examples import concat
 from shell.data.dataset import Stream
 from shell.data.mixture import open_data
 from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
-from shell.datums.render_rows import Rendered, RowRenderer
+from shell.datums.render_rows import PendingParts, RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.process.runtime import n_cores
 from shell.provenance import Provenance, key_of, provenance_of
@@ -98,18 +97,8 @@ def build_shard(rows: Rows, row_renderer: RowRenderer, plan: ShardPlan, number: 
     own = plan.rows_of(number)
     blocks = [np.arange(start, min(start + BLOCK, own.stop)) for start in range(own.start, own.stop, BLOCK)]
     rendered = [lenient.render(rows.take(block), [rows.place(i) for i in block.tolist()]) for block in blocks]
-    return write_shard(concat_blocks(rendered), len(own), own.start, plan.key, number)
-
-
-def concat_blocks(blocks: Sequence[Rendered]) -> Rendered:
-    """Blocks of BLOCK rows each, but for the last, as one."""
-    firsts = range(0, len(blocks) * BLOCK, BLOCK)
-    numbered = list(zip(firsts, blocks, strict=True))
-    return Rendered(
-        concat([block.examples._replace(rows=block.examples.rows + n) for n, block in numbered]),
-        {row + n: reason for n, block in numbered for row, reason in block.rejected.items()},
-        {row + n: n_before for n, block in numbered for row, n_before in block.shortened.items()},
-    )
+    parts = [(block - own.start, one) for block, one in zip(blocks, rendered, strict=True)]
+    return write_shard(PendingParts(parts).result(), len(own), own.start, plan.key, number)
 
 
 def put_shard(folder: Path, number: int, content: bytes) -> None:
@@ -147,7 +136,8 @@ def missing_shards(folder: Path, plan: ShardPlan) -> list[int]:
     """The shards that are missing or damaged; the latter are deleted. Without a manifest every row is verified."""
     cache = TokenCache(folder, plan)
     if not (folder / MANIFEST).exists():
-        cache.verify()
+        for number in range(plan.n_shards):
+            cache.read(np.array(plan.rows_of(number)))
         cache = TokenCache(folder, plan)  # a run may have deleted a damaged shard meanwhile
     return cache.missing()
 

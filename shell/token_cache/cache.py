@@ -56,7 +56,6 @@ class ShardPlan(NamedTuple):
         return -(-self.n_rows // self.n_shard)
 
     def rows_of(self, number: int) -> range:
-        """The rows of a shard, by their numbers in the source."""
         return range(number * self.n_shard, min((number + 1) * self.n_shard, self.n_rows))
 
 
@@ -83,11 +82,9 @@ class TokenCache:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every row is there."""
         return len(self._open_shards) == self.plan.n_shards
 
     def missing(self) -> list[int]:
-        """The numbers of the shards that are not there."""
         return [number for number in range(self.plan.n_shards) if number not in self._open_shards]
 
     def refresh(self) -> None:
@@ -108,11 +105,6 @@ class TokenCache:
     def count(self, rows: Int64) -> tuple[RowCounts, Int64]:
         """RowCounts of the rows that are cached, and the positions in `rows` of the others, by the indices alone."""
         return count(rows, self._shards)
-
-    def verify(self) -> None:
-        """Reads every row of every shard."""
-        for number in range(self.plan.n_shards):
-            self.read(np.array(self.plan.rows_of(number)))
 
     def _drop(self, number: int) -> None:
         self._log(f"prepared  {self.folder.name}: shard {number} is damaged; it will be built again")
@@ -166,16 +158,10 @@ class TokenCache:
 
 
 def manifest_of(plan: ShardPlan, provenance: Provenance) -> Manifest:
-    """The manifest of a cache."""
     return Manifest(format=FORMAT, key=plan.key, decided_by=provenance, n_rows=plan.n_rows, n_shard=plan.n_shard)
 
 
 def shard_name(number: int) -> str:
-    """The name of a shard's file.
-
-    >>> shard_name(7)
-    '0000000007.shard'
-    """
     return f"{number:010d}.shard"
 
 

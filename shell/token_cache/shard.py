@@ -35,14 +35,7 @@ HEADER = np.dtype(
 
 
 def write_shard(rendered: Rendered, n_rows: int, first: int, key: str, number: int) -> bytes:
-    """The bytes of a shard: the same for the same arguments, to the bit.
-
-    Args:
-        rendered: rows, numbered from 0.
-        first: the number of the first of them in the source.
-        key: the cache's, 32 characters.
-        number: the shard's.
-    """
+    """The bytes of a shard, the same for the same arguments; `first` is the number of its first row in the source."""
     states = np.zeros(n_rows, np.int64)
     for row, n_before in rendered.shortened.items():
         states[row] = 2 * n_before
@@ -55,7 +48,6 @@ def write_shard(rendered: Rendered, n_rows: int, first: int, key: str, number: i
 
 
 def header_of(key: str, number: int, n_rows: int, n_words: int) -> bytes:
-    """The header of a shard."""
     return np.array((b"tinsmith", FORMAT, key.encode(), number, n_rows, n_words), HEADER).tobytes()
 
 
@@ -133,8 +125,6 @@ class Found(IntEnum):
 
 
 class CachedExamples(NamedTuple):
-    """What a cache has of some rows."""
-
     examples: Examples
     """of those that are CACHED, numbered by their positions among the rows that were asked for"""
     found: Int64

@@ -47,11 +47,7 @@ class Workers:
         self._stopped = threading.Event()
 
     def build(self, numbers: Sequence[int]) -> Generator[int]:
-        """Builds shards, each by whichever worker is free; gives their numbers as they are done, fewer if stopped.
-
-        Raises:
-            InputError: the spec cannot be opened, the disk refuses, or a worker ended.
-        """
+        """Builds shards, each by whichever worker is free; gives their numbers as they are done, fewer if stopped."""
         try:
             if numbers and not self._stopped.is_set():
                 yield from self._run(numbers)
@@ -107,7 +103,6 @@ _builder: "ShardBuilder"
 
 
 def _open_spec(spec: str, parent: Connection, nice: int) -> None:
-    """Begins a worker."""
     global _builder
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -136,11 +131,7 @@ def _build(number: int) -> str:
 
 
 class BackgroundBuild:
-    """Builds a cache in the background of a run, by one process of low priority; leaving the context ends the build.
-
-    Args:
-        log: gets a line when the cache is whole or cannot be built. The run goes on either way.
-    """
+    """Builds a cache in the background of a run, by one process of low priority; leaving the context ends the build."""
 
     def __init__(
         self, spec: "BuildSpec", plan: "ShardPlan", provenance: "Provenance", log: Callable[[str], object]
@@ -157,10 +148,6 @@ class BackgroundBuild:
         self._workers.stop()
         self._thread.join()
 
-    def wait(self) -> None:
-        """Returns when the cache is whole, or cannot be built."""
-        self._thread.join()
-
     def _run(self) -> None:
         from shell.token_cache.build import build_cache
 
@@ -175,12 +162,7 @@ class BackgroundBuild:
 def build_on_ray(spec: "BuildSpec", address: str, n_workers: int | None, numbers: Sequence[int]) -> Generator[int]:
     """Builds shards on a cluster, all of whose machines share the folder; gives their numbers as they are done.
 
-    Args:
-        address: "local" for a cluster of this machine alone, else as `ray.init` takes it.
-        n_workers: actors at most; None: as many as there are processors.
-
-    Raises:
-        InputError: Ray is not installed, the spec cannot be opened, or the disk refuses.
+    The address is "local" for a cluster of this machine alone, else as `ray.init` takes it.
     """
     from shell.token_cache.build import ShardBuilder
 

@@ -13,9 +13,10 @@ from kernel.chat_format.pieces import Header
 from kernel.formats import RENDERERS, find_renderer
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.options import TrainOnWhat
+from shell.data.rows import ListRows
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
-from shell.provenance import ROOT, deciding_modules, format_digest, key_of, renderer_provenance
+from shell.provenance import ROOT, deciding_modules, format_digest, key_of, provenance_of
 from shell.text.formats import open_format
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 
@@ -30,7 +31,7 @@ def maker_of(**more: object) -> RowRenderer:
 
 
 def key(**more: object) -> str:
-    return key_of(renderer_provenance(maker_of(**more)))
+    return key_of(provenance_of(ListRows([]), maker_of(**more)))
 
 
 def other_tokenizer() -> Tokenizer:

@@ -76,7 +76,7 @@ def test_a_cache_is_built_beside_a_run_whose_workers_ignore_ctrl_c(
             time.sleep(0.001)
         for worker in multiprocessing.active_children():
             os.kill(worker.pid, signal.SIGINT)
-        build.wait()
+        build._thread.join()
     assert content(Path(spec.folder)) == whole
     assert log == [f"prepared  all 1,100 rows, in {spec.folder}"]
 
