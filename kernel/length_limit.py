@@ -5,7 +5,6 @@ has no gradient: sending it changes nothing. `keep_answer` shortens the conversa
 go, the oldest first; if the last is still too long, its prompt loses its middle. The answer is never cut.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -191,7 +190,14 @@ def shortest_cut(fits: Callable[[int], bool], most: int) -> int | None:
     """
     if not fits(most):
         return None
-    return bisect_left(range(most), True, key=fits)
+    low, high = 0, most  # high fits
+    while low < high:
+        middle = (low + high) // 2
+        if fits(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
 
 
 def _turn_starts(conversation: Conversation) -> list[int]:
