@@ -27,8 +27,9 @@ from shell.datums.render_settings import render_settings
 from shell.datums.supervised_dataset import Batches, StreamingSupervisedDataset, SupervisedDataset
 from shell.text.formats import Format, FormatNames
 from shell.text.tokenizer import Tokenizer
-from shell.token_cache.build import BuildSpec, CachePlan, open_cache
+from shell.token_cache.build import BuildSpec
 from shell.token_cache.cache import Log, Render, render_uncached
+from shell.token_cache.open_cache import CachePlan, open_cache
 from shell.token_cache.shard import RowCounts
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from shell.data.mixture import parts
 from shell.data.rows import ConcatRows
 from shell.data.sources import Source
 from shell.datums.render_rows import Pending, PendingParts, Rendered, RowRenderer
-from shell.token_cache.build import CachePlan
 from shell.token_cache.cache import Render
+from shell.token_cache.open_cache import CachePlan
 from shell.token_cache.shard import RowCounts
 
 Int64 = NDArray[np.int64]

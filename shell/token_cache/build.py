@@ -1,16 +1,15 @@
-"""Builds a token cache, shard by shard, and opens the one of a run.
+"""Builds a token cache, shard by shard.
 
 A build can be interrupted anywhere and resumed by anyone, since every shard is a function of its rows. A lock keeps two
 builds from doing the same work; where a file system has none it only costs the work.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from copy import copy
-from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,29 +21,22 @@ from shell.data.rows import Rows
 from shell.data.sources import DatasetSpec
 from shell.datums.render_rows import PendingParts, RowRenderer
 from shell.datums.render_settings import RenderSettings
-from shell.process.runtime import n_cores
 from shell.provenance import Provenance, key_of, provenance_of
 from shell.run_dir.files import PART, InUseError, NoLocksError, locked, replace, writing
 from shell.text.formats import FormatNames
 from shell.token_cache.cache import (
     MANIFEST,
-    CachedRows,
     Log,
-    Render,
     ShardPlan,
     TokenCache,
     manifest_of,
     remove,
-    render_uncached,
     shard_name,
 )
 from shell.token_cache.shard import FORMAT, write_shard
-from shell.token_cache.workers import BackgroundBuild, Workers
 
 BLOCK = 1024
 LOCK = "build.lock"
-LEAST_ROWS = 4096
-"""a cache is no gain for fewer, so `--prepare auto` begins none"""
 Progress: TypeAlias = Callable[[int, int], object]
 """(rows that are done, all rows)"""
 BuildShards: TypeAlias = Callable[[Sequence[int]], Generator[int]]
@@ -203,70 +195,3 @@ class ShardBuilder:
         """The same for a row of a Ray dataset."""
         number = int(row["number"])
         return {"number": number, "error": self.build(number)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachePlan:
-    """The cache of a run's rows, and what is needed to build the rest of it."""
-
-    provenance: Provenance
-    cache: TokenCache
-    render: Render
-    spec: BuildSpec | None
-    """for other processes; None: they cannot open the rows"""
-
-    def background_build(self, log: Log) -> AbstractContextManager[object]:
-        """A context in which another process builds what is missing."""
-        if self.spec is None or self.cache.is_whole:
-            return nullcontext()
-        return BackgroundBuild(self.spec, self.cache.plan, self.provenance, log)
-
-    @property
-    def description(self) -> str:
-        """The cache in a line."""
-        n_rows, folder = self.cache.plan.n_rows, self.cache.folder
-        n_missing = sum(len(self.cache.plan.rows_of(number)) for number in self.cache.missing())
-        if not n_missing:
-            return f"{n_rows:,} rows, from {folder}"
-        return f"{n_rows - n_missing:,} of {n_rows:,} rows, the others while training, in {folder}"
-
-
-def open_cache(
-    rows: Rows,
-    row_renderer: RowRenderer,
-    how: Literal["always", "auto", "never"],
-    root: Path,
-    build_spec: Callable[..., BuildSpec] | None = None,
-    log: Log = lambda _line: None,
-    progress: Progress = lambda _n_done, _n_rows: None,
-) -> CachePlan | None:
-    """The cache of rows, or None. What goes wrong is logged and costs time only: rows that it lacks are rendered.
-
-    Args:
-        rows: all of a source, in its own order.
-        how: always: the cache is built first, by all cores; auto: what is there is used, and what is missing is built
-            in the background, and used as it comes; never: nothing is read or written.
-        root: where caches are.
-        build_spec: of a key and a folder, for other processes; None: this process builds, in `always` alone.
-        progress: of `always`.
-    """
-    if how == "never" or (how == "auto" and len(rows) < LEAST_ROWS and not root.is_dir()):
-        return None
-    provenance = provenance_of(rows, row_renderer)
-    plan = ShardPlan(key_of(provenance), len(rows))
-    folder = root / plan.key
-    if how == "auto" and len(rows) < LEAST_ROWS and not folder.is_dir():
-        return None
-    spec = build_spec(key=plan.key, folder=str(folder)) if build_spec else None
-    if how == "always":
-        n_workers = min(n_cores(), plan.n_shards)
-        build_shards = in_this_process(folder, rows, row_renderer, plan)
-        if spec is not None and n_workers > 1:
-            build_shards = Workers(spec, n_workers).build
-        try:
-            build_cache(folder, plan, provenance, build_shards, progress, log)
-        except InputError as error:
-            log(f"prepared  not all rows, and training goes on without: {error}")
-    cache = TokenCache(folder, plan, log)
-    render = CachedRows(cache, render_uncached(rows, row_renderer))
-    return CachePlan(provenance=provenance, cache=cache, render=render, spec=spec)

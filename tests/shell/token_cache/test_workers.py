@@ -22,8 +22,9 @@ from shell.datums.open_dataset import OpenDataset, open_dataset
 from shell.provenance import ROOT, Provenance
 from shell.settings.config import Config
 from shell.text.formats import FormatNames
-from shell.token_cache.build import LEAST_ROWS, BuildSpec, build_cache
+from shell.token_cache.build import BuildSpec, build_cache
 from shell.token_cache.cache import ShardPlan, TokenCache
+from shell.token_cache.open_cache import LEAST_ROWS
 from shell.token_cache.workers import BackgroundBuild, Workers
 from tests.shell.token_cache.caches import TOKENIZER, begun, built, content, maker_of, row
 
