@@ -16,10 +16,11 @@ compile_kernel(lambda line: None)
 compiled = []
 real = dispatcher.Dispatcher.compile
 dispatcher.Dispatcher.compile = lambda self, types: compiled.append(self.py_func.__name__) or real(self, types)
-from kernel.render.loss_mask import TrainOnWhat
+from kernel.options import TrainOnWhat
 from kernel.loss import sum_loss
 from kernel.formats import RENDERERS
-from shell.datums.render_rows import RenderSettings, RowRenderer
+from shell.datums.render_rows import RowRenderer
+from shell.datums.render_settings import RenderSettings
 from shell.text.tokenizer import open_tokenizer
 tokenizer = open_tokenizer("sample")
 settings = RenderSettings(train_on_what=TrainOnWhat.ALL_ASSISTANT_MESSAGES, max_length=100)
