@@ -10,9 +10,9 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 
 from bench.workload import MODE, literal
-from kernel.chat_format.pieces import Renderer
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.renderer_language.pieces import Renderer
+from kernel.row_to_conversation import read_conversation
 from shell.data.rows import Row
 
 

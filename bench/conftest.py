@@ -12,7 +12,7 @@ from bench.contest import Contest
 from bench.document import document, machine, table
 from bench.peers import Peers
 from bench.workload import Workload, open_workload
-from kernel.formats import RENDERERS
+from kernel.renderers import RENDERERS
 
 BENCHED = ("role_colon", "llama3", "qwen3", "qwen3_5")
 CONTESTS = pytest.StashKey[list[Contest]]()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from shell.process.runtime import loaded_spared
+from shell.process.gc_and_cpus import loaded_spared
 
 
 class Tally(NamedTuple):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import Contest
-from shell.process.runtime import n_cores
+from shell.process.gc_and_cpus import n_cores
 
 PACKAGES = (
     "numpy",

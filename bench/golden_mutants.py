@@ -15,7 +15,11 @@ from itertools import zip_longest
 from operator import eq
 from typing import Any
 
-from kernel.chat_format.pieces import (
+from kernel.conversation import Conversation
+from kernel.enums import TrainOnWhat
+from kernel.errors import InputError
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.renderer_language.pieces import (
     Calls,
     Condition,
     Content,
@@ -29,12 +33,8 @@ from kernel.chat_format.pieces import (
     Text,
     Tools,
 )
-from kernel.conversation import Conversation
-from kernel.errors import InputError
-from kernel.formats import RENDERERS
-from kernel.options import TrainOnWhat
-from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.renders import golden, read
 from tests.parity.conversations import conversation

@@ -17,12 +17,12 @@ from bench.contest import Lap, Tally, Timed
 from bench.document import ARRAYS, BARE, DATUMS
 from bench.made import made_rows
 from bench.workload import MAX_ROUNDS, MODE, Workload, literal
-from kernel.chat_format.elements import SpanKind
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
-from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.render.token_program import assemble
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderer_language.pieces import Renderer
+from kernel.row_to_conversation import read_conversation
 from shell.data.dataset import Dataset
 from shell.data.rows import Row
 from shell.datums.render_rows import Rendered, RowRenderer

@@ -11,8 +11,8 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
+from shell.data.load_dataset import SAMPLE
 from shell.data.rows import Row
-from shell.data.sources import SAMPLE
 
 _WORD = re.compile(r"[\u3040-\u9fff\uac00-\ud7af\u0e00-\u0e7f]{1,3}|\w+ ?|[^\w\s]+ ?|\s+")
 

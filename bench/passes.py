@@ -33,7 +33,7 @@ def serve() -> None:
     said = json.loads(input())
     os.sched_setaffinity(0, said["cores"])  # before any library counts them
 
-    from shell.process.runtime import loaded_spared
+    from shell.process.gc_and_cpus import loaded_spared
 
     with loaded_spared():  # as a run does
         print(json.dumps(WAYS[said["way"]](said)), flush=True)
@@ -73,7 +73,7 @@ def in_turn(said: Said) -> Said:
 def bare(said: Said) -> Said:
     """The seconds of bare tokenisation."""
     from bench.bare import Bare
-    from kernel.formats import RENDERERS
+    from kernel.renderers import RENDERERS
 
     its, rows, size = Bare(RENDERERS[said["renderer"]], Path(said["tokenizer"])), said["rows"], said["batch_size"]
     for warm in warm_halves():
@@ -92,7 +92,7 @@ def warm_maker(said: Said) -> Any:
     """Rows to datums, which has been through the made-up rows."""
     from bench.lane import MAX_LENGTH, in_stages
     from bench.workload import MODE
-    from kernel.formats import RENDERERS
+    from kernel.renderers import RENDERERS
     from shell.datums.render_rows import RowRenderer
     from shell.datums.render_settings import RenderSettings
     from shell.text.tokenizer import open_tokenizer

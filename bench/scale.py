@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from kernel.formats.plain_text import ROLE_COLON
-from kernel.options import TrainOnWhat
+from kernel.enums import TrainOnWhat
+from kernel.renderers.plain_text import ROLE_COLON
 from shell.data.dataset import Dataset
 from shell.data.rows import Int64, Row
 from shell.datums.render_rows import PendingParts, Rendered, RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.datums.supervised_dataset import SupervisedDataset
-from shell.provenance import key_of, provenance_of
+from shell.fingerprints import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
 from shell.token_cache import build as building
 from shell.token_cache.cache import CachedRows, ShardPlan, TokenCache, render_uncached

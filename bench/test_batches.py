@@ -14,7 +14,7 @@ from bench.lane import STAGES, Lane, bare, naive_twin, staged, whole
 from bench.passes import Passes
 from bench.peers import Peers
 from bench.workload import Workload
-from kernel.formats import RENDERERS
+from kernel.renderers import RENDERERS
 from shell.text.encoder import installed
 
 N_PASSES = 5

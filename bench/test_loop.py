@@ -21,13 +21,13 @@ from bench.test_arrays import batch
 from bench.workload import Workload
 from kernel.datum import Datums
 from kernel.loss import sum_loss
-from kernel.train_plan import TrainPlan
+from kernel.training_steps import TrainPlan
 from shell.datums.render_rows import BatchResult
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.process.signals import Stop
-from shell.service.client import AdamParams, Logprobs
+from shell.service.protocol import AdamParams, Logprobs
 from shell.training.loop import run_loop
-from shell.training.run import Progress, TrainingRun
+from shell.training.open_run import Progress, TrainingRun
 from tests.shell.recording import FakeDataset, Quiet
 
 N_ROUNDS, N_STEPS, N_ROWS = 7, 50, 128

@@ -7,12 +7,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.conftest import BENCHED
 from bench.contest import Contest, race, task
 from bench.workload import MODE, Workload
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
-from kernel.formats import RENDERERS
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import Span
-from kernel.row_reader import read_conversation
+from kernel.render.spans import Span
+from kernel.renderer_language.pieces import Renderer
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from tests.naive import write
 
 N_ROUNDS, N_CONVERSATIONS = 7, 200

@@ -22,7 +22,7 @@ from bench.peers import Peers
 from bench.test_batches import lane_of
 from bench.workload import MODE, Workload
 from shell.data.rows import ListRows
-from shell.provenance import key_of, provenance_of
+from shell.fingerprints import key_of, provenance_of
 from shell.token_cache.build import build_cache, in_this_process
 from shell.token_cache.cache import ShardPlan
 
@@ -37,7 +37,7 @@ def serve() -> None:
     import numpy as np
 
     from bench.lane import digest, lists
-    from kernel.formats import RENDERERS
+    from kernel.renderers import RENDERERS
     from shell.datums.render_rows import RowRenderer
     from shell.datums.render_settings import RenderSettings
     from shell.datums.tinker_datums import datums_to_tinker

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.made import made_rows
-from kernel.chat_format.pieces import Renderer
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.renderer_language.pieces import Renderer
+from kernel.row_to_conversation import read_conversation
 from shell.data.dataset import Dataset
 from shell.data.json_rows import open_rows
 from shell.data.rows import Row

@@ -76,8 +76,21 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from kernel.batches import n_batches, n_steps, positions, rows_after_step, rows_of_step
-    from kernel.chat_format.elements import SpanKind
-    from kernel.chat_format.pieces import (
+    from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, text_of
+    from kernel.datum import Datums, Media, build_datums, n_kept
+    from kernel.enums import TrainOnWhat, Truncation
+    from kernel.errors import InputError
+    from kernel.length_limit import LengthPolicy, apply_length_limit, without_middle, without_oldest_turns
+    from kernel.loss import LossSums, sum_loss
+    from kernel.lr_schedules import constant, cosine, join, linear, schedule, warmup
+    from kernel.mixture_order import Mixture, mix
+    from kernel.parse_response.common import BadCall, Parsed, ParseTermination, Segment
+    from kernel.ragged_batches import Examples, Ragged, concat, take
+    from kernel.render.batch_renderer import BatchRenderer, render_examples
+    from kernel.render.spans import Span, spans
+    from kernel.render.token_program import TokenProgram, assemble, encode_constants
+    from kernel.renderer_language.interpreter import SpanKind
+    from kernel.renderer_language.pieces import (
         Calls,
         Condition,
         Content,
@@ -91,24 +104,11 @@ if TYPE_CHECKING:
         Tools,
         by_roles,
     )
-    from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, text_of
-    from kernel.datum import Datums, Media, build_datums, n_kept
-    from kernel.errors import InputError
-    from kernel.examples import Examples, Ragged, concat, take
-    from kernel.formats import RENDERERS, find_renderer
-    from kernel.formats.llama3 import LLAMA3
-    from kernel.formats.plain_text import ROLE_COLON
-    from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-    from kernel.length_limit import LengthPolicy, apply_length_limit, without_middle, without_oldest_turns
-    from kernel.loss import LossSums, sum_loss
-    from kernel.mixture import Mixture, mix
-    from kernel.options import TrainOnWhat, Truncation
-    from kernel.parsing.segments import BadCall, Parsed, ParseTermination, Segment
-    from kernel.render.assemble import TokenProgram, assemble, encode_constants
-    from kernel.render.batch_renderer import BatchRenderer, render_examples
-    from kernel.render.inspect import Span, spans
+    from kernel.renderers import RENDERERS, find_renderer
+    from kernel.renderers.llama3 import LLAMA3
+    from kernel.renderers.plain_text import ROLE_COLON
+    from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
     from kernel.row_outcomes import Outcome, RowOutcome, totals
-    from kernel.row_reader import read_conversation
-    from kernel.schedules import constant, cosine, join, linear, schedule, warmup
+    from kernel.row_to_conversation import read_conversation
     from kernel.shuffle import hf_permutation, shuffled_rows
-    from kernel.train_plan import Request, TrainPlan, requests
+    from kernel.training_steps import Request, TrainPlan, requests

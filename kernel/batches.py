@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.enums import Order
+from kernel.enums import Tail as Tail
 from kernel.errors import expected, unknown
-from kernel.options import Order
-from kernel.options import Tail as Tail
 from kernel.shuffle import shuffled_rows
 
 Int64 = NDArray[np.int64]

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from kernel.conversation import Origin
+from kernel.enums import DatasetFormat
 from kernel.errors import InputError, Path, expected, problem, unknown
-from kernel.options import DatasetFormat
-from kernel.row_reader import kind_of
+from kernel.row_to_conversation import kind_of
 
 Row: TypeAlias = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.enums import Reduction as Reduction
 from kernel.errors import expected, unknown
-from kernel.options import Reduction as Reduction
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from kernel.conversation import Conversation, Part, content_of
 from kernel.datum import n_kept
-from kernel.examples import Examples, take
-from kernel.options import Truncation as Truncation
+from kernel.enums import Truncation as Truncation
+from kernel.ragged_batches import Examples, take
 from kernel.row_outcomes import Outcome, RowOutcome
 
 Int64 = NDArray[np.int64]

@@ -13,7 +13,7 @@ from shell.settings.cli import Resolved, main
 def run(resolved: Resolved[PrepareConfig]) -> int:
     """Build the token cache that runs with the same data and renderer train from."""
     from shell.prepare import prepare
-    from shell.run_dir.screen import row_progress
+    from shell.run_dir.progress_display import row_progress
 
     prepare(resolved.config, row_progress())
     return 0

@@ -9,7 +9,7 @@ from functools import partial
 from time import perf_counter
 from typing import Annotated, ClassVar
 
-from kernel.options import Truncation
+from kernel.enums import Truncation
 from shell.settings.config import DataConfig, Length, Size, Text
 from shell.settings.flags import doc
 
@@ -45,14 +45,14 @@ def prepare(
         InputError: data, renderer or tokenizer cannot be used, the disk refuses, or Ray is not installed.
     """
     from shell.data.dataset import Dataset
-    from shell.data.mixture import mode_of, open_data
+    from shell.data.load_dataset import spec_of
+    from shell.data.mixture_spec import mode_of, open_data
     from shell.data.open_file import prepared_root
-    from shell.data.sources import spec_of
     from shell.datums.render_rows import RowRenderer
     from shell.datums.render_settings import render_settings
-    from shell.process.runtime import n_cores
-    from shell.provenance import key_of, provenance_of
-    from shell.text.formats import format_names
+    from shell.fingerprints import key_of, provenance_of
+    from shell.process.gc_and_cpus import n_cores
+    from shell.text.renderer_by_name import format_names
     from shell.token_cache.build import BuildShards, BuildSpec, build_cache
     from shell.token_cache.cache import ShardPlan, TokenCache
     from shell.token_cache.workers import Workers, build_on_ray

@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from kernel.chat_format.elements import SpanKind
-from kernel.chat_format.pieces import Renderer
 from kernel.length_limit import apply_length_limit
-from kernel.render.inspect import spoofs_turn
+from kernel.render.spans import spoofs_turn
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderer_language.pieces import Renderer
 from kernel.row_outcomes import Outcome
-from kernel.row_reader import read_conversation
+from kernel.row_to_conversation import read_conversation
 from shell.data.dataset import Stream
-from shell.data.mixture import mode_of, open_data
-from shell.data.sources import Source, spec_of
+from shell.data.load_dataset import Source, spec_of
+from shell.data.mixture_spec import mode_of, open_data
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import render_settings
-from shell.run_dir.screen import Console, training_on
+from shell.run_dir.progress_display import Console, training_on
 from shell.settings.config import N_SHOWN, ShowConfig
-from shell.text.formats import format_names
+from shell.text.renderer_by_name import format_names
 from shell.text.tokenizer import Tokenizer
 
 BLOCK = 64

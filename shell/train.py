@@ -16,12 +16,13 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from kernel.errors import InputError, expected, unknown
-from kernel.train_plan import start
+from kernel.training_steps import start
 from shell.local_service.model.learner import MAX_RANK
-from shell.process.runtime import loaded_spared
+from shell.process.gc_and_cpus import loaded_spared
 from shell.process.signals import stop_on_signals
 from shell.run_dir.folder import Verdict, check_room, decide, empty, enter, terminal_question
-from shell.run_dir.records import (
+from shell.run_dir.progress_display import Screen, row_progress
+from shell.run_dir.run_files import (
     Checkpoint,
     begin_ledger,
     keep_checkpoints,
@@ -31,18 +32,17 @@ from shell.run_dir.records import (
     sdk_warnings_to,
     write_config,
 )
-from shell.run_dir.screen import Screen, row_progress
-from shell.service.client import Client, ServiceFault
-from shell.service.connection import Connection, Weights, check_service, choose_weights, connected, open_model
-from shell.service.sdk import redacting
+from shell.service.connect import Connection, Weights, check_service, choose_weights, connected, open_model
+from shell.service.protocol import Client, ServiceFault
+from shell.service.tinker_client import redacting
+from shell.settings.choose_service import ServiceChoice
 from shell.settings.cli import Resolved, describe
 from shell.settings.config import Config
-from shell.settings.service_choice import ServiceChoice
 from shell.training.checkpoint_queue import deleting
 from shell.training.loop import run_loop
-from shell.training.report import end_lines, resume_hint, resumed_lines, start_lines
+from shell.training.open_run import OpenRun, Progress, TrainingRun, adam_at, open_run
 from shell.training.resume import Resumption, check_accepted, fingerprint, first_available, package_version, resumptions
-from shell.training.run import OpenRun, Progress, TrainingRun, adam_at, open_run
+from shell.training.summary import end_lines, resume_hint, resumed_lines, start_lines
 
 ROOM_MB, LOCAL_ROOM_MB = 1, 64
 """free disk that a run needs; with the local service, whose models are there too"""

@@ -3,11 +3,20 @@
 import itertools
 import math
 
-from kernel.chat_format.compile import prepared
-from kernel.chat_format.elements import Slot, SpanKind, check, cue_elements, expanded, row_elements, slot_text, spelled
-from kernel.chat_format.pieces import Condition
 from kernel.conversation import Message, last_user
-from kernel.render.inspect import Span
+from kernel.render.spans import Span
+from kernel.renderer_language.compiler import prepared
+from kernel.renderer_language.interpreter import (
+    Slot,
+    SpanKind,
+    check,
+    cue_elements,
+    expanded,
+    row_elements,
+    slot_text,
+    spelled,
+)
+from kernel.renderer_language.pieces import Condition
 
 
 def datums(examples, max_length, reduction, units=None, media=()):

@@ -2,11 +2,11 @@
 
 from functools import lru_cache
 
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
-from kernel.options import TrainOnWhat
+from kernel.enums import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.render.inspect import Span, spans
+from kernel.render.spans import Span, spans
+from kernel.renderer_language.pieces import Renderer
 
 
 @lru_cache(maxsize=512)

@@ -5,7 +5,7 @@ import json
 from hypothesis import strategies as st
 
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
-from kernel.formats import RENDERERS
+from kernel.renderers import RENDERERS
 
 CONTROLS = sorted({name for renderer in RENDERERS.values() for name in renderer.controls})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kernel import InputError, Message, Renderer, Segment, SpanKind, TrainOnWhat
-from shell.text.formats import open_format
+from shell.text.renderer_by_name import open_format
 from shell.text.tokenizer import open_tokenizer
 from tests.spans import weigh, write
 

@@ -8,15 +8,21 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from kernel.chat_format.compile import CompiledConversation, CompiledMessage, MessageCompiler, prepared, same_output
-from kernel.chat_format.elements import Element, SpanKind
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation, at_origin, last_user, parts_of
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError, expected, problem
-from kernel.examples import Examples, Ragged
-from kernel.options import TrainOnWhat
-from kernel.render.assemble import TokenProgram, assemble, encode_constants
-from kernel.render.skeleton import Example, ProgramBuilder, Prompt, Skeleton, build_skeleton, pattern
+from kernel.ragged_batches import Examples, Ragged
+from kernel.render.cached_programs import Example, ProgramBuilder, Prompt, Skeleton, build_skeleton, pattern
+from kernel.render.token_program import TokenProgram, assemble, encode_constants
+from kernel.renderer_language.compiler import (
+    CompiledConversation,
+    CompiledMessage,
+    MessageCompiler,
+    prepared,
+    same_output,
+)
+from kernel.renderer_language.interpreter import Element, SpanKind
+from kernel.renderer_language.pieces import Renderer
 
 SPLITTABLE = frozenset(
     (TrainOnWhat.LAST_ASSISTANT_MESSAGE, TrainOnWhat.LAST_ASSISTANT_TURN, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
@@ -58,7 +64,7 @@ class BatchRenderer:
             InputError: for a conversation that the format cannot write or the mode cannot train, with its location.
 
         >>> from kernel.conversation import Message
-        >>> from kernel.formats.plain_text import ROLE_COLON
+        >>> from kernel.renderers.plain_text import ROLE_COLON
         >>> talk = (Message("user", "2+2?"), Message("assistant", "4"))
         >>> program = BatchRenderer(ROLE_COLON).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
         >>> program.texts, program.ops.tolist(), program.weights.tolist()
@@ -158,7 +164,7 @@ def render_examples(
             control token without an id; images without `image_length`.
 
     >>> from kernel.conversation import Message
-    >>> from kernel.formats.llama3 import LLAMA3
+    >>> from kernel.renderers.llama3 import LLAMA3
     >>> def encode(texts: list[str]) -> Ragged:
     ...     ids = np.frombuffer("".join(texts).encode(), np.uint8).astype(np.int32)
     ...     return Ragged(ids, np.cumsum([0, *(len(text.encode()) for text in texts)]))

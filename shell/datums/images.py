@@ -16,8 +16,8 @@ from urllib.parse import unquote, unquote_to_bytes, urlparse
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError, expected
+from kernel.renderer_language.pieces import Renderer
 
 Format = Literal["png", "jpeg"]
 _FORMATS: dict[str | None, Format] = {"PNG": "png", "JPEG": "jpeg"}

@@ -18,7 +18,7 @@ from kernel.datum import Datums
 from kernel.row_outcomes import Outcome, RowOutcome
 from shell.datums.render_rows import BatchResult, Pending
 from shell.datums.supervised_dataset import Batches
-from shell.process.runtime import n_threads
+from shell.process.gc_and_cpus import n_threads
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]

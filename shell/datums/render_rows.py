@@ -6,11 +6,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
 from kernel.datum import Datums, build_datums
 from kernel.errors import InputError, expected
-from kernel.examples import Examples, Ragged, concat, reorder, take
 from kernel.length_limit import (
     Truncation,
     apply_length_limit,
@@ -20,13 +18,15 @@ from kernel.length_limit import (
     without_middle,
     without_oldest_turns,
 )
-from kernel.render.assemble import TokenProgram, assemble
+from kernel.ragged_batches import Examples, Ragged, concat, reorder, take
+from kernel.render.token_program import TokenProgram, assemble
+from kernel.renderer_language.pieces import Renderer
 from kernel.row_outcomes import Outcome, RowOutcome
-from kernel.row_reader import read_conversation
+from kernel.row_to_conversation import read_conversation
 from shell.data.rows import Rejected, Row
 from shell.datums.images import image_lengths
 from shell.datums.render_settings import RenderSettings
-from shell.text.formats import Format, batch_renderer_of
+from shell.text.renderer_by_name import Format, batch_renderer_of
 from shell.text.tokenizer import Tokenizer
 
 Int64 = NDArray[np.int64]

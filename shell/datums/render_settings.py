@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kernel.enums import Reduction, TrainOnWhat, Truncation
 from kernel.length_limit import LengthPolicy
-from kernel.options import Reduction, TrainOnWhat, Truncation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kernel.batches import Tail, n_batches, positions, rows_after_step, rows_of_step
 from kernel.datum import Datums
-from kernel.options import Order
+from kernel.enums import Order
 from shell.data.dataset import Dataset, Stream
 from shell.data.rows import ConcatRows
 from shell.datums.render_rows import BatchResult, Pending, Rendered, RowRenderer

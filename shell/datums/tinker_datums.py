@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kernel.datum import Datums, Media
 from kernel.errors import expected
 from shell.datums.images import read_image
-from shell.process.runtime import collection_paused
+from shell.process.gc_and_cpus import collection_paused
 
 T = TypeVar("T")
 

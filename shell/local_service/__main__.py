@@ -35,8 +35,8 @@ def _serve(port: int, state_dir: Path) -> int:
 
     import uvicorn
 
+    from shell.local_service.database import Database, StateError
     from shell.local_service.routes import build_app
-    from shell.local_service.store import Database, StateError
 
     try:
         database = Database(state_dir.expanduser())

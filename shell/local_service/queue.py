@@ -8,7 +8,7 @@ import sqlite3
 from typing import NamedTuple
 
 from shell.local_service import RefusedError
-from shell.local_service.store import Database
+from shell.local_service.database import Database
 
 PATIENCE_S = 330.0  # the SDK gives up on a submission after five minutes: a number missing for longer cannot come
 KEEP_DELIVERED_S = 600.0  # an answer may be lost on its way

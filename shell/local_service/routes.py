@@ -21,11 +21,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shell.local_service import RefusedError, UserError, messages, queue, store
-from shell.local_service.handlers import failure
-from shell.local_service.lookups import LOOKUPS, Answer, Call, check_session
-from shell.local_service.messages import CreateModel, LoadWeights, Sample
-from shell.local_service.store import Database
+from shell.local_service import RefusedError, UserError, database, queue, wire_format
+from shell.local_service.database import Database
+from shell.local_service.immediate_calls import LOOKUPS, Answer, Call, check_session
+from shell.local_service.queued_calls import failure
+from shell.local_service.wire_format import CreateModel, LoadWeights, Sample
 from shell.local_service.worker import Worker
 
 PREFIX = "/api/v1"
@@ -109,7 +109,7 @@ def _submit(call: Call, kind: str, owner: str, seq: int, session: str | None, mo
 
 def _submit_training(kind: str, call: Call) -> dict[str, Any]:
     """Queue a training request under its model and number."""
-    address = messages.address(kind, call.body)
+    address = wire_format.address(kind, call.body)
     with call.db.transaction():
         row = call.db.one("SELECT session_id FROM models WHERE model_id = ?", address.model_id)
         if row is None:
@@ -126,7 +126,7 @@ def _submit_first(kind: str, body_type: type[CreateModel | LoadWeights], call: C
     with call.db.transaction():
         check_session(call.db, asked.session_id)
         if call.db.one("SELECT 1 FROM models WHERE model_id = ?", model_id) is None:
-            store.add_model(call.db, model_id, asked.session_id, asked.user_metadata, now=time())
+            database.add_model(call.db, model_id, asked.session_id, asked.user_metadata, now=time())
         return _submit(call, kind, model_id, 0, asked.session_id, model_id)
 
 
@@ -139,7 +139,7 @@ def _load_weights(call: Call) -> dict[str, Any]:
 
 class _NewSampler(msgspec.Struct):
     session_id: str
-    sampling_session_seq_id: messages.Number
+    sampling_session_seq_id: wire_format.Number
     base_model: str | None = None
     model_path: str | None = None
 
@@ -155,17 +155,17 @@ def _create_sampling_session(call: Call) -> dict[str, Any]:
 
 def _add_sampler(db: Database, sampler_id: str, session: str | None, base_model: str | None, path: str | None) -> None:
     if path is not None:
-        base_model = store.read_checkpoint_row(db, path, now=time())["base_model"]
+        base_model = database.read_checkpoint_row(db, path, now=time())["base_model"]
     if not base_model:
         raise RefusedError(400, "expected a model_path or a base_model, got neither")
-    store.add_sampler(db, store.Sampler(sampler_id, session, base_model, path))
+    database.add_sampler(db, database.Sampler(sampler_id, session, base_model, path))
 
 
 def _join_sampling_session(call: Call) -> dict[str, Any]:
     """A counter for another client of a sampling session: its requests' numbers start there."""
     sampler_id = call.field("sampling_session_id")
     with call.db.transaction():
-        store.read_sampler(call.db, sampler_id)
+        database.read_sampler(call.db, sampler_id)
         call.db.run("UPDATE samplers SET n_clients = n_clients + 1 WHERE sampler_id = ?", sampler_id)
         row = call.db.one("SELECT n_clients - 1 FROM samplers WHERE sampler_id = ?", sampler_id)
     return {"client_counter": row[0] if row else 0, "type": "join_sampling_session"}
@@ -178,7 +178,7 @@ def _sample(call: Call) -> dict[str, Any]:
         if sampler_id is None:
             sampler_id = f"sample:{uuid.uuid4()}"
             _add_sampler(call.db, sampler_id, None, asked.base_model, asked.model_path)
-        sampler = store.read_sampler(call.db, sampler_id)
+        sampler = database.read_sampler(call.db, sampler_id)
         answer = _submit(call, "sample", sampler_id, seq, sampler.session_id, None)
     return answer | {"sample_sequence_ids": [f"{sampler_id}:{seq}:{i}" for i in range(min(asked.num_samples, 2**16))]}
 
@@ -190,13 +190,13 @@ class _Sampler(msgspec.Struct):
 
 class _Futures(msgspec.Struct):
     target: _Sampler
-    prev_cursor: messages.Number = 0
+    prev_cursor: wire_format.Number = 0
     timeout: float | None = None
 
 
 async def _retrieve_future(request: Request) -> Response:
     worker: Worker = request.app.state.worker
-    request_id = messages.field(await _read_body(request), "request_id", str)
+    request_id = wire_format.field(await _read_body(request), "request_id", str)
     await worker.wait(request_id, lambda: queue.status_of(worker.db, request_id).status != "queued", POLL_S)
     found = queue.status_of(worker.db, request_id)
     if found.status == "queued":
@@ -218,7 +218,7 @@ async def _retrieve_future(request: Request) -> Response:
 async def _retrieve_futures(request: Request) -> Response:
     """Which of a sampling client's requests finished since its last poll; their results are fetched one by one."""
     worker: Worker = request.app.state.worker
-    asked = messages.decode(await _read_body(request), _Futures)
+    asked = wire_format.decode(await _read_body(request), _Futures)
     owner, cursor = asked.target.sampling_session_id, asked.prev_cursor
     timeout_s = POLL_S if asked.timeout is None else max(0.0, min(asked.timeout, POLL_S))
     await worker.wait(owner, lambda: bool(queue.finished_since(worker.db, owner, cursor)), timeout_s)

@@ -13,10 +13,10 @@ from time import time
 
 import numpy as np
 
-from shell.local_service import UserError, queue, store
-from shell.local_service.handlers import HANDLERS, Outcome, Task, failure
+from shell.local_service import UserError, database, queue
+from shell.local_service.database import Database
 from shell.local_service.model.learner import Learner
-from shell.local_service.store import Database
+from shell.local_service.queued_calls import HANDLERS, Outcome, Task, failure
 
 SWEEP_S = 60.0
 N_LIVE = 4  # models in memory, copies of what the database has
@@ -85,7 +85,7 @@ class Worker:
                     if time() >= self._next_sweep:
                         self._next_sweep = time() + SWEEP_S
                         queue.drop_old_results(self.db, now=time())
-                        store.drop_old(self.db, now=time(), since=self._started)
+                        database.drop_old(self.db, now=time(), since=self._started)
                     if request := queue.next_request(self.db):
                         self.perform(request)
                     elif not queue.skip_missing(self.db, now=time(), since=self._started):
@@ -118,18 +118,18 @@ class Worker:
     def _write(self, request: queue.Request, outcome: Outcome, before: Learner | None, status: str) -> None:
         with self.db.transaction():
             if outcome.checkpoint is not None:
-                store.write_checkpoint(self.db, outcome.checkpoint, now=time())
+                database.write_checkpoint(self.db, outcome.checkpoint, now=time())
             if outcome.sampler is not None:
-                store.add_sampler(self.db, outcome.sampler)
+                database.add_sampler(self.db, outcome.sampler)
             if outcome.learner is not None and request.model_id is not None:
-                store.write_learner(self.db, request.model_id, outcome.learner, before)
+                database.write_learner(self.db, request.model_id, outcome.learner, before)
             queue.finish(self.db, request, status, outcome.answer, now=time())
 
     def _learner(self, request: queue.Request) -> Learner | None:
         if request.model_id is None or request.seq == 0:
             return None
         if request.model_id not in self._learners:
-            self._remember(request.model_id, store.read_learner(self.db, request.model_id))
+            self._remember(request.model_id, database.read_learner(self.db, request.model_id))
         return self._learners[request.model_id]
 
     def _remember(self, model_id: str, learner: Learner) -> None:

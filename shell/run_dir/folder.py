@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from kernel.errors import InputError, expected
-from shell.run_dir.files import PART, NoLocksError, locked, writing
-from shell.run_dir.records import CONFIG, METRICS, is_marked
+from shell.run_dir.atomic_files import PART, NoLocksError, locked, writing
+from shell.run_dir.run_files import CONFIG, METRICS, is_marked
 
 Behavior = Literal["ask", "resume", "delete", "raise"]
 Verdict = Literal["new", "resume", "delete"]

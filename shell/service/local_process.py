@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kernel.errors import expected
-from shell.local_service.store import Database
-from shell.service.client import ServiceFault
+from shell.local_service.database import Database
+from shell.service.protocol import ServiceFault
 
 MAX_RESTARTS = 3
 _ROOT = Path(__file__).resolve().parents[2]

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 
 from kernel.errors import InputError, expected
+from shell.settings.choose_service import ServiceChoice, choose_service, read_environment
 from shell.settings.config import PRESETS, Config, check_dataset, presets_of
 from shell.settings.flags import Field, conform, fields_of, read_flags, shown, unknown_field
-from shell.settings.service_choice import ServiceChoice, choose_service, read_environment
 
 C = TypeVar("C", bound=Struct)
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from kernel.enums import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation
 from kernel.errors import expected, unknown
-from kernel.options import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation
+from shell.settings.choose_service import ServiceChoice
 from shell.settings.flags import conform, doc, fields_of
-from shell.settings.service_choice import ServiceChoice
 
 Text = Annotated[str, Meta(min_length=1)]
 Size = Annotated[int, Meta(ge=1)]
@@ -208,7 +208,7 @@ def presets_of(endpoint: ServiceChoice, dataset: str | None) -> list[str]:
 
 def check_dataset(dataset: str, at: str = "--dataset") -> None:
     """Raises where shares cannot be read, or a bare word names neither a dataset nor a file, with the nearest name."""
-    from shell.data.mixture import read_shares  # with what reads data, which `--help` needs not
+    from shell.data.mixture_spec import read_shares  # with what reads data, which `--help` needs not
 
     for share in read_shares(dataset):
         name = share.dataset

@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from kernel.errors import InputError
-from kernel.examples import Ragged
-from shell.process.runtime import n_threads
+from kernel.ragged_batches import Ragged
+from shell.process.gc_and_cpus import n_threads
 from shell.text.encoder_check import first_difference, probes
 
 Choice = Literal["auto", "fast", "tokenizers"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from kernel.examples import Ragged
+from kernel.ragged_batches import Ragged
 from shell.data.open_file import cache_root
 
 Encode = Callable[[Sequence[str]], Ragged]

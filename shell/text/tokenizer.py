@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.chat_format.elements import SpanKind
-from kernel.chat_format.pieces import Renderer
 from kernel.errors import InputError, expected
-from kernel.examples import Ragged, concat_ragged, take_ragged
-from kernel.parsing.segments import Segment
-from kernel.render.assemble import encode_constants
+from kernel.parse_response.common import Segment
+from kernel.ragged_batches import Ragged, concat_ragged, take_ragged
+from kernel.render.token_program import encode_constants
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderer_language.pieces import Renderer
 from shell.data.dataset import unreachable
 from shell.text.encoder import Choice, HotSwapEncoder, check_installed
 

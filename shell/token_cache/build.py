@@ -16,14 +16,14 @@ import numpy as np
 
 from kernel.errors import InputError, expected
 from shell.data.dataset import Stream
-from shell.data.mixture import open_data
+from shell.data.load_dataset import DatasetSpec
+from shell.data.mixture_spec import open_data
 from shell.data.rows import Rows
-from shell.data.sources import DatasetSpec
 from shell.datums.render_rows import PendingParts, RowRenderer
 from shell.datums.render_settings import RenderSettings
-from shell.provenance import Provenance, key_of, provenance_of
-from shell.run_dir.files import PART, InUseError, NoLocksError, locked, replace, writing
-from shell.text.formats import FormatNames
+from shell.fingerprints import Provenance, key_of, provenance_of
+from shell.run_dir.atomic_files import PART, InUseError, NoLocksError, locked, replace, writing
+from shell.text.renderer_by_name import FormatNames
 from shell.token_cache.cache import (
     MANIFEST,
     Log,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shell.data.rows import Rows
 from shell.datums.render_rows import Pending, PendingParts, Rendered, RowRenderer
-from shell.provenance import Provenance
+from shell.fingerprints import Provenance
 from shell.token_cache.shard import FORMAT, HEADER, CachedExamples, Found, RowCounts, Shards, count, read_rows, words_in
 
 Int64 = NDArray[np.int64]

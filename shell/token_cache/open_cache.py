@@ -9,8 +9,8 @@ from typing import Literal
 from kernel.errors import InputError
 from shell.data.rows import Rows
 from shell.datums.render_rows import RowRenderer
-from shell.process.runtime import n_cores
-from shell.provenance import Provenance, key_of, provenance_of
+from shell.fingerprints import Provenance, key_of, provenance_of
+from shell.process.gc_and_cpus import n_cores
 from shell.token_cache.build import BuildSpec, Progress, build_cache, in_this_process
 from shell.token_cache.cache import CachedRows, Log, Render, ShardPlan, TokenCache, render_uncached
 from shell.token_cache.workers import BackgroundBuild, Workers

@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from kernel.examples import Examples, take
+from kernel.ragged_batches import Examples, take
 from kernel.shuffle import mix64
 from shell.datums.render_rows import Rendered
 

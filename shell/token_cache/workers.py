@@ -25,7 +25,7 @@ import msgspec
 from kernel.errors import InputError
 
 if TYPE_CHECKING:
-    from shell.provenance import Provenance
+    from shell.fingerprints import Provenance
     from shell.token_cache.build import BuildSpec, ShardBuilder
     from shell.token_cache.cache import ShardPlan
 

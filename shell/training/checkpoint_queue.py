@@ -16,11 +16,11 @@ from queue import SimpleQueue
 
 import tinker
 
-from kernel.train_plan import CheckpointRef, Request, checkpoint_name, may_record, superseded
-from shell.run_dir.records import Checkpoint, read_checkpoints, record_checkpoint
-from shell.service.connection import Connection
-from shell.service.sdk import resolve
-from shell.training.run import Progress, TrainingRun
+from kernel.training_steps import CheckpointRef, Request, checkpoint_name, may_record, superseded
+from shell.run_dir.run_files import Checkpoint, read_checkpoints, record_checkpoint
+from shell.service.connect import Connection
+from shell.service.tinker_client import resolve
+from shell.training.open_run import Progress, TrainingRun
 
 DELETION_SECONDS = 5.0
 

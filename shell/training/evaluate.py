@@ -23,10 +23,10 @@ from kernel.errors import expected
 from kernel.loss import mean_nll, sum_loss, tokens_of
 from kernel.row_outcomes import Outcome, RowOutcome
 from shell.data.dataset import Dataset
-from shell.data.mixture import Share, exists, names, own_rows
-from shell.data.sources import DatasetSpec, Source, open_source
+from shell.data.load_dataset import DatasetSpec, Source, open_source
+from shell.data.mixture_spec import Share, exists, names, own_rows
 from shell.datums.render_rows import RowRenderer
-from shell.service.client import Client, Logprobs
+from shell.service.protocol import Client, Logprobs
 
 HOLDOUT = "test"
 """the name of the set that is held out of the training data"""

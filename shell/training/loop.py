@@ -1,4 +1,4 @@
-"""Training loop: queues what `kernel.train_plan` requests, a few steps ahead of the answers, and writes what comes.
+"""Training loop: queues what `kernel.training_steps` requests, a few steps ahead of the answers, and writes what comes.
 
 Only the oldest step in flight is awaited. Evaluations and saves are in the same queue as the updates, so they see
 exactly the weights of their position. A step is finished when its answers are here and its line of `metrics.jsonl` is
@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernel.loss import sum_loss
-from kernel.train_plan import CheckpointRef, Request, StepContext, checkpoint_mark, requests
+from kernel.training_steps import CheckpointRef, Request, StepContext, checkpoint_mark, requests
 from shell.datums.prefetch import Batch, batches, not_reached, prefetched
 from shell.process.signals import Stop
-from shell.run_dir.records import append_entries, append_metrics
-from shell.service.client import Logprobs, ServiceFault
+from shell.run_dir.run_files import append_entries, append_metrics
+from shell.service.protocol import Logprobs, ServiceFault
 from shell.training import evaluate
 from shell.training.checkpoint_queue import CheckpointQueue, PendingCheckpoint
 from shell.training.evaluate import HOLDOUT
-from shell.training.run import Progress, TrainingRun
+from shell.training.open_run import Progress, TrainingRun
 from shell.training.sampling import append_samples, sample_lines, shown
 
 

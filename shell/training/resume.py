@@ -17,16 +17,16 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError, unknown
-from kernel.train_plan import candidates
+from kernel.training_steps import candidates
 from shell.data.dataset import Stream
 from shell.data.rows import content_digest
-from shell.provenance import STEPS, code_digest, format_digest
-from shell.run_dir.records import Checkpoint
-from shell.service.client import Client, ServiceFault
-from shell.service.sdk import error_text
+from shell.fingerprints import STEPS, code_digest, format_digest
+from shell.run_dir.run_files import Checkpoint
+from shell.service.protocol import Client, ServiceFault
+from shell.service.tinker_client import error_text
 from shell.settings.config import Config
-from shell.text.formats import Format
-from shell.training.run import OpenRun, Progress
+from shell.text.renderer_by_name import Format
+from shell.training.open_run import OpenRun, Progress
 
 GONE = (404, 410)
 """HTTP: not found, gone"""

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from kernel.conversation import Conversation, Message, parts_of, text_of
 from kernel.errors import expected
-from kernel.parsing.segments import Parsed, Segment
-from kernel.render.assemble import assemble
-from kernel.row_reader import read_conversation
+from kernel.parse_response.common import Parsed, Segment
+from kernel.render.token_program import assemble
+from kernel.row_to_conversation import read_conversation
 from shell.data.json_rows import open_rows
-from shell.data.mixture import exists
+from shell.data.mixture_spec import exists
 from shell.data.rows import RowValidation
-from shell.run_dir.files import append_lines
-from shell.run_dir.records import SAMPLES
-from shell.service.client import SamplingParams
-from shell.text.formats import Format, batch_renderer_of
+from shell.run_dir.atomic_files import append_lines
+from shell.run_dir.run_files import SAMPLES
+from shell.service.protocol import SamplingParams
+from shell.text.renderer_by_name import Format, batch_renderer_of
 from shell.text.tokenizer import Tokenizer
 
 FLAG = "--sample-prompts"

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernel.chat_format.pieces import Renderer
 from kernel.conversation import Conversation
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
-from kernel.options import TrainOnWhat
-from kernel.render.assemble import Ragged, assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.render.token_program import Ragged, assemble
+from kernel.renderer_language.pieces import Renderer
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.golden.cases import CASES
 from tests.spans import weigh, write, write_prompt

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernel.formats import find_renderer
+from kernel.enums import TrainOnWhat
 from kernel.length_limit import LengthPolicy, Truncation
-from kernel.options import TrainOnWhat
+from kernel.renderers import find_renderer
 from shell.data.json_rows import open_rows
 from shell.data.rows import RowValidation
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
-from shell.provenance import key_of, provenance_of
+from shell.fingerprints import key_of, provenance_of
 from shell.text.tokenizer import Tokenizer
 from shell.token_cache.build import build_cache, in_this_process
 from shell.token_cache.cache import CachedRows, ShardPlan, TokenCache, render_uncached

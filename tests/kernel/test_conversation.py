@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec, last_user, split_inline_reasoning
 from kernel.errors import InputError
-from kernel.row_reader import read_conversation
+from kernel.row_to_conversation import read_conversation
 
 USER = {"role": "user", "content": "hi"}
 

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.dataset_formats import KEYS, format_of, to_messages
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats.plain_text import TEXT
-from kernel.formats.qwen3 import QWEN3, QWEN3_INSTRUCT
-from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.renderers.plain_text import TEXT
+from kernel.renderers.qwen3 import QWEN3, QWEN3_INSTRUCT
+from kernel.row_to_conversation import read_conversation
 
 USER, ANSWER = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 SYSTEM = {"role": "system", "content": "S"}

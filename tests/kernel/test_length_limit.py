@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from kernel.conversation import Message, Part
 from kernel.datum import build_datums, n_kept
-from kernel.examples import Examples
 from kernel.length_limit import (
     LengthPolicy,
     Truncation,
@@ -17,6 +16,7 @@ from kernel.length_limit import (
     without_middle,
     without_oldest_turns,
 )
+from kernel.ragged_batches import Examples
 from kernel.row_outcomes import Outcome
 
 RUNS = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=9), min_size=1, max_size=6)

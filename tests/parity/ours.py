@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from kernel.chat_format.elements import SpanKind
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
-from kernel.options import TrainOnWhat
-from kernel.parsing.segments import Parsed, Segment
-from kernel.render.assemble import Ragged, assemble
+from kernel.parse_response.common import Parsed, Segment
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.render.token_program import Ragged, assemble
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 
 Question = dict[str, Any]

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from kernel.conversation import Conversation
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.examples import Ragged
-from kernel.formats import RENDERERS
-from kernel.options import TrainOnWhat
-from kernel.render.assemble import TokenProgram, assemble
+from kernel.ragged_batches import Ragged
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.render.token_program import TokenProgram, assemble
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 from tests.parity.asking import TOKENIZERS, Oracle
 from tests.parity.conversations import conversation, text, with_trainable

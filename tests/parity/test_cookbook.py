@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
-from kernel.options import TrainOnWhat
-from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
+from kernel.render.token_program import assemble
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from shell.text.tokenizer import open_tokenizer
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, with_trainable

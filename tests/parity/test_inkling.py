@@ -10,13 +10,13 @@ import random
 
 import pytest
 
-from kernel.chat_format.elements import SpanKind
 from kernel.conversation import parts_of
-from kernel.formats.inkling import TML_V0
-from kernel.options import TrainOnWhat
-from kernel.parsing.segments import Parsed, Segment
-from kernel.render.inspect import Span
-from kernel.row_reader import read_conversation
+from kernel.enums import TrainOnWhat
+from kernel.parse_response.common import Parsed, Segment
+from kernel.render.spans import Span
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderers.inkling import TML_V0
+from kernel.row_to_conversation import read_conversation
 from tests.parity.asking import TOKENIZERS, N, ask, needs_oracle
 from tests.parity.conversations import conversation, text
 from tests.parity.declarations import typed_tool as tool

@@ -15,11 +15,11 @@ from types import ModuleType
 
 import pytest
 
-from kernel.chat_format.elements import SpanKind
-from kernel.formats import RENDERERS
-from kernel.parsing.segments import ParseTermination, Segment
-from kernel.render.inspect import Span
-from kernel.row_reader import read_conversation
+from kernel.parse_response.common import ParseTermination, Segment
+from kernel.render.spans import Span
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 from tests.parity.conversations import conversation
 from tests.parity.declarations import typed_tool as tool
 from tests.spans import write, write_prompt

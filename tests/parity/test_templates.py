@@ -19,17 +19,17 @@ from typing import Any, NamedTuple
 import pytest
 
 from kernel.conversation import Conversation, split_inline_reasoning
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
-from kernel.options import TrainOnWhat
-from kernel.render.assemble import assemble
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.row_reader import read_conversation
-from shell.text.jinja.chat_template import DATE, ChatTemplate
-from shell.text.jinja.messages import Habits, read_messages
-from shell.text.jinja.rendering import Program
-from shell.text.jinja.template_renderer import Masked, TemplateRenderer
-from shell.text.jinja.turns import Control
+from kernel.render.token_program import assemble
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
+from shell.text.chat_template.find_turns import Control
+from shell.text.chat_template.open_template import DATE, ChatTemplate
+from shell.text.chat_template.placeholders import Program
+from shell.text.chat_template.template_messages import Habits, read_messages
+from shell.text.chat_template.template_renderer import Masked, TemplateRenderer
 from shell.text.tokenizer import Tokenizer
 from tests.parity import alike
 from tests.parity.conversations import conversation

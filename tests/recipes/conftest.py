@@ -3,7 +3,7 @@
 import pytest
 
 from shell.settings.cli import main
-from shell.training.run import compile_kernel
+from shell.training.open_run import compile_kernel
 from tests.recipes.running import ANSWER, GOOD, RUNS, SMALL, USER, Told, finish, line, process_of, write
 
 

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from kernel.formats import find_renderer
-from kernel.options import TrainOnWhat
+from kernel.enums import TrainOnWhat
+from kernel.renderers import find_renderer
 from shell.data.dataset import Dataset
 from shell.data.json_rows import open_rows
 from shell.datums.render_rows import RowRenderer
@@ -91,7 +91,7 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
     assert "\n1 row, 1 example, 13 tokens, 1 of them trained\n1 example was cut\n" in out
 
 
-OWN = "from kernel import Header, Renderer, Sampled, Text\nfrom kernel.parsing.segments import parse_plain\n"
+OWN = "from kernel import Header, Renderer, Sampled, Text\nfrom kernel.parse_response.common import parse_plain\n"
 OWN_RENDERERS = {
     "no Python": ("MINE = (", "expected a Python file that runs, {0}, got SyntaxError: '(' was never closed"),
     "no such module": ("import nowhere", "{0}, got ModuleNotFoundError: No module named 'nowhere' - at"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shell.service import connection, local_process
+from shell.service import connect, local_process
 from tests.recipes.running import SMALL, finish, process_of, read
 
 
@@ -86,8 +86,8 @@ def test_a_service_that_refuses_is_told_and_the_key_is_not(status, sentence, ask
 
 
 def test_a_service_that_never_answers_is_told_in_time(ask, good, monkeypatch):
-    assert connection.PREFLIGHT_SECONDS < 7, "ten seconds, less what it takes to start"
-    monkeypatch.setattr("shell.train.check_service", partial(connection.check_service, limit_seconds=0.2))
+    assert connect.PREFLIGHT_SECONDS < 7, "ten seconds, less what it takes to start"
+    monkeypatch.setattr("shell.train.check_service", partial(connect.check_service, limit_seconds=0.2))
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

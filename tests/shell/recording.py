@@ -15,8 +15,8 @@ import numpy as np
 from kernel.datum import Datums
 from kernel.row_outcomes import Outcome, RowOutcome
 from shell.datums.render_rows import BatchResult
-from shell.run_dir.screen import Pace, Screen
-from shell.service.client import AdamParams, ServiceFault
+from shell.run_dir.progress_display import Pace, Screen
+from shell.service.protocol import AdamParams, ServiceFault
 
 
 class Cut(BaseException):
@@ -44,7 +44,7 @@ class Answer(Future):
 
 
 class RecordingClient:
-    """A `shell.service.client.Client` whose every call and answer is an event."""
+    """A `shell.service.protocol.Client` whose every call and answer is an event."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shell.run_dir.records import last_checkpoint, read_checkpoints, read_metrics
+from shell.run_dir.run_files import last_checkpoint, read_checkpoints, read_metrics
 from shell.settings.cli import main
 from shell.train import train
 

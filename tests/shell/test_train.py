@@ -14,19 +14,19 @@ from functools import partial
 import pytest
 
 from shell import train as running
-from shell.run_dir.records import keep_checkpoints, last_checkpoint, read_checkpoints, read_metrics
-from shell.run_dir.screen import Screen
+from shell.run_dir.progress_display import Screen
+from shell.run_dir.run_files import keep_checkpoints, last_checkpoint, read_checkpoints, read_metrics
 from shell.service import local_process
 from shell.settings.cli import main
 from shell.train import train
 from shell.training.checkpoint_queue import deleting
-from shell.training.run import compile_kernel
+from shell.training.open_run import compile_kernel
 
 DYING = """
 import os, sys
 from shell.settings.cli import main
 from shell.train import train
-from shell.run_dir.screen import Screen
+from shell.run_dir.progress_display import Screen
 
 def die(screen, row, n_steps):
     shown(screen, row, n_steps)

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.chat_format.compile import CompiledConversation, prepared
-from kernel.chat_format.pieces import Condition, Renderer
 from kernel.conversation import Conversation, Message, Part, ToolCall
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
-from kernel.formats.llama3 import LLAMA3
-from kernel.formats.plain_text import ROLE_COLON
-from kernel.formats.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-from kernel.options import TrainOnWhat
 from kernel.render.batch_renderer import SPLITTABLE, BatchRenderer, trained
-from tests.kernel.render.test_assemble import examples_of, tokens_of
-from tests.kernel.render.test_inspect import ALL, fits
+from kernel.renderer_language.compiler import CompiledConversation, prepared
+from kernel.renderer_language.pieces import Condition, Renderer
+from kernel.renderers import RENDERERS
+from kernel.renderers.llama3 import LLAMA3
+from kernel.renderers.plain_text import ROLE_COLON
+from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
+from tests.kernel.render.test_spans import ALL, fits
+from tests.kernel.render.test_token_program import examples_of, tokens_of
 from tests.naive import write, write_prompt
 
 

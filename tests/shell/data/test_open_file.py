@@ -20,9 +20,9 @@ from pyarrow import parquet
 from kernel.errors import InputError
 from shell.data import open_file
 from shell.data.json_rows import open_rows
+from shell.data.load_dataset import DatasetSpec, open_source
 from shell.data.open_file import cache_root, local_copy, prepared_root
 from shell.data.rows import Rejected, RowValidation
-from shell.data.sources import DatasetSpec, open_source
 
 ROWS = [
     {"messages": [{"role": "user", "content": "é\u2028"}, {"role": "assistant", "content": None}], "n": 1},

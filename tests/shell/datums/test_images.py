@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kernel.chat_format.elements import SpanKind
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS, find_renderer
 from kernel.image_tokens import kimi_tokens, qwen_tokens
-from kernel.options import TrainOnWhat
-from kernel.row_reader import read_conversation
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderers import RENDERERS, find_renderer
+from kernel.row_to_conversation import read_conversation
 from shell.datums.images import image_lengths, read_image
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
 from kernel.length_limit import LengthPolicy, Truncation
-from kernel.options import TrainOnWhat
+from kernel.renderers import RENDERERS
 from kernel.row_outcomes import Outcome
 from shell.data.rows import Rejected
 from shell.datums.render_rows import BatchResult, RowRenderer

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from datasets import Dataset as HFDataset
 
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.formats import find_renderer
-from kernel.options import TrainOnWhat
+from kernel.renderers import find_renderer
 from shell.data import json_rows
 from shell.data.dataset import Dataset
-from shell.datums.open_dataset import OpenDataset, open_dataset
+from shell.datums.open_run_data import OpenDataset, open_dataset
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.datums.supervised_dataset import StreamingSupervisedDataset, SupervisedDataset

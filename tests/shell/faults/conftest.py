@@ -9,8 +9,8 @@ import pytest
 from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
-from shell.service import connection, local_process
-from shell.service.client import Liveness
+from shell.service import connect, local_process
+from shell.service.protocol import Liveness
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
 
@@ -73,6 +73,6 @@ def impatient(monkeypatch):
             began = began or time.monotonic()
             return 600 * (time.monotonic() - began)
 
-        monkeypatch.setattr(connection, "Liveness", partial(Liveness, clock=clock))
+        monkeypatch.setattr(connect, "Liveness", partial(Liveness, clock=clock))
 
     return count_from

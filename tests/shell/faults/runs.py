@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shell.run_dir.records import last_checkpoint, read_checkpoints, read_metrics
+from shell.run_dir.run_files import last_checkpoint, read_checkpoints, read_metrics
 from shell.settings.cli import main
 from shell.train import train
 

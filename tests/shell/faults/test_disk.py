@@ -10,8 +10,8 @@ from itertools import count
 
 import pytest
 
-from shell.run_dir import files
-from shell.run_dir.screen import Screen
+from shell.run_dir import atomic_files
+from shell.run_dir.progress_display import Screen
 from shell.service import local_process
 from tests.shell.faults.runs import RESUME, cursors, finish, metrics, weights
 
@@ -41,7 +41,7 @@ def test_a_disk_that_is_full_at_any_write_stops_a_run_where_it_can_go_on(
     n, whole, rows, service, state_dir, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"
-    monkeypatch.setattr(files, "os", FullAt(n))
+    monkeypatch.setattr(atomic_files, "os", FullAt(n))
     ending = finish(rows, folder, service.url)
     assert (ending.code, ending.errors.count("\n")) == (2, 1)
     assert NO_ROOM + str(folder) in ending.errors

@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from shell.run_dir.screen import Screen
+from shell.run_dir.progress_display import Screen
 from shell.settings.cli import main
 from shell.train import train
 from tests.shell.faults.proxy import POLL, Fault, Refuse, Says, through

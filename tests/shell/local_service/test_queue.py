@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shell.local_service import RefusedError, queue, store
-from shell.local_service.store import Database
+from shell.local_service import RefusedError, database, queue
+from shell.local_service.database import Database
 
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path) as database:
-        store.add_model(database, "m", "s", None, now=0)
+        database.add_model(database, "m", "s", None, now=0)
         yield database
 
 
@@ -38,7 +38,7 @@ def run_all(db: Database) -> list[int]:
 @given(st.permutations(range(6)))
 def test_requests_run_by_number_whatever_the_order_they_came_in(order: list[int]) -> None:
     with TemporaryDirectory() as folder, Database(Path(folder)) as db:
-        store.add_model(db, "m", "s", None, now=0)
+        database.add_model(db, "m", "s", None, now=0)
         ran = []
         for seq in order:
             submit(db, seq)
@@ -47,7 +47,7 @@ def test_requests_run_by_number_whatever_the_order_they_came_in(order: list[int]
 
 
 def test_models_do_not_wait_for_each_other(db: Database) -> None:
-    store.add_model(db, "other", "s", None, now=0)
+    database.add_model(db, "other", "s", None, now=0)
     submit(db, 1)
     with db.transaction():
         queue.submit(db, "optim_step", "other", 0, b"{}", model_id="other", now=0)

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from tinker.proto import tinker_public_pb2 as proto
 
 from shell.local_service import routes
+from shell.local_service.database import Database
 from shell.local_service.routes import build_app
-from shell.local_service.store import Database
 from shell.service.local_process import ServiceProcess
 from tests.shell.local_service.serving import ADAM, RawClient, forward_backward_body, some_rows
 

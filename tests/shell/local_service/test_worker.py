@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from shell.local_service import queue, store
-from shell.local_service.handlers import HANDLERS
-from shell.local_service.store import Database
+from shell.local_service import database, queue
+from shell.local_service.database import Database
+from shell.local_service.queued_calls import HANDLERS
 from shell.local_service.worker import Worker
 from tests.shell.local_service.serving import ADAM, forward_backward_body, some_rows
 
@@ -21,7 +21,7 @@ from tests.shell.local_service.serving import ADAM, forward_backward_body, some_
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path) as database:
-        store.add_model(database, "m", "s", None, now=0)
+        database.add_model(database, "m", "s", None, now=0)
         submit(database, "create_model", 0, session_id="s", model_seq_id=0, base_model="b", lora_config={"rank": 2})
         yield database
 
@@ -66,7 +66,7 @@ def test_a_request_cut_off_before_it_is_written_is_applied_once(
         with pytest.raises(KeyboardInterrupt):
             run_all(db, worker)
     run_all(db, Worker(db))  # a new worker, as after a restart
-    cut_off = store.read_learner(db, "m")
+    cut_off = database.read_learner(db, "m")
 
     db.run("DELETE FROM requests")
     db.run("DELETE FROM live")
@@ -75,7 +75,7 @@ def test_a_request_cut_off_before_it_is_written_is_applied_once(
     submit(db, "create_model", 0, session_id="s", model_seq_id=0, base_model="b", lora_config={"rank": 2})
     all_requests()
     run_all(db, Worker(db))
-    undisturbed = store.read_learner(db, "m")
+    undisturbed = database.read_learner(db, "m")
     assert np.array_equal(cut_off.parameters, undisturbed.parameters)
     assert np.array_equal(cut_off.adam.square, undisturbed.adam.square)
 
@@ -83,7 +83,7 @@ def test_a_request_cut_off_before_it_is_written_is_applied_once(
 def test_a_failed_request_leaves_the_model_and_lets_the_next_one_run(db: Database) -> None:
     worker = Worker(db)
     run_all(db, worker)
-    before = store.read_learner(db, "m")
+    before = database.read_learner(db, "m")
     submit(db, "forward_backward", 1, forward_backward_body("m", 1, some_rows(0), loss_fn="ppo"))
     submit(db, "optim_step", 2, adam_params=ADAM | {"learning_rate": -1.0})
     submit(db, "save_weights", 3, path="a/b")
@@ -96,7 +96,7 @@ def test_a_failed_request_leaves_the_model_and_lets_the_next_one_run(db: Databas
         assert msgspec.json.decode(answer)["category"] == "user"
         assert words in msgspec.json.decode(answer)["error"]
     assert outcome(db, 5)[0] == "done"
-    after = store.read_learner(db, "m")
+    after = database.read_learner(db, "m")
     assert np.array_equal(before.parameters, after.parameters)
     assert after.gradient is None
 
@@ -122,7 +122,7 @@ def test_a_divergent_step_is_refused_and_does_not_poison_the_model(db: Database)
         run_all(db, worker)
     assert b"not finite" in outcome(db, 2)[1]
     assert outcome(db, 3)[0] == "done"
-    assert np.isfinite(store.read_learner(db, "m").parameters).all()
+    assert np.isfinite(database.read_learner(db, "m").parameters).all()
 
 
 def test_a_worker_that_cannot_write_says_so_and_stops(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

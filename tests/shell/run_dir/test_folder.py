@@ -8,7 +8,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.run_dir.folder import check_room, decide, empty, enter, terminal_question
-from shell.run_dir.records import write_config
+from shell.run_dir.run_files import write_config
 
 
 @pytest.fixture

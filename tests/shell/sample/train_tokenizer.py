@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from kernel.conversation import text_of
-from kernel.formats import RENDERERS
-from kernel.row_reader import read_conversation
+from kernel.renderers import RENDERERS
+from kernel.row_to_conversation import read_conversation
 
 SAMPLE = Path(__file__).parents[3] / "shell" / "sample"
 N_BPE = 4096

@@ -4,13 +4,13 @@ from contextlib import closing
 
 import pytest
 
-from shell.local_service.store import Database
+from shell.local_service.database import Database
 from shell.service import local_process
-from shell.service.client import ServiceFault
-from shell.service.connection import Weights, connected, open_model
+from shell.service.connect import Weights, connected, open_model
 from shell.service.local_process import LocalProcess
+from shell.service.protocol import ServiceFault
 from tests.shell.recording import datums
-from tests.shell.service.test_connection import CONFIG, EMBEDDED
+from tests.shell.service.test_connect import CONFIG, EMBEDDED
 
 
 def test_a_local_service_that_has_died_is_restarted_from_its_state(tmp_path, monkeypatch):

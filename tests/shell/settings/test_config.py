@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from kernel.errors import InputError
+from shell.settings.choose_service import choose_service
 from shell.settings.config import DATASETS, PRESETS, Config, check_dataset, presets_of
 from shell.settings.flags import conform, fields_of
-from shell.settings.service_choice import choose_service
 
 
 def test_defaults_are_the_references() -> None:

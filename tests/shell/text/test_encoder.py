@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import InputError
-from kernel.examples import Ragged
+from kernel.ragged_batches import Ragged
 from shell.text import encoder, encoder_check
 from shell.text.encoder import PIECE, FastEncoder
 from shell.text.encoder_check import HARD, cache_folder, first_difference, probes

@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
-from kernel.chat_format.elements import SpanKind
 from kernel.errors import InputError
-from kernel.formats import RENDERERS, find_renderer
-from kernel.parsing.segments import Segment
+from kernel.parse_response.common import Segment
+from kernel.renderer_language.interpreter import SpanKind
+from kernel.renderers import RENDERERS, find_renderer
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
 from tests.shell.sample.train_tokenizer import control_tokens
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kernel.formats import find_renderer
-from kernel.options import TrainOnWhat
+from kernel.enums import TrainOnWhat
+from kernel.renderers import find_renderer
 from shell.data.rows import Rows
 from shell.datums.render_rows import Rendered, RowRenderer
 from shell.datums.render_settings import RenderSettings
-from shell.provenance import key_of, provenance_of
+from shell.fingerprints import key_of, provenance_of
 from shell.text.tokenizer import open_tokenizer
 from shell.token_cache.build import Progress, build_cache, in_this_process
 from shell.token_cache.cache import ShardPlan, TokenCache

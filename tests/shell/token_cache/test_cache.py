@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kernel.errors import InputError
-from kernel.formats import RENDERERS
 from kernel.length_limit import LengthPolicy, Truncation
+from kernel.renderers import RENDERERS
 from shell.data.rows import ListRows
 from shell.datums.render_rows import RowRenderer
 from shell.text.tokenizer import open_tokenizer

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernel.datum import Media
-from kernel.examples import Examples
+from kernel.ragged_batches import Examples
 from shell.datums.render_rows import Rendered
 from shell.token_cache.shard import HEADER, Found, RowCounts, Shards, count, read_rows, words_in, write_shard
 

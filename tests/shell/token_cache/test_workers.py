@@ -16,12 +16,12 @@ import pytest
 
 from kernel.errors import InputError
 from shell.data.json_rows import open_rows
+from shell.data.load_dataset import DatasetSpec
 from shell.data.rows import Rows
-from shell.data.sources import DatasetSpec
-from shell.datums.open_dataset import OpenDataset, open_dataset
-from shell.provenance import ROOT, Provenance
+from shell.datums.open_run_data import OpenDataset, open_dataset
+from shell.fingerprints import ROOT, Provenance
 from shell.settings.config import Config
-from shell.text.formats import FormatNames
+from shell.text.renderer_by_name import FormatNames
 from shell.token_cache.build import BuildSpec, build_cache
 from shell.token_cache.cache import ShardPlan, TokenCache
 from shell.token_cache.open_cache import LEAST_ROWS

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.options import TrainOnWhat
 from shell.data.json_rows import open_rows
+from shell.data.load_dataset import DatasetSpec
 from shell.data.rows import Rows
-from shell.data.sources import DatasetSpec
 from shell.prepare import PrepareConfig, prepare
 from shell.settings.cli import main
-from shell.text.formats import FormatNames
+from shell.text.renderer_by_name import FormatNames
 from shell.token_cache.build import BuildSpec, finish
 from shell.token_cache.cache import MANIFEST, shard_name
 from tests.shell.token_cache.caches import begun, built, content, maker_of, row

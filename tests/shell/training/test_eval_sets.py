@@ -5,10 +5,10 @@ import json
 import pytest
 
 from kernel.errors import InputError
-from kernel.formats import find_renderer
+from kernel.renderers import find_renderer
 from kernel.row_outcomes import Outcome, RowOutcome
-from shell.data.sources import spec_of
-from shell.datums.open_dataset import open_dataset
+from shell.data.load_dataset import spec_of
+from shell.datums.open_run_data import open_dataset
 from shell.settings.config import Config
 from shell.text.tokenizer import open_tokenizer
 from shell.training.evaluate import EvalSet, check_names, open_sets, read_names

@@ -10,18 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernel.errors import InputError
-from kernel.formats import find_renderer
+from kernel.renderers import find_renderer
 from kernel.row_outcomes import Outcome, RowOutcome
-from kernel.train_plan import TrainPlan, start
+from kernel.training_steps import TrainPlan, start
 from shell.process.signals import Stop
-from shell.run_dir import records as run_records
-from shell.run_dir.files import append_lines, read_lines
-from shell.run_dir.records import begin_ledger, keep_checkpoints, read_checkpoints, read_entries, read_metrics, rewind
-from shell.service.client import AdamParams, SamplingParams, ServiceFault
+from shell.run_dir import run_files as run_records
+from shell.run_dir.atomic_files import append_lines, read_lines
+from shell.run_dir.run_files import begin_ledger, keep_checkpoints, read_checkpoints, read_entries, read_metrics, rewind
+from shell.service.protocol import AdamParams, SamplingParams, ServiceFault
 from shell.text.tokenizer import open_tokenizer
 from shell.training import sampling
 from shell.training.loop import run_loop
-from shell.training.run import Progress, TrainingRun
+from shell.training.open_run import Progress, TrainingRun
 from shell.training.sampling import Prompt, Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 

@@ -6,8 +6,8 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError
-from shell.run_dir.records import Checkpoint
-from shell.service.client import ServiceFault
+from shell.run_dir.run_files import Checkpoint
+from shell.service.protocol import ServiceFault
 from shell.training.resume import first_available, gone, resumptions
 
 NOW = {"rows": "8 ab", "seed": "0"}

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from kernel.errors import InputError
-from kernel.formats.qwen3 import QWEN3_INSTRUCT
-from shell.data.sources import SAMPLE
-from shell.provenance import ROOT, STEPS, code_digest, deciding_modules
+from kernel.renderers.qwen3 import QWEN3_INSTRUCT
+from shell.data.load_dataset import SAMPLE
+from shell.fingerprints import ROOT, STEPS, code_digest, deciding_modules
 from shell.settings.config import Config
 from shell.text.tokenizer import SAMPLE as TOKENIZER
 from shell.training import resume as module
+from shell.training.open_run import open_run
 from shell.training.resume import (
     OF_THE_MODEL,
     SETTINGS,
@@ -23,7 +24,6 @@ from shell.training.resume import (
     fingerprint,
     schedule_line,
 )
-from shell.training.run import open_run
 
 DATA = SAMPLE / "test.jsonl"
 ELSEWHERE = {
@@ -88,15 +88,15 @@ def test_a_tokenizer_shows_by_its_bytes(tmp_path):
 def test_a_renderer_shows_by_its_name_and_by_its_data(tmp_path):
     assert changed(renderer_name="qwen3") == {"renderer"}
     own = tmp_path / "mine.py"
-    own.write_text("from kernel.formats.qwen3 import QWEN3_INSTRUCT as MINE\n")
+    own.write_text("from kernel.renderers.qwen3 import QWEN3_INSTRUCT as MINE\n")
     before = of(renderer_name=f"{own}:MINE")
-    own.write_text("from kernel.formats.qwen3 import QWEN3_INSTRUCT as MINE  # another\n")
+    own.write_text("from kernel.renderers.qwen3 import QWEN3_INSTRUCT as MINE  # another\n")
     assert of(renderer_name=f"{own}:MINE")["renderer"] != before["renderer"]
     other = replace(QWEN3_INSTRUCT, bos="<|im_start|>")
     assert module._renderer(other, None) != module._renderer(QWEN3_INSTRUCT, None)
 
 
-@pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/formats/qwen3.py", "shell/text/tokenizer.py"])
+@pytest.mark.parametrize("source", ["kernel/datum.py", "kernel/renderers/qwen3.py", "shell/text/tokenizer.py"])
 def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path):
     for name in ("kernel", "shell"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -104,7 +104,7 @@ def test_code_shows_by_its_bytes_and_by_its_version(source, tmp_path):
     code_digest.cache_clear()
     assert code_digest(STEPS, tmp_path) == before
     assert f"tinsmith {of()['code']}".endswith(before[:16])
-    for free in ("kernel/train_plan.py", "kernel/loss.py", "shell/training/loop.py"):
+    for free in ("kernel/training_steps.py", "kernel/loss.py", "shell/training/loop.py"):
         (tmp_path / free).write_text("")
     code_digest.cache_clear()
     assert code_digest(STEPS, tmp_path) == before
@@ -180,14 +180,14 @@ def test_a_template_shows_by_its_text_and_by_what_it_is_given(tmp_path):
 
 
 def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
-    names = "import sys, shell.datums.open_dataset, shell.text.jinja.chat_template\n"
+    names = "import sys, shell.datums.open_run_data, shell.text.chat_template.open_template\n"
     names += "print(*(name for name, m in sys.modules.items() if 'shell.' in name and not hasattr(m, '__path__')))"
     done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
     used = {name.replace(".", "/") for name in done.stdout.split() if name.startswith("shell.")}
     alone = {f"{name}.py" for name in used} - set(deciding_modules(STEPS))
     # what calls the others, counts, waits, locks or builds the cache decides no step
     building = {f"shell/token_cache/{name}.py" for name in ("build", "open_cache", "workers")}
-    rest = {"shell/datums/open_dataset.py", "shell/datums/preflight.py", "shell/run_dir/files.py"}
+    rest = {"shell/datums/open_run_data.py", "shell/datums/check_rows.py", "shell/run_dir/atomic_files.py"}
     assert alone <= building | rest
 
 

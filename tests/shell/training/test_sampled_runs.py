@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from shell.run_dir.files import read_lines
-from shell.run_dir.records import read_metrics
+from shell.run_dir.atomic_files import read_lines
+from shell.run_dir.run_files import read_metrics
 from shell.settings.cli import main
 from shell.train import train
 

@@ -6,8 +6,8 @@ import pytest
 
 from kernel.conversation import Message
 from kernel.errors import InputError
-from kernel.formats import find_renderer
-from kernel.row_reader import read_conversation
+from kernel.renderers import find_renderer
+from kernel.row_to_conversation import read_conversation
 from shell.text.tokenizer import open_tokenizer
 from shell.training.sampling import open_prompts, plain, shown, stops_of
 from tests.spans import write_prompt

@@ -1,0 +1,252 @@
+"""Opens a model on a service: checks its address and key, starts a local one if needed, loads weights.
+
+The SDK reads the machine's credentials whatever address it is given, and a server may even ask it to run
+TINKER_CREDENTIAL_CMD. So those are removed from the environment while it talks to an address they are not for.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import httpx
+import tinker
+from tinker.types import RequestErrorCategory
+
+from kernel.errors import InputError, expected
+from shell.run_dir.run_files import Checkpoint, last_checkpoint
+from shell.service.local_process import LocalProcess, check_importable, import_checkpoint
+from shell.service.protocol import SILENCE_LIMIT, Liveness, ServiceFault, ServiceHealth, answer, listening
+from shell.service.tinker_client import TinkerClient, error_text, resolve
+from shell.settings.choose_service import ServiceChoice, is_loopback
+from shell.settings.config import Config
+
+SERVICE_FOLDER = "service"
+PREFLIGHT_SECONDS = 6.0
+MACHINE_CREDENTIALS = ("TINKER_CREDENTIAL_CMD", "CLOUDFLARE_ACCESS_CLIENT_ID", "CLOUDFLARE_ACCESS_CLIENT_SECRET")
+
+
+class Connection(NamedTuple):
+    """An open service; `answered` is called when a request is done, `opening` is set while the SDK is being opened."""
+
+    sdk: tinker.ServiceClient
+    url: str
+    check: Callable[[], ServiceHealth]
+    answered: Callable[[], None]
+    opening: threading.Event
+    secret: str | None
+    log: Callable[[str], None]
+
+
+class Weights(NamedTuple):
+    """What a model starts from: fresh adapters (no path), a checkpoint's weights, or those and its optimizer.
+
+    `import_from` is the state directory of another local service, from which the checkpoint is imported.
+    """
+
+    path: str | None = None
+    with_optimizer: bool = False
+    named_by: str = "--model-name"
+    import_from: Path | None = None
+
+
+def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, is_local: bool) -> Weights:
+    """What the model of a run starts from: its own last checkpoint, else --load-checkpoint-path, else nothing."""
+    asked, flag = config.load_checkpoint_path, "--load-checkpoint-path"
+    if resumed is not None:
+        return Weights(resumed.state_path, with_optimizer=True, named_by=f"{folder}/checkpoints.jsonl")
+    if asked is None:
+        return Weights()
+    if asked.startswith("tinker://"):
+        if is_local:
+            raise expected("the folder of the run that saved it (each run has a local service of its own)", asked, flag)
+        return Weights(asked, named_by=flag)
+    other = Path(asked)
+    if other.resolve() == folder.resolve():
+        raise expected("the folder of another run", f"{other}, the run's own", at=flag)
+    path = last_checkpoint(other, at=flag).state_path
+    if not is_local:
+        return Weights(path, named_by=flag)
+    check_importable(path, other / SERVICE_FOLDER, at=flag)
+    return Weights(path, named_by=flag, import_from=other / SERVICE_FOLDER)
+
+
+@contextmanager
+def connected(
+    endpoint: ServiceChoice,
+    folder: Path,
+    weights: Weights,
+    metadata: Mapping[str, str],
+    log: Callable[[str], None],
+    silence_limit: float = SILENCE_LIMIT,
+) -> Iterator[Connection]:
+    """A connection to the service; a local one is started first, with its state in `folder`/service."""
+    with ExitStack() as stack:
+        url, local = endpoint.url, None
+        if url is None:
+            if weights.path and weights.import_from:
+                import_checkpoint(weights.path, weights.import_from, folder / SERVICE_FOLDER)
+            local = stack.enter_context(closing(LocalProcess(folder / SERVICE_FOLDER, log)))
+            url = local.url
+        opening = threading.Event()
+        stack.enter_context(_environment(url, endpoint.at_home, opening))
+        liveness = Liveness(url, silence_limit)
+        stack.enter_context(listening(liveness))
+
+        def check() -> ServiceHealth:
+            if local is not None:
+                local.check()
+            return liveness.check()
+
+        sdk = tinker.ServiceClient(user_metadata=dict(metadata), base_url=url, api_key=endpoint.api_key)
+        connection = Connection(sdk, url, check, liveness.note_answer, opening, endpoint.api_key, log)
+        try:
+            yield connection
+        except BaseException:
+            if not opening.is_set():  # closing would wait for it
+                with suppress(Exception):
+                    sdk.close("errored").result(timeout=1)
+            raise
+        with suppress(Exception):  # the session would end by itself too
+            sdk.close("success").result(timeout=10)
+
+
+def open_model(connection: Connection, config: Config, weights: Weights, metadata: Mapping[str, str]) -> TinkerClient:
+    """Opens the model to train and waits for it; an InputError if the service refuses it, or loads another."""
+    assert config.model_name is not None
+    model: Future[tinker.TrainingClient] = Future()
+
+    def open_sdk() -> None:
+        create = partial(_create_model, connection.sdk, config, weights, dict(metadata))
+        resolve(model, create, connection.secret)
+        connection.opening.clear()
+
+    connection.opening.set()
+    threading.Thread(target=open_sdk, daemon=True).start()  # the SDK's first requests wait, and cannot be bounded
+    try:
+        training = answer(model, f"the opening of {config.model_name}", connection.check, connection.log)
+    except ServiceFault as fault:
+        reason: BaseException = fault
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        if _is_refusal(reason):
+            what = weights.path or f"a model that {connection.url} trains"
+            raise expected(what, f"a refusal ({error_text(reason, connection.secret)})", at=weights.named_by) from fault
+        raise
+    trained = training.get_info().model_data.model_name
+    if trained is not None and trained.split(":")[0] != config.model_name.split(":")[0]:
+        raise expected(f"a checkpoint of {config.model_name}", f"one of {trained}", at=weights.named_by)
+    return TinkerClient(training, connection.check, connection.secret, connection.answered)
+
+
+def _create_model(
+    sdk: tinker.ServiceClient, config: Config, weights: Weights, metadata: dict[str, str]
+) -> tinker.TrainingClient:
+    if weights.path is None:
+        assert config.model_name is not None
+        options = {name: getattr(config, name) for name in ("seed", "train_mlp", "train_attn", "train_unembed")}
+        created = sdk.create_lora_training_client(
+            config.model_name, config.lora_rank, user_metadata=metadata, **options
+        )
+        return created.result()
+    if weights.with_optimizer:
+        return sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=metadata).result()
+    return sdk.create_training_client_from_state(weights.path, user_metadata=metadata).result()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the request itself is at fault, so that repeating it cannot help."""
+    if isinstance(error, tinker.RequestFailedError):
+        return error.category is RequestErrorCategory.User
+    return isinstance(error, tinker.APIStatusError) and error.status_code in (400, 401, 402, 403, 404, 422)
+
+
+@contextmanager
+def _environment(url: str, at_home: bool, opening: threading.Event) -> Iterator[None]:
+    """Changes the process's environment while the SDK talks to an address, and for as long as it is opening."""
+    changes: dict[str, str | None] = {} if at_home else dict.fromkeys(MACHINE_CREDENTIALS)
+    if is_loopback(url):  # never through a proxy
+        changes |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1")
+    before = {name: os.environ.get(name) for name in changes}
+    _set_environment(changes)
+    try:
+        yield
+    finally:
+        if not opening.is_set():
+            _set_environment(before)
+
+
+def _set_environment(changes: Mapping[str, str | None]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECONDS) -> tuple[str, ...]:
+    """Checks a service in at most `limit_seconds`; the names of the models that it trains, if it lists them.
+
+    Without a key (the SDK gets one by itself), only the address is checked. An InputError names what is wrong.
+    """
+    found: Future[tuple[str, ...]] = Future()
+
+    def resolve() -> None:
+        try:
+            found.set_result(_fetch_models(endpoint, limit_seconds))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=resolve, daemon=True).start()  # a daemon: looking up a host cannot be interrupted
+    try:
+        return found.result(timeout=limit_seconds)
+    except (TimeoutError, httpx.TimeoutException):
+        _refuse(endpoint, f"no answer in {limit_seconds:g} s")
+    except httpx.HTTPError as error:
+        _refuse(endpoint, str(error) or type(error).__name__)
+
+
+def _fetch_models(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
+    from tinker._version import __version__ as sdk_version
+
+    assert endpoint.url is not None
+    by_proxy = not is_loopback(endpoint.url)
+    with httpx.Client(base_url=f"{endpoint.url}/api/v1/", timeout=limit_seconds, trust_env=by_proxy) as http:
+        if endpoint.api_key is not None:
+            http.headers["X-API-Key"] = endpoint.api_key
+        flags = _read_answer(endpoint, http.post("client/config", json={"sdk_version": sdk_version}))
+        if endpoint.api_key is None:
+            return ()
+        if flags.get("pjwt_auth_enabled") and not endpoint.api_key.startswith("eyJ"):
+            http.headers["X-API-Key"] = str(_read_answer(endpoint, http.post("auth/token", json={})).get("jwt"))
+        capabilities = http.get("get_server_capabilities")
+    if capabilities.status_code in (404, 405, 501):
+        return ()
+    models = _read_answer(endpoint, capabilities).get("supported_models") or ()
+    names = (model.get("model_name") for model in models if model.get("trainable") is not False)
+    return tuple(name for name in names if name)
+
+
+def _read_answer(endpoint: ServiceChoice, response: httpx.Response) -> dict[str, Any]:
+    status = response.status_code
+    if status in (401, 403) and endpoint.api_key is not None:
+        raise InputError(f"{endpoint.url} refuses the key (HTTP {status}) - at {endpoint.reason}")
+    if status == 402:
+        raise InputError(f"{endpoint.url} cannot bill the account (HTTP 402) - at {endpoint.reason}")
+    if status in (401, 403):
+        return {}
+    try:
+        answer = response.json() if response.is_success else None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        _refuse(endpoint, f"HTTP {status}" if not response.is_success else "an answer of another kind")
+    return answer
+
+
+def _refuse(endpoint: ServiceChoice, got: str) -> NoReturn:
+    raise InputError(f"there is no Tinker service at {endpoint.url}: {got} - at {endpoint.reason}") from None

@@ -1,0 +1,168 @@
+"""The training loop's protocol to a service: six requests, each answered by a future, and its health meanwhile.
+
+`shell.service.tinker_client.TinkerClient` implements it over the `tinker` SDK, tests over a recording
+stand-in. The service's last answer is read off the SDK's loggers: its queue-state observers hear neither refusals nor
+accepted requests.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import count
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tinker.lib import queue_state_logger
+
+from kernel.datum import Datums
+from shell.local_service.model.learner import AdamParams as AdamParams  # the same record; re-exported
+
+Logprobs = NDArray[np.float32]  # of every target of a batch, in nats, aligned with its `targets`
+
+NOTICE_SECONDS = 10  # of silence, after which it is logged
+SILENCE_LIMIT = 600  # seconds without any answer after which a run stops, unless `--silence-limit` is given
+QUEUED = "the service has it queued"
+_OF_THE_SDK = ("/session_heartbeat", "/telemetry", "/client/config", "/client/dynamic_config")
+
+T = TypeVar("T")
+
+
+class ServiceFault(RuntimeError):  # noqa: N818 - `InputError` is the user's
+    """The service failed, not the user; the message names at what. Recipes exit with code 1."""
+
+    exit_code = 1
+
+
+class ServiceHealth(NamedTuple):
+    """Health of the service while a request is pending: seconds since its last answer, and what it sent instead."""
+
+    silent_seconds: float
+    message: str = ""
+
+
+class SamplingParams(NamedTuple):
+    """How prompts are sampled; `stop` are the ids or the texts that end an answer."""
+
+    max_tokens: int
+    stop: list[int] | list[str]
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Client(Protocol):
+    """One model in training. Requests run in the order in which these methods are called.
+
+    A request is queued when its method is called (`save_sampler` alone may be later: nothing may follow it). A future
+    fails with a `ServiceFault`.
+    """
+
+    def forward(self, datums: Datums) -> Future[Logprobs]:
+        """The targets' log-probabilities under the weights at the request's turn."""
+
+    def forward_backward(self, datums: Datums) -> Future[Logprobs]:
+        """The same; adds the gradient of the loss, the sum of -logprob * weight."""
+
+    def optim_step(self, adam: AdamParams) -> Future[Mapping[str, float]]:
+        """Updates the weights by the summed gradient; the service's own metrics."""
+
+    def save_state(self, name: str, ttl_seconds: int | None) -> Future[str]:
+        """Saves weights and optimizer, for ever if None; their path."""
+
+    def save_sampler(self, name: str, ttl_seconds: int | None) -> Future[str]:
+        """Exports the weights for sampling; their path."""
+
+    def sample(self, prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> Future[list[list[int]]]:
+        """One answer per prompt, from the weights at the request's turn."""
+
+    def check(self) -> ServiceHealth | None:
+        """The service's health, if known; a ServiceFault if no answer is to be expected any more."""
+
+
+def answer(future: Future[T], what: str, check: Callable[[], ServiceHealth | None], log: Callable[[str], None]) -> T:
+    """Waits for a future as long as `check`, called every second, does not raise; logs after 10 s and every minute.
+
+    Raises a ServiceFault that names `what` failed.
+    """
+    try:
+        for n_seconds in count(1):
+            try:
+                return future.result(timeout=1)
+            except TimeoutError:
+                health = check() or ServiceHealth(n_seconds)
+                if n_seconds == NOTICE_SECONDS or n_seconds % 60 == 0:
+                    log(f"still waiting for {what}: {_so_far(n_seconds, health)}")
+    except ServiceFault as fault:
+        raise ServiceFault(f"{what} failed: {fault}") from fault
+    raise AssertionError("unreachable")
+
+
+def _so_far(n_seconds: int, health: ServiceHealth) -> str:
+    if health.silent_seconds < NOTICE_SECONDS:
+        return f"{n_seconds} s, {health.message or 'the service is answering'}"
+    return ", ".join(filter(None, (f"{health.silent_seconds:.0f} s without an answer", health.message)))
+
+
+class Liveness:
+    """The last answer of the service at one address, and how many seconds it may be silent."""
+
+    def __init__(self, url: str, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.url, self.limit_seconds, self._clock = url, limit_seconds, clock
+        self._last_answer, self._message = clock(), ""
+
+    def note_answer(self, message: str = "") -> None:
+        """Notes an answer, or with a message that the service will run the request."""
+        self._last_answer, self._message = self._clock(), message
+
+    def note_response(self, url: str, status: int) -> None:
+        """Notes an HTTP response to a request for `url`."""
+        if not url.startswith(f"{self.url}/") or url.endswith(_OF_THE_SDK):
+            return
+        if status == 408:
+            self.note_answer(QUEUED)
+        elif status in (409, 429) or status >= 500:
+            self._message = f"the service answers HTTP {status}"
+        else:
+            self.note_answer()
+
+    def check(self) -> ServiceHealth:
+        """The service's health; a ServiceFault if it has been silent for too long."""
+        silent = self._clock() - self._last_answer
+        if silent < self.limit_seconds:
+            return ServiceHealth(silent, self._message)
+        how = f", {self._message}" if self._message else ""
+        raise ServiceFault(f"no answer from {self.url} in {self.limit_seconds:g} s (--silence-limit){how}")
+
+
+@contextmanager
+def listening(liveness: Liveness) -> Iterator[None]:
+    """Feeds a Liveness from the SDK's loggers; the SDK logs a paused queue after ten seconds, not fifteen minutes."""
+    responses, try_agains = logging.getLogger("httpx"), logging.getLogger("tinker.lib.api_future_impl")
+    level, threshold = responses.level, responses.getEffectiveLevel()
+    grace = getattr(queue_state_logger, "PAUSE_GRACE_PERIOD", None)
+
+    def note_response(record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple) and len(record.args) == 5 and isinstance(record.args[3], int):
+            liveness.note_response(str(record.args[1]), record.args[3])
+        return record.levelno >= threshold
+
+    def note_try_again(record: logging.LogRecord) -> bool:
+        if not record.getMessage().endswith("because of try_again"):
+            return True
+        liveness.note_answer(QUEUED)
+        return False  # a line per poll is of no use
+
+    responses.addFilter(note_response)
+    responses.setLevel(min(threshold, logging.INFO))
+    try_agains.addFilter(note_try_again)
+    queue_state_logger.PAUSE_GRACE_PERIOD = NOTICE_SECONDS
+    try:
+        yield
+    finally:
+        responses.removeFilter(note_response)
+        responses.setLevel(level)
+        try_agains.removeFilter(note_try_again)
+        if grace is not None:
+            queue_state_logger.PAUSE_GRACE_PERIOD = grace

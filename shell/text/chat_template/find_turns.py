@@ -1,0 +1,213 @@
+"""Turns of a rendered conversation: where each starts and ends, proven from the template's own prompts.
+
+The turn of an assistant's message is what follows the prompt before it in the conversation that ends with it, through
+the control token that ends it there. A longer conversation has it at the same place if it begins with this text, of
+this origin. A generation block narrows the turn. The turn of another message starts with its text.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kernel.conversation import Conversation
+from kernel.errors import InputError
+from kernel.renderer_language.interpreter import SpanKind
+from shell.text.chat_template.placeholders import TEMPLATE, Rendered, Run, UnalignedError, align
+from shell.text.chat_template.template_messages import MARKS, Field, Placeholders, read_messages
+
+if TYPE_CHECKING:
+    from shell.text.chat_template.open_template import ChatTemplate
+
+
+class UnprovenError(InputError):
+    """The place of a turn in a conversation cannot be proven; in a shorter one perhaps it can."""
+
+
+class Turn(NamedTuple):
+    """Characters `start` to `stop` of a rendering: what the message's author writes."""
+
+    start: int
+    stop: int
+
+
+class Piece(NamedTuple):
+    """A control token, text of the template's or text of the data's: characters `start` to `stop` of a rendering."""
+
+    kind: SpanKind
+    start: int
+    stop: int
+
+
+class Control(NamedTuple):
+    """A control token; `lstrip` and `rstrip`: it takes the white space beside it away."""
+
+    text: str
+    lstrip: bool = False
+    rstrip: bool = False
+
+
+class Rendering:
+    """One conversation under one template, rendered as often as its proofs need; `at` is its position, for errors."""
+
+    def __init__(self, template: "ChatTemplate", conversation: Conversation, at: str = "$") -> None:
+        self.template, self.conversation, self.at = template, conversation, at
+        self._messages = read_messages(conversation, template.habits, at)
+        self._placeholders = Placeholders()
+        self._known: dict[tuple[int, bool], Rendered] = {}
+
+    def render(self, n: int, prompt: bool = False) -> Rendered:
+        """The first n messages, and the prompt for one more; raises InputError when the template refuses them."""
+        if (n, prompt) not in self._known:
+            self._known[n, prompt] = self._aligned(n, prompt)
+        return self._known[n, prompt]
+
+    def _aligned(self, n: int, prompt: bool) -> Rendered:
+        real = self._run(n, prompt, lambda field: field.text)
+        marked = self._run(n, prompt, self._placeholders.of, MARKS)
+        try:
+            return align(real, marked, self._placeholders.shown, lambda k: what(self._messages.fields[k]))
+        except UnalignedError as error:
+            raise InputError(str(error), self.at) from None
+
+    def _run(self, n: int, prompt: bool, show: Callable[[Field], str], marks: tuple[str, str] = ("", "")) -> str:
+        variables = {**self._messages.first(n, show), "add_generation_prompt": prompt}
+        return self.template.run(variables, self.at, marks)
+
+    def pieces(self, text: Rendered) -> list[Piece]:
+        """A rendering in pieces; only what the template alone writes can be a control token."""
+        out: list[Piece] = []
+        for start, stop, source, *_ in text.runs:
+            if source != TEMPLATE:
+                out.append(Piece(SpanKind.MESSAGE, start, stop))
+                continue
+            for kind, part in self.template.cut(text.text[start:stop]):
+                out.append(Piece(kind, start, start + len(part)))
+                start += len(part)
+        return out
+
+    def shown(self, text: Rendered) -> list[tuple[Field, int, int]]:
+        """The data in a rendering, with the characters where each stretch of it starts and stops."""
+        return [(self._messages.fields[run.source], run.start, run.stop) for run in text.runs if run.source != TEMPLATE]
+
+    def check(self, n: int, prompt: bool = False) -> None:
+        """Raises InputError unless the template shows the first n messages as they are."""
+        text = self.render(n, prompt)
+        check_shown(text.runs, [field for field in self._messages.fields if field.message < n], self.at)
+        for field, start, stop in self.shown(text):
+            role = self.role(field.message)
+            if role != "assistant" and any(a < stop and start < b for a, b in text.marked):
+                raise InputError(f"a generation block is around the data of a {role} message", self.at)
+
+    def turn(self, i: int, n: int) -> Turn:
+        """The place of the turn of message i in the first n messages; UnprovenError where there is no proof."""
+        whole = self.render(i + 1)
+        turn = self._turn(i, whole)
+        if n > i + 1 and self.render(n).n_shared(whole) < turn.stop:
+            raise self._unproven(i, "the turn to read the same once more messages follow", "another text")
+        return turn
+
+    def first(self, i: int, text: Rendered) -> int | None:
+        """The character where the text of message i starts; of a tool's, with the white space before it."""
+        own = next((at for field, at, _ in self.shown(text) if (field.message, field.name) == (i, "text")), None)
+        if own is None or self.role(i) != "tool":
+            return own
+        token = max((p.stop for p in self.pieces(text) if p.kind is SpanKind.CONTROL and p.stop <= own), default=own)
+        return token if text.text[token:own].isspace() else own
+
+    def role(self, i: int) -> str:
+        """The role of message i."""
+        return self.conversation[i].role
+
+    def _turn(self, i: int, whole: Rendered) -> Turn:
+        assistant, start, shown = self.role(i) == "assistant", self._start(i, whole), self.shown(whole)
+        last = max(start, shown[-1][2] if shown else 0)
+        ends = [p.stop for p in self.pieces(whole) if p.kind is SpanKind.CONTROL and p.start >= last]
+        if assistant and not ends:
+            raise self._unproven(i, "a control token that ends the turn", "none")
+        turn = Turn(start, ends[-1] if ends else len(whole.text))
+        after = whole.text[turn.stop :]
+        if assistant and after.strip():
+            raise self._unproven(i, "a turn that ends with a control token", f"{after!r} after it")
+        if any(turn.start <= at < turn.stop and field.message != i for field, at, _ in shown):
+            raise self._unproven(i, "a turn that shows its own message", "another's words in it")
+        thoughts = [field for field in self._messages.fields if (field.message, field.name) == (i, "reasoning")]
+        if any(field.text.strip() and field not in [own for own, *_ in shown] for field in thoughts):
+            raise self._unproven(i, "its reasoning in the turn", "none (the template drops it)")
+        turn = self._narrowed(i, whole, turn) if assistant and self.template.marks else turn
+        if any(p.kind is SpanKind.CONTROL and p.start < edge < p.stop for p in self.pieces(whole) for edge in turn):
+            raise self._unproven(i, "a turn of whole tokens", "a control token that is half in it")
+        return turn
+
+    def _start(self, i: int, whole: Rendered) -> int:
+        if self.role(i) != "assistant":
+            start = self.first(i, whole)
+            if start is None:
+                raise self._unproven(i, "text (the start of an empty message is not known)", "none")
+            return start
+        prompt = self.render(i, prompt=True)
+        n = whole.n_shared(prompt)
+        if n < len(prompt.text):
+            asks, writes = (repr(one.text[n : n + 40]) for one in (prompt, whole))
+            raise self._unproven(i, f"{asks} before the turn, as in its prompt", writes)
+        return n
+
+    def _narrowed(self, i: int, whole: Rendered, turn: Turn) -> Turn:
+        marked = [(max(a, turn.start), min(b, turn.stop)) for a, b in whole.marked]
+        inside = [(a, b) for a, b in marked if a < b]
+        if not inside or sum(b - a for a, b in inside) < inside[-1][1] - inside[0][0]:
+            raise self._unproven(i, "one generation block around the turn", "several" if inside else "none")
+        return Turn(inside[0][0], inside[-1][1])
+
+    def _unproven(self, i: int, what: str, got: str) -> UnprovenError:
+        return UnprovenError(f"expected {what}, got {got}", self.at, ("messages", i))
+
+
+def what(field: Field) -> str:
+    return f"the {'call' if field.name == 'callee' else field.name} of message {field.message}"
+
+
+def check_shown(runs: Sequence[Run], fields: Sequence[Field], at: str) -> None:
+    """Raises InputError for data that is missing, cut, repeated or out of order.
+
+    Due are: every text once (white space at the edges may go); reasoning whole or not at all; of a call its arguments,
+    and its name or its id; of declarations at least something. Names and ids of results may be left out.
+
+    >>> field = Field(0, "text", "Hi!", 0, False)
+    >>> check_shown([Run(0, 3, 0, 0, 3)], [field], "$")
+    >>> check_shown([Run(0, 2, 0, 0, 2)], [field], "$")
+    Traceback (most recent call last):
+    kernel.errors.InputError: the template writes only a part of the text of message 0 - at $
+    """
+    shown: list[list[Run]] = [[] for _ in fields]
+    last = 0
+    for run in runs:
+        if run.source != TEMPLATE:
+            shown[run.source].append(run)
+            message, name, *_ = fields[run.source]
+            if name in ("text", "reasoning"):
+                if message < last:
+                    raise InputError(f"the template writes message {message} after message {last}", at)
+                last = message
+    declared = [bool(runs) for runs, field in zip(shown, fields, strict=True) if field.name == "tool"]
+    if declared and not any(declared):
+        raise InputError("expected no tool declarations (the template does not write them), got some", at)
+    for source, (own, field) in enumerate(zip(shown, fields, strict=True)):
+        has_id = source > 0 and fields[source - 1].name == "id" and bool(shown[source - 1])
+        due = {"text": True, "call": True, "reasoning": bool(own), "callee": not has_id}
+        if due.get(field.name, False):
+            _check_whole(own, field, at)
+
+
+def _check_whole(runs: list[Run], field: Field, at: str) -> None:
+    """The runs show the whole string from its first character on; those of a call may show it again."""
+    seen = 0
+    for run in runs:
+        if seen and not field.text[seen:].strip():
+            if field.name in ("call", "callee"):
+                return
+            raise InputError(f"the template repeats {what(field)}", at)
+        if run.first != seen and (seen or field.text[: run.first].strip()):
+            raise InputError(f"the template writes only a part of {what(field)}", at)
+        seen = run.last
+    if field.text[seen:].strip():
+        how = "writes only a part of" if runs else "leaves out"
+        raise InputError(f"the template {how} {what(field)}", at)

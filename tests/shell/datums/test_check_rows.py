@@ -1,0 +1,113 @@
+"""The pass before the first step: every row is read once and rendered once, and what it finds is used."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernel.errors import InputError
+from kernel.render.batch_renderer import BatchRenderer
+from kernel.renderers import find_renderer
+from shell.data.json_rows import JsonRows
+from shell.datums.open_run_data import OpenDataset, open_dataset
+from shell.settings.config import Config
+from shell.text.tokenizer import open_tokenizer
+
+TOKENIZER = open_tokenizer("sample")
+N = 3000
+
+
+def row(i: int) -> dict[str, Any]:
+    turns = [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"answer {i}"}]
+    return {"messages": turns * (1 + i % 3)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row(i)) + "\n" for i in range(N)))
+    return file
+
+
+def opened(path: Path, **more: Any) -> OpenDataset:
+    given = {"dataset": str(path), "batch_size": 64, "test_size": 100, "prepare": "never", **more}
+    return open_dataset(Config(log_path="unused", **given), find_renderer("qwen3"), TOKENIZER)
+
+
+class Counted:
+    """How often each row is taken from the file, and each conversation rendered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.taken: Counter[int] = Counter()
+        self.rendered: Counter[str] = Counter()
+        take, render = JsonRows.take, BatchRenderer.render
+
+        def counting_take(rows: JsonRows, indices: Any) -> list[Any]:
+            self.taken.update(indices.tolist())
+            return take(rows, indices)
+
+        def counting_render(renderer: BatchRenderer, conversations: Any, *rest: Any) -> Any:
+            self.rendered.update(str(talk[0].content) for talk in conversations)
+            return render(renderer, conversations, *rest)
+
+        monkeypatch.setattr(JsonRows, "take", counting_take)
+        monkeypatch.setattr(BatchRenderer, "render", counting_render)
+
+
+def test_before_the_first_step_every_row_is_rendered_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(monkeypatch)
+    data = opened(path)
+    data.train.submit(0).result()
+    assert len(counted.rendered) == N
+    assert set(counted.rendered.values()) == {1}
+    held_out = {i for i in range(N) if f"a.jsonl:{i + 1}" in {Path(one.location).name for one in data.outside}}
+    assert len(held_out) == 100
+    # looking for duplicates of the held-out rows reads each once, the pass once more, and the first batch is read then
+    assert max(counted.taken.values()) <= 3
+    assert sum(counted.taken.values()) <= 2 * N + data.train.batch_size
+
+
+def test_what_is_kept_is_what_would_be_rendered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = opened(path)
+    monkeypatch.setattr("shell.datums.check_rows.KeptRows.keep", lambda *_: None)
+    fresh = opened(path)
+    assert kept.row_counts == fresh.row_counts
+    assert kept.split_factor == fresh.split_factor > 1
+    assert kept.outside == fresh.outside
+    pairs = [(kept.train.submit(step).result().datums, fresh.train.submit(step).result().datums) for step in (0, 1)]
+    for one, other in [*pairs, (kept.test, fresh.test)]:
+        assert one is not None
+        assert other is not None
+        assert all(np.array_equal(a, b) for a, b in zip(one[:4], other[:4], strict=True))
+
+
+def test_bad_rows_are_counted_wherever_they_fall(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    bad = list(range(0, N, 7))
+    for i in bad:
+        lines[i] = json.dumps({"messages": [{"role": "humna", "content": f"x {i}"}]})
+    path.write_text("\n".join(lines))
+    data = opened(path, max_bad_rows=N)
+    n_held_out = sum("rejected" in one.reason for one in data.outside)
+    assert n_held_out > 0
+    assert data.row_counts.n_bad == len(bad) - n_held_out
+    result = data.train.submit(0).result()
+    assert [one.outcome.value for one in result.outcomes] == ["rejected"] * len(result.outcomes)
+    assert len(result.outcomes) > 0
+    with pytest.raises(InputError, match=r"unknown role .humna.* - at .*a\.jsonl:\d+ "):
+        opened(path, test_size=0, batch_size=N)
+
+
+def test_the_rows_of_a_mixture_are_counted_by_source_and_rendered_once(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "b.jsonl"
+    other.write_text("".join(json.dumps(row(N + i)) + "\n" for i in range(500)))
+    counted = Counted(monkeypatch)
+    data = opened(Path(f"{path}=2000rows,{other}"))
+    data.train.submit(0).result()
+    assert set(counted.rendered.values()) == {1}
+    assert data.row_counts.n_rows == data.train.n_rows
