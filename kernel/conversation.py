@@ -13,6 +13,7 @@ class Part(NamedTuple):
 
     kind: PartKind
     text: str
+    weight: float = 1.0  # factor on its token weights
 
 
 class ToolCall(NamedTuple):
@@ -40,6 +41,7 @@ class Message(NamedTuple):
     tool_call_id: str = ""
     trainable: bool | None = None
     tools: tuple[ToolSpec, ...] = ()
+    weight: float = 1.0  # factor on its token weights: the row's times the message's own
 
 
 Conversation = tuple[Message, ...]

@@ -43,7 +43,7 @@ def read_conversation(row: Mapping[str, object], at: str = "$", column: str = "m
         InputError: naming `at` and the JSON path, for anything that is not such a row.
 
     >>> read_conversation({"messages": [{"role": "user", "content": "hi"}]})
-    (Message(role='user', content='hi', tool_calls=(), name='', tool_call_id='', trainable=None, tools=()),)
+    (Message(role='user', content='hi', tool_calls=(), name='', tool_call_id='', trainable=None, tools=(), weight=1.0),)
     >>> read_conversation({"messages": [{"role": "user", "content": None}]}, at="train.jsonl:17")
     Traceback (most recent call last):
     kernel.errors.InputError: expected text, got null - at train.jsonl:17 $.messages[0].content
@@ -106,7 +106,7 @@ def _plain(messages: list[object]) -> Conversation | None:
         role, content = raw.get("role"), raw.get("content")
         if role not in _USUAL or type(content) is not str or not (content.isascii() or _encodable(content)):
             return None
-        read.append(_new(Message, (role, content, (), "", "", None, ())))
+        read.append(_new(Message, (role, content, (), "", "", None, (), 1.0)))
     return tuple(read)
 
 

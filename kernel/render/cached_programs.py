@@ -60,7 +60,7 @@ class Skeleton(NamedTuple):
 def pattern(conversation: Conversation) -> Hashable | None:
     """What the skeleton of a prepared conversation depends on; None where calls, tools, names or `trainable` count."""
     kinds = []
-    for role, content, calls, name, _, trainable, tools in conversation:
+    for role, content, calls, name, _, trainable, tools, _ in conversation:
         if calls or name or tools or trainable is not None:
             return None
         kinds.append((role, content != "" if isinstance(content, str) else tuple([part.kind for part in content])))
