@@ -62,7 +62,7 @@ class MessageConditions:
         self._own, self._before, self.after = list[int](), list[int](), [after]
         self._prefixes: list[Prefix] = [(everywhere, user, other, turn)]
         for i, message in enumerate(conversation):
-            role, content, calls, name, _, _, tools = message
+            role, content, calls, name, _, _, tools, _ = message
             mask = after
             if isinstance(content, str):
                 if content:

@@ -16,9 +16,9 @@ PATH = "tinker://m/weights/first"
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path) as database:
-        database.add_model(database, "m", "s", None, now=0)
-        yield database
+    with Database(tmp_path) as opened:
+        database.add_model(opened, "m", "s", None, now=0)
+        yield opened
 
 
 def some_learner(seed: int = 0) -> Learner:

@@ -14,9 +14,9 @@ from shell.local_service.database import Database
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path) as database:
-        database.add_model(database, "m", "s", None, now=0)
-        yield database
+    with Database(tmp_path) as opened:
+        database.add_model(opened, "m", "s", None, now=0)
+        yield opened
 
 
 def submit(db: Database, seq: int, kind: str = "optim_step", body: bytes = b"{}", *, now: float = 0) -> str:

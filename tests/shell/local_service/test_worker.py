@@ -20,10 +20,10 @@ from tests.shell.local_service.serving import ADAM, forward_backward_body, some_
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path) as database:
-        database.add_model(database, "m", "s", None, now=0)
-        submit(database, "create_model", 0, session_id="s", model_seq_id=0, base_model="b", lora_config={"rank": 2})
-        yield database
+    with Database(tmp_path) as opened:
+        database.add_model(opened, "m", "s", None, now=0)
+        submit(opened, "create_model", 0, session_id="s", model_seq_id=0, base_model="b", lora_config={"rank": 2})
+        yield opened
 
 
 def submit(db: Database, kind: str, seq: int, body: bytes = b"", **fields: Any) -> None:
