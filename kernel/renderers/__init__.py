@@ -1,7 +1,6 @@
-"""The built-in renderers by name, a module per family. `RENDERERS` maps a name to its renderer.
+"""Built-in renderers by name, a module per family: the formats that the models were trained with.
 
-Each is the format that the model was trained with, checked token for token and weight for weight against
-tinker-cookbook; `DIFFERENCES.md` in this folder lists what differs on purpose.
+Each is checked token for token and weight for weight against tinker-cookbook; `DIFFERENCES.md` lists what differs.
 """
 
 from kernel.errors import unknown

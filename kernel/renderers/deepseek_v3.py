@@ -1,8 +1,7 @@
 """DeepSeek V3.1: with reasoning switched off (as its own template has it by default), and with reasoning.
 
 `</think>` after the assistant's marker ends the reasoning, so past turns and turns that do not reason open with it.
-What follows a tool's result continues the turn: no marker, and nothing about reasoning. There is one system message,
-the first, without a marker of its own. Calls are control tokens around a name and JSON.
+What follows a tool's result continues the turn: no marker, and nothing about reasoning.
 """
 
 import json
@@ -11,19 +10,8 @@ from functools import partial
 
 from kernel.conversation import ToolCall, ToolSpec
 from kernel.parse_response.by_regex import parse_sections, read_section
-from kernel.renderer_language.pieces import (
-    Calls,
-    Content,
-    Header,
-    Reasoning,
-    Refuse,
-    Renderer,
-    Row,
-    Sampled,
-    Text,
-    Tools,
-)
-from kernel.renderers.tool_syntax import C, Data, Markup, calls_section, read_arguments
+from kernel.renderer_language.pieces import Calls, Content, Header, Reasoning, Refuse, Renderer, Sampled, Text, Tools
+from kernel.renderers.tool_syntax import C, Data, Markup, Row, calls_section, read_arguments
 
 _EOS = "<｜end▁of▁sentence｜>"
 _CALLS_BEGIN, _CALLS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"

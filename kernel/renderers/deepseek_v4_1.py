@@ -1,8 +1,7 @@
 """DeepSeek V4.1: with reasoning at three efforts, kept or not, and without; calls as DSML.
 
-Neighbouring messages of the user and of tools are one user turn, written and trained as its first message. The marker
-of the assistant ends such a turn (a later system message is one too), so an assistant's message that follows none has
-no marker. Reasoning stays after the last of these turns, and everywhere once tools are declared.
+Neighbouring user and tool messages are one user turn, written and trained as its first message. The assistant's marker
+ends such a turn (or a later system message). Reasoning stays after the last one, everywhere once tools are declared.
 """
 
 import json
@@ -15,19 +14,8 @@ from itertools import groupby
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of, parts_of
 from kernel.parse_response.by_regex import MARKS, PLAIN, Read, left_open, marked, parse_sections, read_matches, unmarked
 from kernel.parse_response.common import BadCall, Segment
-from kernel.renderer_language.pieces import (
-    Calls,
-    Header,
-    Reasoning,
-    Refuse,
-    Renderer,
-    Row,
-    Sampled,
-    Text,
-    Tools,
-    by_roles,
-)
-from kernel.renderers.tool_syntax import C, Data, Markup, argument_texts, calls_section, json_value
+from kernel.renderer_language.pieces import Calls, Header, Reasoning, Refuse, Renderer, Sampled, Text, Tools, by_roles
+from kernel.renderers.tool_syntax import C, Data, Markup, Row, argument_texts, calls_section, json_value
 
 _DSML = "｜DSML｜"
 _CALLS_OPEN, _CALLS_CLOSE = f"<{_DSML} calls>", f"</{_DSML} calls>"
@@ -99,9 +87,9 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
     )
 
 
-def _in_turns(conversation: Conversation) -> Conversation:
-    """Each user turn in its first message, a blank line between what it joins, results in the order of their calls."""
-    out: list[Message] = []
+def _in_turns(conversation: Conversation, has_effort: bool = False) -> Conversation:
+    """Each user turn in its first message, results in the order of their calls; a system message for the effort."""
+    out = [Message("system")] if has_effort and not (conversation and conversation[0].role == "system") else []
     order: dict[str, int] = {}
     for is_turn, group in groupby(conversation, lambda message: message.role in ("user", "tool")):
         messages = list(group)
@@ -122,12 +110,6 @@ def _joined(turn: Sequence[Message], order: dict[str, int]) -> list[Message]:
         else:
             parts += parts_of(message)
     return [turn[0]._replace(content=content_of(parts)), *(m._replace(content="") for m in turn[1:])]
-
-
-def _with_opening(conversation: Conversation) -> Conversation:
-    """`_in_turns`, after a system message, which holds the effort."""
-    opening = () if conversation and conversation[0].role == "system" else (Message("system"),)
-    return (*opening, *_in_turns(conversation))
 
 
 @by_roles
@@ -181,17 +163,13 @@ DEEPSEEKV4_1 = Renderer(
     ),
     bos="<｜begin▁of▁sentence｜>",
     keep=((C.ONLY_ASSISTANT_FOLLOWS,), (C.TOOLS_DECLARED,)),
-    before=_with_opening,
+    before=partial(_in_turns, has_effort=True),
     turn_starts_after=_is_request,
 )
-
-
-def _at_effort(name: str, effort: int) -> Renderer:
-    return replace(DEEPSEEKV4_1, name=name, rows={**DEEPSEEKV4_1.rows, "system": _system(effort)})
-
-
-DEEPSEEKV4_1_LOW_REASONING = _at_effort("deepseekv4_1_low_reasoning", 50)
-DEEPSEEKV4_1_MAX_REASONING = _at_effort("deepseekv4_1_max_reasoning", 100)
+DEEPSEEKV4_1_LOW_REASONING, DEEPSEEKV4_1_MAX_REASONING = (
+    replace(DEEPSEEKV4_1, name=f"deepseekv4_1_{name}_reasoning", rows={**DEEPSEEKV4_1.rows, "system": _system(effort)})
+    for name, effort in (("low", 50), ("max", 100))
+)
 DEEPSEEKV4_1_PRESERVE_THINKING = replace(DEEPSEEKV4_1, name="deepseekv4_1_preserve_thinking", keep=((),))
 DEEPSEEKV4_1_DISABLE_THINKING = replace(
     DEEPSEEKV4_1,

@@ -1,8 +1,7 @@
 """GLM-5.3: reasoning at three efforts, which cannot be switched off, kept on every turn.
 
-There is no token that ends a turn: an assistant's turn ends with the marker of who is next, the user or (after calls)
-the tools, so the assistant samples that marker and the next message goes without. Every prompt opens the reasoning. A
-call's argument is text as it is and JSON for everything else: the reader takes what reads as JSON for JSON.
+No token ends a turn: an assistant's turn ends with the marker of who is next, the user or (after calls) the tools, so
+the assistant samples that marker and the next message has none. The prompt opens the reasoning.
 """
 
 import json
@@ -28,6 +27,7 @@ def _write_call(_: int, call: ToolCall) -> Markup:
 
 
 _OPENS, _CLOSES, *_INNER = MARKS[: len(_CALL_CONTROLS)]
+# An argument is text as it is and JSON for everything else: what reads as JSON is taken for JSON.
 _CALL = re.compile(f"{_OPENS}([^{_OPENS}{_CLOSES}]*){_CLOSES}")
 _PAIR = re.compile(rf"{_INNER[0]}({PLAIN}){_INNER[1]}\s*{_INNER[2]}({PLAIN}){_INNER[3]}\s*")
 _WHOLE = re.compile(rf"\s*([^\s\ud800-\udfff]+)\s*((?:{_PAIR.pattern})*)")
@@ -68,11 +68,10 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
 def _ordered(conversation: Conversation) -> Conversation:
     """Results in the order of their calls, and the assistant's reasoning before its text, which is trimmed."""
     out: list[Message] = []
-    for is_result, group in groupby(conversation, lambda message: message.role == "tool"):
-        messages = list(group)
-        if is_result and out and out[-1].role == "assistant":
-            messages = _sorted(messages, out[-1].tool_calls)
-        out += [_gathered(message) if message.role == "assistant" else message for message in messages]
+    for role, group in groupby(conversation, lambda message: message.role):
+        messages = [_gathered(message) if role == "assistant" else message for message in group]
+        is_answered = role == "tool" and out and out[-1].role == "assistant"
+        out += _sorted(messages, out[-1].tool_calls) if is_answered else messages
     return tuple(out)
 
 

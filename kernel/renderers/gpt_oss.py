@@ -1,8 +1,7 @@
 """gpt-oss: Harmony, where a turn is messages in channels, with OpenAI's system message or without.
 
-The role `system` of a conversation is Harmony's developer, whose words are instructions; Harmony's own system message
-has the role `harmony` here. Reasoning stays in every turn, as in the reference (OpenAI's template drops it from turns
-that have ended in an answer). A sampled turn ends with its first call. Tools are declared as TypeScript.
+The role `system` of a conversation is Harmony's developer; Harmony's own system message has the role `harmony` here.
+Reasoning stays in every turn, as in the reference. A sampled turn ends with its first call.
 """
 
 import json
@@ -38,17 +37,13 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
 
 
 def _declaration(tool: Schema) -> str:
+    schema, parameters = fields(tool.get("parameters")), "()"
+    if schema.get("type") == "object" and fields(schema.get("properties")):
+        about = f" // {schema['description']}" if schema.get("description") else ""
+        lines = [line for name in fields(schema["properties"]) for line in _parameter(schema, name)]
+        parameters = "\n".join((f"(_:{about}", "{", *lines, "})"))
     about = f"// {tool['description']}\n" if tool.get("description") else ""
-    return f"{about}type {tool['name']} = {_parameters(fields(tool.get('parameters')))} => any;"
-
-
-def _parameters(schema: Schema) -> str:
-    properties = fields(schema.get("properties"))
-    if schema.get("type") != "object" or not properties:
-        return "()"
-    about = f" // {schema['description']}" if schema.get("description") else ""
-    lines = [line for name in properties for line in _parameter(schema, name)]
-    return "\n".join((f"(_:{about}", "{", *lines, "})"))
+    return f"{about}type {tool['name']} = {parameters} => any;"
 
 
 def _parameter(schema: Schema, name: str) -> Iterator[str]:
@@ -72,9 +67,6 @@ def _field(schema: Schema, name: str) -> str:
     return f"{name}{optional}: {_type(fields(fields(schema['properties'])[name]))}"
 
 
-_NAMES = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean"}
-
-
 def _type(schema: Schema) -> str:
     """A JSON schema as a TypeScript type; what it has no name for is `any`."""
     for union in ("oneOf", "anyOf"):
@@ -91,7 +83,7 @@ def _type(schema: Schema) -> str:
     elif kind == "object":
         plain = "{ " + ", ".join(_field(schema, name) for name in fields(schema.get("properties"))) + " }"
     else:
-        plain = _NAMES.get(str(kind), "any")
+        plain = {"integer": "number"}.get(str(kind), str(kind) if kind in ("string", "number", "boolean") else "any")
     return plain + (" | null" if schema.get("nullable") else "")
 
 
@@ -135,11 +127,9 @@ def _messages(turn: Sequence[Segment], is_stopped: bool) -> Iterator[tuple[Seque
             yield message, None, False
 
 
-_RECIPIENT = re.compile(r"(?:^|\s)to=(\S+)")
-
-
 def _recipient(header: Sequence[Segment]) -> str:
-    found = (_RECIPIENT.search(segment.text) for segment in header if segment.kind is SpanKind.MESSAGE)
+    texts = (segment.text for segment in header if segment.kind is SpanKind.MESSAGE)
+    found = (re.search(r"(?:^|\s)to=(\S+)", text) for text in texts)
     return next((match[1] for match in found if match), "")
 
 
@@ -213,15 +203,7 @@ GPT_OSS_NO_SYSPROMPT = Renderer(
 
 
 def gpt_oss(effort: str, date: str = "2025-01-01") -> Renderer:
-    """The renderer with OpenAI's system message.
-
-    Args:
-        effort: "low", "medium" or "high".
-        date: today, YYYY-MM-DD, as the model is given it. Fixed, so that a run can be repeated.
-
-    >>> gpt_oss("high", date="2025-06-28").name
-    'gpt_oss_high_reasoning'
-    """
+    """The renderer with OpenAI's system message, which has a fixed date so that a run can be repeated."""
     opening = (
         "You are ChatGPT, a large language model trained by OpenAI.\n"
         f"Knowledge cutoff: 2024-06\nCurrent date: {date}\n\nReasoning: {effort}\n\n"

@@ -1,7 +1,7 @@
 """Inkling (the reference calls the format tml_v0): every block of reasoning, text or calls is a message of its own.
 
-Nothing opens the turn in the prompt: the model samples the token that opens a message as well as those that end it and
-the turn. The effort is a system message after those that open the conversation; declared tools are one before it.
+Nothing opens the turn in the prompt: the model samples the token that opens a message. The effort is a system message
+after those that open the conversation; declared tools are one before it.
 """
 
 import json
@@ -126,10 +126,8 @@ _CONTROLS = (
     *("message_system", "message_user", "message_model", "message_tool", "end_message"),
     *("content_text", "content_thinking", "content_xml", "content_invoke_tool_json", "content_model_end_sampling"),
 )
-_BLOCKS = (
-    Reasoning("<|message_model|><|content_thinking|>{}<|end_message|>"),
-    Text("<|message_model|><|content_text|>{}<|end_message|>"),
-)
+_REASONING = Reasoning("<|message_model|><|content_thinking|>{}<|end_message|>")
+_TEXT = Text("<|message_model|><|content_text|>{}<|end_message|>")
 
 
 def _turn(opening: str, wrap: str = "{}") -> Row:
@@ -137,18 +135,7 @@ def _turn(opening: str, wrap: str = "{}") -> Row:
 
 
 def inkling(effort: float = 0.9, name: str = "tml_v0") -> Renderer:
-    """The renderer at one effort of reasoning.
-
-    Args:
-        effort: from 0 (none) to below 1; the model is given it in hundredths, a half rounded to the even one.
-        name: what to call the renderer.
-
-    Raises:
-        InputError: an effort out of range.
-
-    >>> inkling(effort=0.2, name="tml_v0_low").name
-    'tml_v0_low'
-    """
+    """The renderer at one effort of reasoning, from 0 (none) to below 1, which the prompt states in hundredths."""
     if not 0 <= effort < 1:
         raise expected("0 <= effort < 1", str(effort))
     level = Message("thinking_effort", f"{round(round(effort, 3) * 100) / 100:g}")
@@ -160,7 +147,7 @@ def inkling(effort: float = 0.9, name: str = "tml_v0") -> Renderer:
             "thinking_effort": _turn("<|message_system|>", "Thinking effort level: {}"),
             "user": _turn("<|message_user|>"),
             "assistant": (
-                Content(_BLOCKS, when=(C.HAS_TEXT_OR_REASONING,)),
+                Content((_REASONING, _TEXT), when=(C.HAS_TEXT_OR_REASONING,)),
                 Sampled(
                     "<|message_model|><|content_text|><|end_message|>", unless=(C.HAS_TEXT_OR_REASONING, C.HAS_CALLS)
                 ),

@@ -1,8 +1,7 @@
 """Kimi K2, K2.5 and K2.6: a block of reasoning on every turn, empty where it is not kept.
 
-The turn being produced starts after the last answer that called no tool, and keeps its reasoning. Tools are declared in
-a message of their own before the system message; without a system message there is Moonshot's. K2.5 and K2.6, which are
-alike, open the block in their prompt (or close it, with reasoning switched off) and declare tools in TypeScript.
+The turn being produced starts after the last answer without a call. Tools are declared in a message of their own before
+the system message (Moonshot's by default). K2.5 and K2.6 open the block in the prompt and declare tools in TypeScript.
 """
 
 import json
@@ -29,17 +28,18 @@ from kernel.renderers.tool_syntax import (
 _BEGIN, _ARGUMENTS, _CLOSE = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
 _SECTION_BEGIN, _SECTION_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 _CALL_CONTROLS = (_SECTION_BEGIN, _SECTION_END, _BEGIN, _ARGUMENTS, _CLOSE)
+_STEP = "  "  # TypeScript's indent
+_LIMITS = {"string": ("maxLength", "minLength", "pattern"), "array": ("maxItems", "minItems")}
+_LIMITS |= dict.fromkeys(("number", "integer"), ("maximum", "minimum"))
+_SYSTEM = "You are Kimi, an AI assistant created by Moonshot AI."
 
 
 def _write_call(index: int, call: ToolCall) -> Markup:
     return _BEGIN, Data(call.id or f"functions.{call.name}:{index}"), _ARGUMENTS, Data(call.arguments), _CLOSE
 
 
-_ID = re.compile(r"(?:functions\.)?(.+):\d+", re.DOTALL)
-
-
 def _read_call(call_id: str, arguments: str) -> ToolCall | str:
-    named = _ID.fullmatch(call_id.strip())
+    named = re.fullmatch(r"(?:functions\.)?(.+):\d+", call_id.strip(), re.DOTALL)
     if named is None:
         return f"expected functions.NAME:INDEX, got {call_id.strip()!r}"
     value = read_arguments(arguments)
@@ -54,9 +54,6 @@ def _write_typescript_tools(tools: tuple[ToolSpec, ...]) -> Markup:
     """A type per tool, in Moonshot's form; what JSON schema says beyond a type is a comment, no type is `any`."""
     types = "\n".join(_function(json.loads(tool.json)) for tool in tools)
     return "# Tools\n\n## functions\nnamespace functions {\n", Data(types), "\n}\n"
-
-
-_STEP = "  "
 
 
 def _function(tool: Schema) -> str:
@@ -79,9 +76,6 @@ def _interfaces(parameters: Schema, of_itself: bool) -> Iterator[str]:
         yield (_comment(str(about), "") + "\n" if about else "") + f"interface {name} {_type(schema, '')}"
 
 
-_UNION = {"integer": "number", "object": "{}", "array": "Array<any>"}
-
-
 def _type(value: object, indent: str) -> str:
     """A schema as a type; `indent` is that of the line it starts on."""
     if value is False:
@@ -95,10 +89,17 @@ def _type(value: object, indent: str) -> str:
     if isinstance(values, list):
         return " | ".join(f'"{one}"' if isinstance(one, str) else str(one) for one in values)
     if isinstance(kind, list):
-        return " | ".join(_UNION.get(str(one), str(one)) for one in kind)
+        names = {"integer": "number", "object": "{}", "array": "Array<any>"}
+        return " | ".join(names.get(str(one), str(one)) for one in kind)
     if kind == "object":
         return _object(schema, indent)
-    return _array(schema, indent) if kind == "array" else "number" if kind == "integer" else str(kind)
+    if kind != "array":
+        return "number" if kind == "integer" else str(kind)
+    items = schema.get("items") or True
+    about = _comments(items, indent + _STEP)
+    if not about:
+        return f"Array<{_type(items, indent)}>"
+    return f"Array<\n{about}{indent}{_STEP}{_type(items, indent + _STEP)}\n{indent}>"
 
 
 def _object(schema: Schema, indent: str) -> str:
@@ -112,14 +113,6 @@ def _object(schema: Schema, indent: str) -> str:
     return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if lines else "{}"
 
 
-def _array(schema: Schema, indent: str) -> str:
-    items = schema.get("items") or True
-    about = _comments(items, indent + _STEP)
-    if not about:
-        return f"Array<{_type(items, indent)}>"
-    return f"Array<\n{about}{indent}{_STEP}{_type(items, indent + _STEP)}\n{indent}>"
-
-
 def _field(schema: Schema, name: str, indent: str) -> str:
     inner = fields(schema.get("properties"))[name]
     default = fields(inner).get("default")
@@ -128,10 +121,6 @@ def _field(schema: Schema, name: str, indent: str) -> str:
         shown = repr(default) if isinstance(default, int | float) else json.dumps(default, ensure_ascii=False)
         about += f"{indent}// Default: {shown}\n"
     return f"{about}{indent}{name}{'?' if _is_optional(schema, name) else ''}: {_type(inner, indent)}"
-
-
-_LIMITS = {"string": ("maxLength", "minLength", "pattern"), "array": ("maxItems", "minItems")}
-_LIMITS |= dict.fromkeys(("number", "integer"), ("maximum", "minimum"))
 
 
 def _comments(value: object, indent: str) -> str:
@@ -159,9 +148,6 @@ def _references(value: object) -> set[str]:
         return {found for one in value for found in _references(one)}
     own = {str(fields(value)["$ref"])} if "$ref" in fields(value) else set()
     return own | {found for key, one in fields(value).items() if key != "$defs" for found in _references(one)}
-
-
-_SYSTEM = "You are Kimi, an AI assistant created by Moonshot AI."
 
 
 def _prepared(conversation: Conversation) -> Conversation:
@@ -247,12 +233,11 @@ KIMI_K25_DISABLE_THINKING = replace(
     parse=_PARSE,
     refuses_reasoning=True,
 )
-
-KIMI_K26 = replace(KIMI_K25, name="kimi_k26")
-KIMI_K26_DISABLE_THINKING = replace(KIMI_K25_DISABLE_THINKING, name="kimi_k26_disable_thinking")
 KIMI_K26_PRESERVE_THINKING = replace(KIMI_K25, name="kimi_k26_preserve_thinking", keep=((),))
 
 FORMATS = (
     *(KIMI_K2, KIMI_K25, KIMI_K25_DISABLE_THINKING),
-    *(KIMI_K26, KIMI_K26_DISABLE_THINKING, KIMI_K26_PRESERVE_THINKING),
+    replace(KIMI_K25, name="kimi_k26"),
+    replace(KIMI_K25_DISABLE_THINKING, name="kimi_k26_disable_thinking"),
+    KIMI_K26_PRESERVE_THINKING,
 )

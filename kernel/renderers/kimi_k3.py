@@ -1,8 +1,7 @@
 """Kimi K3.1 Pro: XTML, where every message and every part of a turn is an element between an open and a close tag.
 
-Every turn keeps its reasoning, in an element that is written even when empty; with reasoning switched off, never. The
-declared tools come first, then the effort. Results are in the order of their calls, numbered. The form is Moonshot's
-for K3 (`encoding_k3.py` beside that model): there was no public encoder of K3.1's own to check against.
+Every turn keeps its reasoning, in an element that is written even when empty, unless reasoning is switched off. The
+form is Moonshot's for K3 (`encoding_k3.py` beside that model); there is no public encoder of K3.1's own.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Nemotron 3: ChatML with a system message at all times, calls and declarations as XML, a block on every turn.
 
-A turn that shows no reasoning shows `<think></think>`, which is not how the prompt of the reasoning variants opens
-(`<think>` and a newline): this is NVIDIA's own template, kept as it is. Nano and Super write newlines around reasoning
-where Ultra and the 3.5 models write none. Efforts below the full one are asked for after the last user message.
+A turn that shows no reasoning shows `<think></think>`, unlike the prompt of the reasoning variants, as in NVIDIA's
+own template. Nano and Super write newlines around reasoning; Ultra and the 3.5 models write none.
 """
 
 import json
@@ -70,15 +69,13 @@ def _prepared(conversation: Conversation, asking: bool = False) -> Conversation:
     """A system message in front, and plain text without white space at its ends; text beside reasoning stays."""
     if not conversation or conversation[0].role != "system":
         conversation = (added_system(conversation), *conversation)
-    return tuple([_trimmed(message, asking) for message in conversation])
-
-
-def _trimmed(message: Message, asking: bool) -> Message:
-    if not isinstance(message.content, str):
-        return message
-    goes_on = message.tools or (asking and message.role == "user")
-    text = message.content.lstrip() if goes_on else message.content.strip()
-    return message if text == message.content else message._replace(content=text)
+    ready: list[Message] = []
+    for message in conversation:
+        if isinstance(message.content, str):
+            goes_on = message.tools or (asking and message.role == "user")
+            message = message._replace(content=message.content.lstrip() if goes_on else message.content.strip())
+        ready.append(message)
+    return tuple(ready)
 
 
 _EMPTY = Header("<think></think>", unless=(C.SHOWS_REASONING,))

@@ -1,7 +1,7 @@
 """Formats without control tokens, for any tokenizer and base models: role_colon, and raw text.
 
-The framing of role_colon is text, so a message can imitate a turn: text that holds a blank line and "User:" reads like
-the user's. The words that the stop sequence shares with the next header are trained on the last turn only.
+The framing of role_colon is text, so a message can imitate a turn. The words that the stop sequence shares with the
+next header are trained on the last turn only.
 """
 
 from kernel.conversation import Conversation

@@ -1,8 +1,7 @@
 """Qwen3 with reasoning, without, and its 2507 Instruct models, which have none; Qwen3-VL.
 
 Only the turn being produced, which needs a user message, keeps its reasoning, in a padded block (empty if there is
-none; in the prompt with reasoning off). Qwen3-VL has the block, unpadded, on the last message alone, and a newline
-before all calls. Calls are JSON (Hermes). The framing is ChatML; the newline between turns opens the next one's header.
+none). Qwen3-VL has the block, unpadded, on the last message alone. Calls are JSON (Hermes); the framing is ChatML.
 """
 
 import json
@@ -13,19 +12,8 @@ from functools import partial
 from kernel.conversation import ToolCall, ToolSpec
 from kernel.image_tokens import qwen_tokens
 from kernel.parse_response.by_token import parse_blocks
-from kernel.renderer_language.pieces import (
-    Calls,
-    Content,
-    Header,
-    Reasoning,
-    Refuse,
-    Renderer,
-    Row,
-    Sampled,
-    Text,
-    Tools,
-)
-from kernel.renderers.tool_syntax import C, Data, Markup, function_objects
+from kernel.renderer_language.pieces import Calls, Content, Header, Reasoning, Refuse, Renderer, Sampled, Text, Tools
+from kernel.renderers.tool_syntax import C, Data, Markup, Row, function_objects
 
 LINE = Header("\n", unless=(C.FIRST,))
 END = Sampled("<|im_end|>")
@@ -106,6 +94,7 @@ QWEN3_INSTRUCT = Renderer(
 )
 
 EMPTY = "<think>\n\n</think>\n\n"
+_NEEDS_USER = "a user message (the empty block of reasoning is written only after one)"
 _PRODUCED = (C.LAST, C.HAS_USER)
 _PADDED = Content(
     (
@@ -115,8 +104,8 @@ _PADDED = Content(
         Text(),
     )
 )
-_SHOWN_EMPTY = Sampled(EMPTY, when=_PRODUCED, unless=(C.HAS_REASONING,))
-_ASSISTANT = (*header("assistant"), _SHOWN_EMPTY, _PADDED, _CALLS_LINE, _CALLS, END)
+_NO_REASONING = Sampled(EMPTY, when=_PRODUCED, unless=(C.HAS_REASONING,))
+_ASSISTANT = (*header("assistant"), _NO_REASONING, _PADDED, _CALLS_LINE, _CALLS, END)
 
 QWEN3 = replace(
     QWEN3_INSTRUCT,
@@ -125,14 +114,10 @@ QWEN3 = replace(
     parse=partial(_PARSE, framed=True),
 )
 
-_NO_QUESTION = Refuse(
-    "a user message (the empty block of reasoning is written only after one)", (C.LAST, C.HAS_TEXT), (C.HAS_USER,)
-)
-
 QWEN3_DISABLE_THINKING = replace(
     QWEN3,
     name="qwen3_disable_thinking",
-    rows={**QWEN3.rows, "assistant": (_NO_QUESTION, *_ASSISTANT)},
+    rows={**QWEN3.rows, "assistant": (Refuse(_NEEDS_USER, (C.LAST, C.HAS_TEXT), (C.HAS_USER,)), *_ASSISTANT)},
     cue=(*header("assistant"), Header(EMPTY)),
     refuses_reasoning=True,
 )

@@ -1,9 +1,7 @@
 """Qwen3.5, Qwen3.6 and Qwen3.8: calls as XML, trimmed text, and a prompt that opens the reasoning.
 
-In the turn being produced the prompt opens the block of reasoning and the model goes on; after the last user message a
-turn that did not reason shows an empty block. Results of several calls share one user turn. Qwen3.8 adds an effort (a
-sentence at the start of the system message, none for medium), keeps all reasoning, and has a block on every turn.
-An XML value is text as it is and JSON for everything else: the reader takes what reads as JSON for JSON.
+A turn after the last user message that did not reason shows an empty block. Results of several calls share one user
+turn. Qwen3.8 adds an effort (a sentence in the system message), keeps all reasoning, and has a block on every turn.
 """
 
 import json
@@ -15,20 +13,9 @@ from functools import partial
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
 from kernel.image_tokens import qwen_tokens
 from kernel.parse_response.by_token import parse_blocks
-from kernel.renderer_language.pieces import (
-    Calls,
-    Conditions,
-    Content,
-    Header,
-    Reasoning,
-    Renderer,
-    Row,
-    Sampled,
-    Text,
-    Tools,
-)
+from kernel.renderer_language.pieces import Calls, Content, Header, Reasoning, Renderer, Sampled, Text, Tools
 from kernel.renderers.qwen3 import CONTROLS, EMPTY, END, IMAGE, LINE, VISION, header, turn
-from kernel.renderers.tool_syntax import C, Data, Markup, json_or_text
+from kernel.renderers.tool_syntax import C, Data, Markup, Row, json_or_text
 
 
 def added_system(conversation: Conversation) -> Message:
@@ -50,19 +37,16 @@ def _write_xml_call(_: int, call: ToolCall, scalar: Callable[[object], str]) -> 
     return *markup, "</function>\n</tool_call>"
 
 
-_FUNCTION = re.compile(r"<function=([^>\n]+)>(.*)</function>", re.DOTALL)
-_PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>(.*?)</parameter>", re.DOTALL)
-
-
 def read_xml_call(text: str) -> ToolCall | str:
-    """The call between tool_call tags, or what is wrong with it. One newline at each end of a value is framing."""
-    function = _FUNCTION.fullmatch(text)
+    """The call between tool_call tags, or what is wrong with it. A value that reads as JSON is taken for JSON."""
+    function = re.fullmatch(r"<function=([^>\n]+)>(.*)</function>", text, re.DOTALL)
     if function is None or not function[1].strip():
         return "expected <function=NAME>...</function>, got something else"
     name, body = function[1].strip(), function[2]
     arguments: dict[str, object] = {}
     end = 0
-    while parameter := _PARAMETER.match(body, end):
+    parameters = re.compile(r"\s*<parameter=([^>\n]+)>(.*?)</parameter>", re.DOTALL)
+    while parameter := parameters.match(body, end):
         if not parameter[1].strip():
             return "expected a parameter's name, got nothing"
         arguments[parameter[1].strip()] = json_or_text(parameter[2].removeprefix("\n").removesuffix("\n"))
@@ -93,14 +77,11 @@ def declared(tools: Iterable[Markup]) -> Markup:
     )
 
 
-_CLOSED = (*header("assistant"), Header(EMPTY))
-
-
 def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
     return declared([(Data(json.dumps(json.loads(tool.json))),) for tool in tools])
 
 
-def _opened(history: Conditions) -> Row:
+def _opened(history: tuple[C, ...]) -> Row:
     """The block of a turn that did not reason, where the prompt opens it; `history`: which past turns show one."""
     return (
         Header("<think>\n", when=(C.LAST,), unless=(C.HAS_REASONING,)),
@@ -109,7 +90,7 @@ def _opened(history: Conditions) -> Row:
     )
 
 
-def _closed(history: Conditions) -> Row:
+def _closed(history: tuple[C, ...]) -> Row:
     """The block of a turn that did not reason, where the prompt closes it."""
     return (Header(EMPTY, when=history, unless=(C.HAS_REASONING,)),)
 
@@ -126,11 +107,11 @@ def _assistant(block: Row, scalar: Callable[[object], str]) -> Row:
 
 
 def _trimmed(conversation: Conversation) -> Conversation:
-    """Text without white space at its ends; reasoning stays as it is."""
-    return tuple([_trimmed_message(message) for message in conversation])
+    return tuple(map(_trimmed_message, conversation))
 
 
 def _trimmed_message(message: Message) -> Message:
+    """Text without white space at its ends; reasoning stays as it is."""
     content = message.content
     if isinstance(content, str):
         text = content.rstrip() if message.tools else content.strip()  # text that follows declarations is not a start
@@ -147,6 +128,7 @@ def _trimmed_message(message: Message) -> Message:
     return message._replace(content=tuple(parts))
 
 
+_CLOSED = (*header("assistant"), Header(EMPTY))
 _TOOLS = (Tools(_write_tools), Sampled("\n\n", when=(C.HAS_TOOLS, C.HAS_TEXT)))
 
 QWEN3_5 = Renderer(

@@ -1,7 +1,6 @@
 """Tool syntax that families share: arguments as JSON, sections of calls, results matched with their calls.
 
-A writer gives markup: template text, which may spell control tokens, and `Data`, which never does. A reader gives a
-call, or what is wrong with the text.
+A writer returns markup: template text, which may spell control tokens, and `Data`, which never does.
 """
 
 import json
@@ -9,9 +8,10 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from kernel.conversation import Conversation, Message, ToolCall, ToolSpec
-from kernel.renderer_language.pieces import Calls, Condition, Refuse, Row, Sampled
+from kernel.renderer_language.pieces import Calls, Condition, Refuse, Sampled
 from kernel.renderer_language.pieces import Data as Data  # exported: the families write their syntax with these
 from kernel.renderer_language.pieces import Markup as Markup
+from kernel.renderer_language.pieces import Row as Row
 
 C = Condition
 Schema = Mapping[str, object]

@@ -1,7 +1,7 @@
 """The local service: a Tinker-protocol server over a real, very small, language model, on 127.0.0.1.
 
-The unmodified `tinker` SDK is its only client, so a recipe runs whole, offline and free, and tests need no mock.
-`model/` is numpy alone; the modules here are the protocol, the queue and the state, which survives `kill -9`.
+The unmodified `tinker` SDK is its client, so a recipe runs offline and free. `model/` is numpy alone; the modules here
+are the protocol, the queue and the state, which survives `kill -9`.
 """
 
 
@@ -14,4 +14,4 @@ class RefusedError(Exception):
 
 
 class UserError(Exception):
-    """Why an accepted request failed, where the user can correct it: its future gets the sentence, later ones run."""
+    """What the user can correct, in one sentence: an accepted request's future fails with it, and later ones run."""

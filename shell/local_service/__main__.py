@@ -35,12 +35,13 @@ def _serve(port: int, state_dir: Path) -> int:
 
     import uvicorn
 
-    from shell.local_service.database import Database, StateError
+    from shell.local_service import UserError
+    from shell.local_service.database import Database
     from shell.local_service.routes import build_app
 
     try:
         database = Database(state_dir.expanduser())
-    except (StateError, OSError, sqlite3.Error) as error:
+    except (UserError, OSError, sqlite3.Error) as error:
         print(f"{error} - at --state-dir", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises its signals again when it has stopped

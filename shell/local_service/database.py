@@ -1,7 +1,7 @@
 """The service's state in one SQLite file: live models, checkpoints, samplers, and the tables of the queue.
 
-Every change is one transaction, so `kill -9` at any moment leaves all of a request's effects or none. With
-`synchronous=NORMAL` a power cut may lose the last moments, never the consistency. Call what writes in a transaction.
+Every change is one transaction, so `kill -9` leaves all of a request's effects or none; a power cut may lose the last
+moments, never the consistency (`synchronous=NORMAL`).
 """
 
 import json
@@ -46,14 +46,8 @@ CREATE TABLE IF NOT EXISTS samplers (
     n_clients INTEGER NOT NULL DEFAULT 1);
 """
 SEGMENTS = {"training": "weights", "sampler": "sampler_weights"}
-MAX_TTL_S = 10 * 366 * 86_400
 CHECKPOINT_COLUMNS = "path, model_id, kind, name, created, expires, size, public, user_metadata, base_model, adapter"
 SILENCE_S = 7 * 86_400.0  # a session without a heartbeat for so long is over
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-
-
-class StateError(Exception):
-    """The state directory cannot be used; the text is one sentence."""
 
 
 class Database:
@@ -67,7 +61,7 @@ class Database:
         try:
             self._directory_lock.acquire()
         except filelock.Timeout:
-            raise StateError(f"the state directory {state_dir} is in use by another service") from None
+            raise UserError(f"the state directory {state_dir} is in use by another service") from None
         try:
             self._connection = _open(state_dir)
         except BaseException:
@@ -117,7 +111,7 @@ def _open(state_dir: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA {pragma}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version not in (0, VERSION):
-        raise StateError(f"expected a state directory of version {VERSION}, got {version} - at {state_dir}")
+        raise UserError(f"expected a state directory of version {VERSION}, got {version} - at {state_dir}")
     connection.executescript(SCHEMA)
     connection.execute(f"PRAGMA user_version={VERSION}")
     return connection
@@ -148,7 +142,7 @@ class Sampler(NamedTuple):
 
 def checkpoint_path(model_id: str, kind: str, name: str) -> str:
     """The path of a checkpoint, such as tinker://run:train:0/weights/000020."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
         raise UserError(f"expected a checkpoint name of letters, digits, '.', '_' and '-', got {name!r} - at path")
     return f"tinker://{model_id}/{SEGMENTS[kind]}/{name}"
 
@@ -157,7 +151,7 @@ def expiry(ttl_s: int | None, *, now: float) -> float | None:
     """When something with a time to live expires; None: never."""
     if ttl_s is None:
         return None
-    if not 0 < ttl_s <= MAX_TTL_S:
+    if not 0 < ttl_s <= 10 * 366 * 86_400:
         raise UserError(f"expected more than 0 seconds and at most 10 years, got {ttl_s} - at ttl_seconds")
     return now + ttl_s
 

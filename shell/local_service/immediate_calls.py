@@ -245,7 +245,11 @@ LOOKUPS: list[tuple[str, str, Answer]] = [
     ("POST", "client/dynamic_config", _constant(sample_cancel_enabled=True)),
     ("POST", "telemetry", _constant(status="accepted")),
     ("GET", "healthz", lambda _: {"status": "ok"}),
-    ("GET", "get_server_capabilities", lambda _: {"supported_models": [_MODEL]}),
+    (
+        "GET",
+        "get_server_capabilities",
+        lambda _: {"supported_models": [_MODEL]},
+    ),
     ("POST", "create_session", _create_session),
     ("POST", "session_heartbeat", _heartbeat),
     ("POST", "sessions/{session_id}/finish", _finish_session),

@@ -1,7 +1,6 @@
-"""The queue of requests, as a table: accepted when its row is there, done when its result is.
+"""The queue of requests, as a table: accepted once its row is there, done once its result is.
 
-Training requests of a model run strictly by seq_id, whatever order they arrive in; sampling requests have no order.
-`(owner, seq_id)` names a request, so a retry finds its own row and a restarted service continues where it stopped.
+Training requests of a model run strictly by seq_id. `(owner, seq_id)` names a request, so a retry finds its own row.
 """
 
 import sqlite3
@@ -34,10 +33,7 @@ class RequestStatus(NamedTuple):
 
 
 def submit(db: Database, kind: str, owner: str, seq: int, body: bytes, *, model_id: str | None, now: float) -> str:
-    """Accept a request of a model or sampling session (`owner`), or find the one it repeats, and return its id.
-
-    `model_id` is the model in whose order it runs, or None. Call within a transaction.
-    """
+    """Accept a request, or find the one it repeats; its id. It runs in the order of `model_id`, if any."""
     request_id = f"{owner}:{seq}"
     if row := db.one("SELECT kind, size FROM requests WHERE request_id = ?", request_id):
         if (row["kind"], row["size"]) != (kind, len(body)):

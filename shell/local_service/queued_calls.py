@@ -1,7 +1,4 @@
-"""What each kind of request does: a request and its model in, an outcome out, which the worker writes at once.
-
-A UserError is why a request cannot be done.
-"""
+"""What each kind of request does: a request and its model in, an outcome out, or a UserError."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,11 +12,11 @@ from tinker.proto import tinker_public_pb2 as proto
 from shell.local_service import UserError, database, wire_format
 from shell.local_service.database import Database
 from shell.local_service.model import Ints, Weights
-from shell.local_service.model.learner import MAX_RANK, Adapter, Learner, learn, new_learner, step, without_optimizer
+from shell.local_service.model.learner import MAX_RANK, Adapter, Learner, learn, new_learner, start_state, step
 from shell.local_service.model.sampling import Rule, Top, choose, likeliest, sample
 from shell.local_service.model.transformer import base_weights, hidden_states, next_logprobs
 from shell.local_service.queue import Request
-from shell.local_service.wire_format import CreateModel, LoadWeights, LoraConfig, Sample, SaveWeights
+from shell.local_service.wire_format import CreateModel, LoadWeights, Sample, SaveWeights
 
 _EMPTY = -99999.0  # the logprob of an empty cell in a top-k matrix, as the SDK reads it
 
@@ -46,14 +43,18 @@ class Outcome(NamedTuple):
     sampler: database.Sampler | None = None
 
 
+def _json(**fields: Any) -> bytes:
+    return msgspec.json.encode(fields)
+
+
 def failure(sentence: str, category: str) -> bytes:
     """The answer to a request that failed, as the SDK reads it; category is "user" or "server"."""
-    return msgspec.json.encode({"error": sentence, "category": category})
+    return _json(error=sentence, category=category)
 
 
 def _create_model(task: Task) -> Outcome:
     asked = wire_format.decode(task.request.body, CreateModel)
-    config = asked.lora_config or LoraConfig(rank=32)
+    config = asked.lora_config or Adapter(rank=32)
     _check_optimizer(asked.optimizer_config)
     if not 1 <= config.rank <= MAX_RANK:
         raise UserError(f"expected a LoRA rank from 1 to {MAX_RANK}, got {config.rank} - at lora_config.rank")
@@ -61,7 +62,7 @@ def _create_model(task: Task) -> Outcome:
         raise UserError("expected at least one of train_mlp, train_attn and train_unembed, got none - at lora_config")
     if not 1 <= len(asked.base_model) <= 200:
         raise UserError(f"expected a model's name, got {asked.base_model[:50]!r} - at base_model")
-    adapter = Adapter(**msgspec.structs.asdict(config) | {"seed": (config.seed or 0) % 2**64})
+    adapter = msgspec.structs.replace(config, seed=(config.seed or 0) % 2**64)
     return Outcome(_json(type="create_model", model_id=task.request.owner), new_learner(asked.base_model, adapter))
 
 
@@ -77,7 +78,8 @@ def _load_weights(task: Task) -> Outcome:
     if asked.base_model is not None:
         _check_same("base model", asked.base_model, loaded.base_model, asked.path)
     answer = _json(type="load_weights", path=asked.path, model_id=task.request.owner)
-    return Outcome(answer, loaded if asked.optimizer else without_optimizer(loaded))
+    fresh = msgspec.structs.replace(loaded, adam=start_state(loaded.adapter.size))
+    return Outcome(answer, loaded if asked.optimizer else fresh)
 
 
 def _check_same(what: str, here: object, there: object, path: str) -> None:
@@ -139,10 +141,6 @@ def _unsupported(task: Task) -> Outcome:
     raise UserError(f"the local service does not do {task.request.kind}")
 
 
-def _json(**fields: Any) -> bytes:
-    return msgspec.json.encode(fields)
-
-
 def _sample(task: Task) -> Outcome:
     """Without a seed, randomness comes from the request's id, so that a request run again gives the same."""
     asked, prompt = wire_format.decode_sample(task.request.body)
@@ -152,8 +150,8 @@ def _sample(task: Task) -> Outcome:
     else:
         weights = database.load(task.db, sampler.path, now=time()).weights
     params, n_top = asked.sampling_params, asked.topk_sample_logprobs
-    of_id = int.from_bytes(hashlib.sha256(task.request.request_id.encode()).digest()[:8], "little")
-    seed = of_id if params.seed is None else params.seed % 2**64
+    id_hash = int.from_bytes(hashlib.sha256(task.request.request_id.encode()).digest()[:8], "little")
+    seed = id_hash if params.seed is None else params.seed % 2**64
     rule = Rule(params.temperature, params.top_k, params.top_p)
     max_tokens = wire_format.DEFAULT_MAX_TOKENS if params.max_tokens is None else params.max_tokens
     stop = {int(stop) for stop in params.stop or ()}
@@ -200,26 +198,24 @@ def _score_prompt(
     if n_top:
         answer.topk_prompt_logprobs.CopyFrom(_top(tops, n_top))
     if n_drawn:
-        shape = [len(prompt) - 1, n_drawn]
-        answer.prompt_alt_tokens.tokens.CopyFrom(_tensor(np.array(drawn, "<i4"), proto.DTYPE_INT32, shape))
-        logprobs = np.array(drawn_logprobs, "<f4")
-        answer.prompt_alt_tokens.logprobs.CopyFrom(_tensor(logprobs, proto.DTYPE_FLOAT32, shape))
+        for tensor, values, dtype in (
+            (answer.prompt_alt_tokens.tokens, np.array(drawn, "<i4"), proto.DTYPE_INT32),
+            (answer.prompt_alt_tokens.logprobs, np.array(drawn_logprobs, "<f4"), proto.DTYPE_FLOAT32),
+        ):
+            shape = [len(prompt) - 1, n_drawn]
+            tensor.CopyFrom(proto.Tensor(dense=values.tobytes(), dtype=dtype, shape=shape))
     if target := asked.target_prompt_logprobs:
-        tensor = _tensor(target_logprobs, proto.DTYPE_FLOAT32, target.shape)
+        tensor = answer.target_prompt_logprobs
+        tensor.CopyFrom(proto.Tensor(dense=target_logprobs.tobytes(), dtype=proto.DTYPE_FLOAT32, shape=target.shape))
         if target.sparse_crow_indices is not None:
             tensor.sparse_csr.values = tensor.dense
             tensor.sparse_csr.crow_indices = np.array(target.sparse_crow_indices, "<i8").tobytes()
             tensor.sparse_csr.col_indices = np.array(target.sparse_col_indices or (), "<i8").tobytes()
-        answer.target_prompt_logprobs.CopyFrom(tensor)
 
 
 def _top(tops: list[Top], k: int) -> proto.TopkLogprobs:
     ids, logprobs = np.array([top.ids for top in tops], "<i4"), np.array([top.logprobs for top in tops], "<f4")
     return proto.TopkLogprobs(token_ids=ids.tobytes(), logprobs=logprobs.tobytes(), k=k, length=len(tops))
-
-
-def _tensor(array: Any, dtype: Any, shape: list[int]) -> proto.Tensor:
-    return proto.Tensor(dense=array.tobytes(), dtype=dtype, shape=shape)
 
 
 HANDLERS: dict[str, Callable[[Task], Outcome]] = {

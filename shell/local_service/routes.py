@@ -103,7 +103,7 @@ def _submit(call: Call, kind: str, owner: str, seq: int, session: str | None, mo
     if session is not None:
         check_session(call.db, session)
     request_id = queue.submit(call.db, kind, owner, seq, call.body, model_id=model_id, now=time())
-    call.worker.wake()
+    call.worker.wake.set()
     return {"request_id": request_id, "model_id": model_id}
 
 
@@ -239,7 +239,6 @@ def _cancel_future(call: Call) -> dict[str, Any]:
 
 
 _TRAINING = ("forward_backward", "optim_step", "save_weights", "save_weights_for_sampler", "save_weights_external")
-
 ROUTES = [
     _route("POST", "create_model", partial(_submit_first, "create_model", CreateModel)),
     _route("POST", "load_weights", _load_weights),

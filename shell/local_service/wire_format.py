@@ -1,7 +1,7 @@
 """Tinker's messages: protobuf and JSON bodies decoded into checked structs and arrays, and back.
 
-A request is decoded at once only for its `Address`, so that one with wrong content keeps its number; the rest is
-decoded when it runs, where an error becomes that of its future.
+A request is decoded at once only for its model and number, so that one with wrong content keeps its number; errors in
+the rest fail its future.
 """
 
 import math
@@ -14,7 +14,7 @@ from tinker.proto import tinker_public_pb2 as proto
 
 from shell.local_service import RefusedError, UserError
 from shell.local_service.model import Floats, Ints
-from shell.local_service.model.learner import AdamParams
+from shell.local_service.model.learner import AdamParams, Adapter
 from shell.local_service.model.transformer import N_IDS, Examples
 
 MAX_CONTEXT = 65_536
@@ -26,25 +26,17 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # fits the database
 
 
 class Address(msgspec.Struct):
-    """The model of a request, and its number among the requests of that model."""
+    """The model of a training request, and its number among the requests of that model."""
 
     model_id: str
     seq_id: Number
-
-
-class LoraConfig(msgspec.Struct):
-    rank: int
-    seed: int | None = None
-    train_unembed: bool = True
-    train_mlp: bool = True
-    train_attn: bool = True
 
 
 class CreateModel(msgspec.Struct):
     session_id: str
     model_seq_id: Number
     base_model: str
-    lora_config: LoraConfig | None = None
+    lora_config: Adapter | None = None
     optimizer_config: dict[str, Any] | None = None
     user_metadata: dict[str, Any] | None = None
 

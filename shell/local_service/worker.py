@@ -1,7 +1,6 @@
 """The thread that runs the queue's requests, one at a time, each applied exactly once.
 
-All effects of a request are written in one transaction. If the process dies before, the request runs again from the
-same state and, since the numbers repeat bit for bit, gives the same.
+A request's effects are written in one transaction; one that was cut off runs again and, bit for bit, gives the same.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ class Worker:
         self.db = db
         self.fault: str | None = None  # why it has stopped for good
         self._learners: dict[str, Learner] = {}
-        self._wake, self._stopping = threading.Event(), False
+        self.wake, self._stopping = threading.Event(), False  # set `wake` when a request is queued
         self._started, self._next_sweep = time(), 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -41,13 +40,10 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def wake(self) -> None:
-        self._wake.set()
-
     def stop(self) -> None:
         """Stop, waiting a second for the running request; one that is cut off runs again at the next start."""
         self._stopping = True
-        self._wake.set()
+        self.wake.set()
         self._thread.join(timeout=1.0)
 
     async def wait(self, key: str, is_ready: Callable[[], bool], timeout_s: float) -> None:
@@ -68,20 +64,21 @@ class Worker:
 
     def _on_finish(self, keys: list[str] | None) -> None:
         """Wake those who wait for one of the keys, or (None) for any."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._notify, keys)
 
-    def _notify(self, keys: list[str] | None) -> None:
-        for key in self._waiting if keys is None else keys:
-            for event in self._waiting.get(key, ()):
-                event.set()
+        def notify() -> None:
+            for key in self._waiting if keys is None else keys:
+                for event in self._waiting.get(key, ()):
+                    event.set()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(notify)
 
     def run(self) -> None:
         """Run requests until stopped, or until the state cannot be written."""
         with np.errstate(all="ignore"):
             try:
                 while not self._stopping:
-                    self._wake.clear()
+                    self.wake.clear()
                     if time() >= self._next_sweep:
                         self._next_sweep = time() + SWEEP_S
                         queue.drop_old_results(self.db, now=time())
@@ -89,7 +86,7 @@ class Worker:
                     if request := queue.next_request(self.db):
                         self.perform(request)
                     elif not queue.skip_missing(self.db, now=time(), since=self._started):
-                        self._wake.wait(timeout=1.0)
+                        self.wake.wait(timeout=1.0)
             except sqlite3.Error as error:
                 if not self._stopping:
                     log.exception("the worker stopped")

@@ -1,1 +1,1 @@
-"""This process: signals, runtime, and work whose result is waited for."""
+"""This process: signals, processors and garbage collection."""

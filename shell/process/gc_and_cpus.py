@@ -5,8 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST_THREADS = 8
-"""that encode in parallel: more would wait for the one that renders"""
+MOST_THREADS = 8  # that encode in parallel: more would wait for the one that renders
 
 
 def n_cores() -> int:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-HANG_UP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 _NOTICE = b"\nstopping after the steps in flight, with a checkpoint; once more to stop now\n"
 
 
 class Stop:
-    """Whether a signal has come; true once one has."""
+    """Whether a signal has arrived; true once one has."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -31,7 +29,7 @@ class Stop:
         if self:
             raise KeyboardInterrupt
         self.signal = number
-        with suppress(OSError):  # the terminal may be gone
+        with suppress(OSError):  # the terminal may be closed
             os.write(2, _NOTICE)
 
 
@@ -42,10 +40,12 @@ def stop_on_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
         yield stop
         return
-    numbers = (*SIGNALS, *(number for number in HANG_UP if signal.getsignal(number) is not signal.SIG_IGN))
-    before = {number: signal.signal(number, stop.receive) for number in numbers}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, stop.receive) for number in numbers}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """Opens a model on a service: checks its address and key, starts a local one if needed, loads weights.
 
-The SDK reads the machine's credentials whatever address it is given, and a server may even ask it to run
-TINKER_CREDENTIAL_CMD. So those are removed from the environment while it talks to an address they are not for.
+The SDK reads the machine's credentials whatever address it is given, and a server may make it run
+TINKER_CREDENTIAL_CMD, so those are removed from the environment while it talks to an address they are not for.
 """
 
 import os
@@ -43,15 +43,12 @@ class Connection(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What a model starts from: fresh adapters (no path), a checkpoint's weights, or those and its optimizer.
-
-    `import_from` is the state directory of another local service, from which the checkpoint is imported.
-    """
+    """What a model starts from: fresh adapters (no path), a checkpoint's weights, or those and its optimizer."""
 
     path: str | None = None
     with_optimizer: bool = False
     named_by: str = "--model-name"
-    import_from: Path | None = None
+    import_from: Path | None = None  # the state directory of another local service
 
 
 def choose_weights(config: Config, resumed: Checkpoint | None, folder: Path, is_local: bool) -> Weights:
@@ -91,7 +88,7 @@ def connected(
             if weights.path and weights.import_from:
                 import_checkpoint(weights.path, weights.import_from, folder / SERVICE_FOLDER)
             local = stack.enter_context(closing(LocalProcess(folder / SERVICE_FOLDER, log)))
-            url = local.url
+            url = local.service.url
         opening = threading.Event()
         stack.enter_context(_environment(url, endpoint.at_home, opening))
         liveness = Liveness(url, silence_limit)
@@ -149,10 +146,8 @@ def _create_model(
     if weights.path is None:
         assert config.model_name is not None
         options = {name: getattr(config, name) for name in ("seed", "train_mlp", "train_attn", "train_unembed")}
-        created = sdk.create_lora_training_client(
-            config.model_name, config.lora_rank, user_metadata=metadata, **options
-        )
-        return created.result()
+        options |= {"rank": config.lora_rank, "user_metadata": metadata}
+        return sdk.create_lora_training_client(config.model_name, **options).result()
     if weights.with_optimizer:
         return sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=metadata).result()
     return sdk.create_training_client_from_state(weights.path, user_metadata=metadata).result()
@@ -171,13 +166,13 @@ def _environment(url: str, at_home: bool, opening: threading.Event) -> Iterator[
     changes: dict[str, str | None] = {} if at_home else dict.fromkeys(MACHINE_CREDENTIALS)
     if is_loopback(url):  # never through a proxy
         changes |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1")
-    before = {name: os.environ.get(name) for name in changes}
+    previous = {name: os.environ.get(name) for name in changes}
     _set_environment(changes)
     try:
         yield
     finally:
         if not opening.is_set():
-            _set_environment(before)
+            _set_environment(previous)
 
 
 def _set_environment(changes: Mapping[str, str | None]) -> None:
@@ -189,19 +184,16 @@ def _set_environment(changes: Mapping[str, str | None]) -> None:
 
 
 def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECONDS) -> tuple[str, ...]:
-    """Checks a service in at most `limit_seconds`; the names of the models that it trains, if it lists them.
-
-    Without a key (the SDK gets one by itself), only the address is checked. An InputError names what is wrong.
-    """
+    """Checks a service (without a key only its address); the models that it trains, if it lists them."""
     found: Future[tuple[str, ...]] = Future()
 
-    def resolve() -> None:
+    def fetch() -> None:
         try:
             found.set_result(_fetch_models(endpoint, limit_seconds))
         except BaseException as error:
             found.set_exception(error)
 
-    threading.Thread(target=resolve, daemon=True).start()  # a daemon: looking up a host cannot be interrupted
+    threading.Thread(target=fetch, daemon=True).start()  # a daemon: looking up a host cannot be interrupted
     try:
         return found.result(timeout=limit_seconds)
     except (TimeoutError, httpx.TimeoutException):

@@ -1,7 +1,6 @@
 """The local service as a child process of a run, restarted if it dies, and checkpoints imported into its state.
 
-Everything the service has accepted is in its state directory, and the SDK repeats what has no answer, so a new process
-at the same address over the same state continues bit for bit.
+All that it accepted is in its state directory, and the SDK repeats what has no answer, so it resumes bit for bit.
 """
 
 import json
@@ -20,15 +19,11 @@ from shell.local_service.database import Database
 from shell.service.protocol import ServiceFault
 
 MAX_RESTARTS = 3
-_ROOT = Path(__file__).resolve().parents[2]
 _SAVED = "FROM {} WHERE path = ? AND parameters IS NOT NULL"
 
 
 class ServiceProcess(NamedTuple):
-    """A running service; use as a context manager, or close it. It prints to `service.log` in its state directory.
-
-    It is in a session of its own, so that Ctrl-C does not reach it and the run can still save; it ends with its parent.
-    """
+    """A running service, in a session of its own so that Ctrl-C does not reach it; use as a context manager."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -58,9 +53,10 @@ def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0) -> Service
     state_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "shell.local_service", "--port", str(port), "--state-dir", str(state_dir)]
     command += ["--parent-pid", str(os.getpid())]
-    # where this package is, and none of the credentials, which the service has no use for
+    # The service finds this package, and does not get the credentials.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    root = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     log_path = state_dir / "service.log"
     with log_path.open("ab") as log:
         log_start = log.tell()
@@ -88,15 +84,11 @@ class LocalProcess:
         self._state_dir, self._log, self._n_restarts = state_dir, log, 0
         self.service = start(state_dir)
 
-    @property
-    def url(self) -> str:
-        return self.service.url
-
     def close(self) -> None:
         self.service.close()
 
     def check(self) -> None:
-        """Restart the service if it has died; a ServiceFault if that was once too often, or it does not start."""
+        """Restart the service if it has died; a ServiceFault after MAX_RESTARTS, or if it does not start."""
         code = self.service.process.poll()
         if code is None:
             return
@@ -105,7 +97,7 @@ class LocalProcess:
             raise ServiceFault(f"the local service has ended (code {code}){more}")
         self._n_restarts += 1
         self.service.close()
-        self.service = start(self._state_dir, port=int(self.url.rpartition(":")[2]))
+        self.service = start(self._state_dir, port=int(self.service.url.rpartition(":")[2]))
         self._log(f"warning   the local service ended (code {code}) and was restarted from its state")
 
 

@@ -1,8 +1,7 @@
 """The training loop's protocol to a service: six requests, each answered by a future, and its health meanwhile.
 
-`shell.service.tinker_client.TinkerClient` implements it over the `tinker` SDK, tests over a recording
-stand-in. The service's last answer is read off the SDK's loggers: its queue-state observers hear neither refusals nor
-accepted requests.
+`shell.service.tinker_client.TinkerClient` implements it over the `tinker` SDK. The service's last answer is read from
+the SDK's loggers: its queue-state observers are not called for refusals, nor for accepted requests.
 """
 
 import logging
@@ -53,10 +52,9 @@ class SamplingParams(NamedTuple):
 
 
 class Client(Protocol):
-    """One model in training. Requests run in the order in which these methods are called.
+    """One model in training. Requests run in the order of these calls (no call may follow `save_sampler`).
 
-    A request is queued when its method is called (`save_sampler` alone may be later: nothing may follow it). A future
-    fails with a `ServiceFault`.
+    A future fails with a `ServiceFault`.
     """
 
     def forward(self, datums: Datums) -> Future[Logprobs]:
@@ -82,10 +80,7 @@ class Client(Protocol):
 
 
 def answer(future: Future[T], what: str, check: Callable[[], ServiceHealth | None], log: Callable[[str], None]) -> T:
-    """Waits for a future as long as `check`, called every second, does not raise; logs after 10 s and every minute.
-
-    Raises a ServiceFault that names `what` failed.
-    """
+    """Waits for a future while `check`, called every second, does not raise; a ServiceFault names `what` failed."""
     try:
         for n_seconds in count(1):
             try:
@@ -93,16 +88,14 @@ def answer(future: Future[T], what: str, check: Callable[[], ServiceHealth | Non
             except TimeoutError:
                 health = check() or ServiceHealth(n_seconds)
                 if n_seconds == NOTICE_SECONDS or n_seconds % 60 == 0:
-                    log(f"still waiting for {what}: {_so_far(n_seconds, health)}")
+                    state = f"{n_seconds} s, {health.message or 'the service is answering'}"
+                    if health.silent_seconds >= NOTICE_SECONDS:
+                        silence = f"{health.silent_seconds:.0f} s without an answer"
+                        state = f"{silence}, {health.message}" if health.message else silence
+                    log(f"still waiting for {what}: {state}")
     except ServiceFault as fault:
         raise ServiceFault(f"{what} failed: {fault}") from fault
     raise AssertionError("unreachable")
-
-
-def _so_far(n_seconds: int, health: ServiceHealth) -> str:
-    if health.silent_seconds < NOTICE_SECONDS:
-        return f"{n_seconds} s, {health.message or 'the service is answering'}"
-    return ", ".join(filter(None, (f"{health.silent_seconds:.0f} s without an answer", health.message)))
 
 
 class Liveness:

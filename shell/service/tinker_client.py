@@ -33,7 +33,6 @@ class TinkerClient:
         self.training = training
         self.check = check
         self._secret, self._answered = secret, answered
-        self._chained = partial(chained, secret=secret, answered=answered)
 
     def forward(self, datums: Datums) -> "Future[Logprobs]":
         sent = self.training.forward(datums_to_tinker(datums), "cross_entropy")
@@ -54,11 +53,8 @@ class TinkerClient:
         return self._chained(self.training.save_weights_for_sampler(name, ttl_seconds=ttl_seconds), attrgetter("path"))
 
     def sample(self, prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
-        """As `Client.sample`; keeps no checkpoint, and the answers are fetched on a thread.
-
-        Of the SDK's two ways to export weights, this one is queued when it is called; the sampler reads a snapshot.
-        """
-        exported = self.training.save_weights_and_get_sampling_client()
+        """As `Client.sample`; keeps no checkpoint, and the answers are fetched on a thread."""
+        exported = self.training.save_weights_and_get_sampling_client()  # a snapshot, queued when it is called
         sdk_params = tinker.SamplingParams(**params._asdict())
         answer: Future[list[list[int]]] = Future()
 
@@ -75,29 +71,23 @@ class TinkerClient:
         threading.Thread(target=resolve, args=(answer, fetch, self._secret), daemon=True).start()
         return answer
 
+    def _chained(self, sent: "tinker.APIFuture[S]", read: Callable[[S], T]) -> "Future[T]":
+        """The answer to a request, as `read` decodes it, in a standard future; any failure becomes a `ServiceFault`."""
+        answer: Future[T] = Future()
+
+        def resolve_from(done: "Future[S]") -> None:
+            self._answered()
+            resolve(answer, lambda: read(done.result()), self._secret)
+
+        sent.future().add_done_callback(resolve_from)
+        return answer
+
 
 def _logprobs(offsets: np.ndarray[Any, np.dtype[np.int64]], output: tinker.ForwardBackwardOutput) -> Logprobs:
     parts = [one["logprobs"].to_numpy().astype(np.float32, copy=False).reshape(-1) for one in output.loss_fn_outputs]
     if [len(part) for part in parts] != np.diff(offsets).tolist():
         raise ValueError(f"the service returned log-probabilities of other examples than the {len(offsets) - 1} sent")
     return np.concatenate(parts)
-
-
-def chained(
-    sent: "tinker.APIFuture[S]",
-    read: Callable[[S], T],
-    secret: str | None = None,
-    answered: Callable[[], None] = lambda: None,
-) -> "Future[T]":
-    """The answer to a request, as `read` decodes it, in a standard future; any failure becomes a `ServiceFault`."""
-    answer: Future[T] = Future()
-
-    def resolve_from(done: "Future[S]") -> None:
-        answered()
-        resolve(answer, lambda: read(done.result()), secret)
-
-    sent.future().add_done_callback(resolve_from)
-    return answer
 
 
 def resolve(answer: "Future[T]", work: Callable[[], T], secret: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """A model in training, as a value: low-rank adapters over a frozen base, and AdamW.
 
 Each adapted matrix W becomes W + (ALPHA / rank) * down @ up; `down` is drawn from a seed and `up` starts at zero. All
-adapters lie in one float32 vector, so the optimizer, a checkpoint and the store need no names.
+adapters are one float32 vector, so the optimizer and a checkpoint need no names.
 """
 
 from functools import cached_property
@@ -21,7 +21,7 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Which adapter a model trains: all that fixes the layout and the start of its parameter vector."""
 
     rank: int
-    seed: int = 0
+    seed: int | None = None  # None: 0
     train_mlp: bool = True
     train_attn: bool = True
     train_unembed: bool = True
@@ -59,7 +59,7 @@ class Factors(NamedTuple):
 
 def start_parameters(adapter: Adapter) -> Floats:
     """The parameters of a new model, float32[adapter.size]: a function of the adapter alone."""
-    rng = np.random.default_rng(adapter.seed)
+    rng = np.random.default_rng(adapter.seed or 0)
     parameters = np.zeros(adapter.size, np.float32)
     for factors in adapter.layout.values():
         down, _ = factors.of(parameters)
@@ -182,8 +182,3 @@ def unpack(base_model: str, adapter: Adapter, packed: bytes, gradient: bytes | N
     summed = None if gradient is None else np.frombuffer(gradient, np.float32)
     adam, parameters = AdamState(n_steps, floats[1], floats[2]), cast(Floats, floats[0])
     return Learner(base_model=base_model, adapter=adapter, parameters=parameters, adam=adam, gradient=summed)
-
-
-def without_optimizer(learner: Learner) -> Learner:
-    """The same parameters with a fresh optimizer and no gradient."""
-    return msgspec.structs.replace(learner, adam=start_state(learner.adapter.size), gradient=None)

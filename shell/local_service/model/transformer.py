@@ -1,7 +1,4 @@
-"""A tiny causal transformer, sized to learn visibly in a minute on one core, with its gradients written out.
-
-Two layers of sliding-window attention and a squared-ReLU MLP. Base weights are a function of the base model's name.
-"""
+"""A tiny causal transformer of two layers, with its gradients; it learns visibly in a minute on one core."""
 
 import hashlib
 from functools import lru_cache
@@ -209,19 +206,16 @@ def _blocks(qkv: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _codes(weights: Weights, tokens: Ints, starts: Ints) -> Floats:
-    """The input of the layers: frozen codes `signs[hi] * code[lo]`, nearly orthogonal, instead of an embedding table.
-
-    A position reads its own code, the one before (rolled by 1) and the scaled sum so far (by 2): unbounded context.
-    """
+    """Frozen codes instead of embeddings: a position's own, the previous one (rolled by 1), the scaled sum (by 2)."""
     own = weights["signs"][tokens // SPLIT] * weights["code"][tokens % SPLIT]
-    before = np.zeros_like(own)
-    before[1:] = np.roll(own[:-1], 1, axis=1)
-    before[starts] = 0
+    previous = np.zeros_like(own)
+    previous[1:] = np.roll(own[:-1], 1, axis=1)
+    previous[starts] = 0
     so_far = np.empty_like(own)
     for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
         count = np.arange(1, end - start + 1, dtype=own.dtype)
         so_far[start:end] = np.roll(np.cumsum(own[start:end], axis=0), 2, axis=1) / np.sqrt(count)[:, None]
-    return 2 * own + (before + so_far) / 2
+    return 2 * own + (previous + so_far) / 2
 
 
 def _head(

@@ -1,8 +1,7 @@
 """Turns of a rendered conversation: where each starts and ends, proven from the template's own prompts.
 
-The turn of an assistant's message is what follows the prompt before it in the conversation that ends with it, through
-the control token that ends it there. A longer conversation has it at the same place if it begins with this text, of
-this origin. A generation block narrows the turn. The turn of another message starts with its text.
+An assistant's turn is the text after its prompt, up to the control token that ends it where it is the last message. It
+is at the same position in a longer conversation that begins with this text. A generation block narrows the turn.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kernel.conversation import Conversation
 from kernel.errors import InputError
 from kernel.renderer_language.interpreter import SpanKind
-from shell.text.chat_template.placeholders import TEMPLATE, Rendered, Run, UnalignedError, align
+from shell.text.chat_template.placeholders import TEMPLATE, Rendered, Run, align
 from shell.text.chat_template.template_messages import MARKS, Field, Placeholders, read_messages
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class UnprovenError(InputError):
-    """The place of a turn in a conversation cannot be proven; in a shorter one perhaps it can."""
+    """The position of a turn in a conversation cannot be proven; in a shorter one perhaps it can."""
 
 
 class Turn(NamedTuple):
@@ -30,7 +29,7 @@ class Turn(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A control token, text of the template's or text of the data's: characters `start` to `stop` of a rendering."""
+    """A control token, text of the template or text of the data: characters `start` to `stop` of a rendering."""
 
     kind: SpanKind
     start: int
@@ -38,7 +37,7 @@ class Piece(NamedTuple):
 
 
 class Control(NamedTuple):
-    """A control token; `lstrip` and `rstrip`: it takes the white space beside it away."""
+    """A control token; `lstrip` and `rstrip`: it removes the white space beside it."""
 
     text: str
     lstrip: bool = False
@@ -57,16 +56,15 @@ class Rendering:
     def render(self, n: int, prompt: bool = False) -> Rendered:
         """The first n messages, and the prompt for one more; raises InputError when the template refuses them."""
         if (n, prompt) not in self._known:
-            self._known[n, prompt] = self._aligned(n, prompt)
+            real = self._run(n, prompt, lambda field: field.text)
+            marked = self._run(n, prompt, self._placeholders.of, MARKS)
+            try:
+                self._known[n, prompt] = align(
+                    real, marked, self._placeholders.shown, lambda k: _description(self._messages.fields[k])
+                )
+            except InputError as error:
+                raise InputError(str(error), self.at) from None
         return self._known[n, prompt]
-
-    def _aligned(self, n: int, prompt: bool) -> Rendered:
-        real = self._run(n, prompt, lambda field: field.text)
-        marked = self._run(n, prompt, self._placeholders.of, MARKS)
-        try:
-            return align(real, marked, self._placeholders.shown, lambda k: what(self._messages.fields[k]))
-        except UnalignedError as error:
-            raise InputError(str(error), self.at) from None
 
     def _run(self, n: int, prompt: bool, show: Callable[[Field], str], marks: tuple[str, str] = ("", "")) -> str:
         variables = {**self._messages.first(n, show), "add_generation_prompt": prompt}
@@ -98,7 +96,7 @@ class Rendering:
                 raise InputError(f"a generation block is around the data of a {role} message", self.at)
 
     def turn(self, i: int, n: int) -> Turn:
-        """The place of the turn of message i in the first n messages; UnprovenError where there is no proof."""
+        """The position of the turn of message i in the first n messages; UnprovenError where there is no proof."""
         whole = self.render(i + 1)
         turn = self._turn(i, whole)
         if n > i + 1 and self.render(n).n_shared(whole) < turn.stop:
@@ -114,7 +112,6 @@ class Rendering:
         return token if text.text[token:own].isspace() else own
 
     def role(self, i: int) -> str:
-        """The role of message i."""
         return self.conversation[i].role
 
     def _turn(self, i: int, whole: Rendered) -> Turn:
@@ -132,7 +129,12 @@ class Rendering:
         thoughts = [field for field in self._messages.fields if (field.message, field.name) == (i, "reasoning")]
         if any(field.text.strip() and field not in [own for own, *_ in shown] for field in thoughts):
             raise self._unproven(i, "its reasoning in the turn", "none (the template drops it)")
-        turn = self._narrowed(i, whole, turn) if assistant and self.template.marks else turn
+        if assistant and self.template.marks:
+            marked = [(max(a, turn.start), min(b, turn.stop)) for a, b in whole.marked]
+            inside = [(a, b) for a, b in marked if a < b]
+            if not inside or sum(b - a for a, b in inside) < inside[-1][1] - inside[0][0]:
+                raise self._unproven(i, "one generation block around the turn", "several" if inside else "none")
+            turn = Turn(inside[0][0], inside[-1][1])
         if any(p.kind is SpanKind.CONTROL and p.start < edge < p.stop for p in self.pieces(whole) for edge in turn):
             raise self._unproven(i, "a turn of whole tokens", "a control token that is half in it")
         return turn
@@ -150,33 +152,16 @@ class Rendering:
             raise self._unproven(i, f"{asks} before the turn, as in its prompt", writes)
         return n
 
-    def _narrowed(self, i: int, whole: Rendered, turn: Turn) -> Turn:
-        marked = [(max(a, turn.start), min(b, turn.stop)) for a, b in whole.marked]
-        inside = [(a, b) for a, b in marked if a < b]
-        if not inside or sum(b - a for a, b in inside) < inside[-1][1] - inside[0][0]:
-            raise self._unproven(i, "one generation block around the turn", "several" if inside else "none")
-        return Turn(inside[0][0], inside[-1][1])
-
     def _unproven(self, i: int, what: str, got: str) -> UnprovenError:
         return UnprovenError(f"expected {what}, got {got}", self.at, ("messages", i))
 
 
-def what(field: Field) -> str:
+def _description(field: Field) -> str:
     return f"the {'call' if field.name == 'callee' else field.name} of message {field.message}"
 
 
 def check_shown(runs: Sequence[Run], fields: Sequence[Field], at: str) -> None:
-    """Raises InputError for data that is missing, cut, repeated or out of order.
-
-    Due are: every text once (white space at the edges may go); reasoning whole or not at all; of a call its arguments,
-    and its name or its id; of declarations at least something. Names and ids of results may be left out.
-
-    >>> field = Field(0, "text", "Hi!", 0, False)
-    >>> check_shown([Run(0, 3, 0, 0, 3)], [field], "$")
-    >>> check_shown([Run(0, 2, 0, 0, 2)], [field], "$")
-    Traceback (most recent call last):
-    kernel.errors.InputError: the template writes only a part of the text of message 0 - at $
-    """
+    """Raises InputError for data that is missing, cut, repeated or out of order; names of results may be left out."""
     shown: list[list[Run]] = [[] for _ in fields]
     last = 0
     for run in runs:
@@ -204,10 +189,10 @@ def _check_whole(runs: list[Run], field: Field, at: str) -> None:
         if seen and not field.text[seen:].strip():
             if field.name in ("call", "callee"):
                 return
-            raise InputError(f"the template repeats {what(field)}", at)
+            raise InputError(f"the template repeats {_description(field)}", at)
         if run.first != seen and (seen or field.text[: run.first].strip()):
-            raise InputError(f"the template writes only a part of {what(field)}", at)
+            raise InputError(f"the template writes only a part of {_description(field)}", at)
         seen = run.last
     if field.text[seen:].strip():
         how = "writes only a part of" if runs else "leaves out"
-        raise InputError(f"the template {how} {what(field)}", at)
+        raise InputError(f"the template {how} {_description(field)}", at)

@@ -1,7 +1,7 @@
 """Chat templates as formats to train with: where one is found, what ends a turn, how it reads messages.
 
-`transformers` leaves the form of reasoning, calls and content to each template, so a template is tried on two messages
-when it is opened: the first form in which it shows all of them is its form.
+`transformers` leaves the form of reasoning, calls and content to each template, so a template is tried on two messages:
+the first form in which it shows all of them is its form.
 """
 
 import os
@@ -26,20 +26,16 @@ from shell.text.tokenizer import Tokenizer
 NAME = "hf_template"
 DATE = "2025-01-01"
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-_ALWAYS = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now")
-"""the variables that every conversation has"""
-_OTHER_DATES = ("2031-12-28", "1999-06-15")
+_ALWAYS = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now")  # in every conversation
+_TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class ChatTemplate:
     """A chat template that was tried, and is fit for training; InputError where the mask of its turns has no proof.
 
-    Attributes:
-        source: Jinja text; `given` (variables) and `date` are what else it reads.
-        controls: the control tokens that its own text spells; `stops` are those that end an assistant's turn.
-        bos: the token that opens a sequence, where the template writes it.
-        habits: how it reads messages; `marks` is whether it has generation blocks.
-        variables: what it may read beside the conversation: enable_thinking, ...
+    `controls` are the control tokens that its text spells, `stops` those that end an assistant's turn; `variables` are
+    what it may read beside the conversation, such as enable_thinking; `marks` is whether it has generation blocks.
     """
 
     name = NAME
@@ -73,12 +69,12 @@ class ChatTemplate:
         return self._program.run({"strftime_now": self._today, **self.given, **variables}, at, marks)
 
     def cut(self, text: str) -> list[tuple[SpanKind, str]]:
-        """Text of the template's, cut at the control tokens that it spells."""
+        """Text of the template, cut at the control tokens that it spells."""
         parts = self._controls.split(text) if self._controls else [text]
         return [(SpanKind.CONTROL if i % 2 else SpanKind.TEMPLATE, part) for i, part in enumerate(parts) if part]
 
     def parse(self, segments: Sequence[Segment]) -> Parsed:
-        """A sampled turn as text: a template does not tell how to read reasoning and calls."""
+        """A sampled turn as text: a template does not say how to read reasoning and calls."""
         ends = (text for kind, text in segments if kind is SpanKind.CONTROL and text in self.stops)
         return parse_plain(segments, next(ends, self.stops[0]))
 
@@ -139,7 +135,7 @@ class ChatTemplate:
 
         answer = _answer(self.habits.reasoning)
         for talk in (answer, answer[:1]):
-            if len({written(talk, date) for date in (self.date, *_OTHER_DATES)}) > 1:
+            if len({written(talk, date) for date in (self.date, "2031-12-28", "1999-06-15")}) > 1:
                 raise InputError(f"the chat template depends on the date, and may only write it - at {at}")
 
 
@@ -160,10 +156,6 @@ def _call(reasoning: str) -> Conversation:
     return user, answer._replace(content=answer.content[:-1], tool_calls=(ToolCall("f", '{"k": "v"}', "i"),))
 
 
-_TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
-_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-
-
 def open_template(
     tokenizer: Tokenizer,
     spec: str,
@@ -172,40 +164,31 @@ def open_template(
     date: str = DATE,
 ) -> ChatTemplate:
     """The chat template beside the tokenizer.json, in `chat_template.jinja` or `tokenizer_config.json`."""
-    text, config = _file(spec, _TEMPLATE, revision), _config(_file(spec, _CONFIG, revision), spec)
+    text, settings = (_file(spec, name, revision) for name in (_TEMPLATE, _CONFIG))
+    try:
+        config = msgspec.json.decode(settings or b"{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise expected("a JSON object", str(error), at=f"{spec} {_CONFIG}") from None
     try:
         source = text.decode() if text is not None else _named(config.get("chat_template"))
     except UnicodeDecodeError as error:
         raise expected(f"UTF-8 text in {_TEMPLATE}", str(error), at=f"--tokenizer {spec}") from None
     if source is None:
         raise expected(f"a chat template in {_TEMPLATE} or {_CONFIG}", "none", at=f"--tokenizer {spec}")
-    if _adds_a_space(tokenizer):
+    n_bytes = int(tokenizer.n_bytes[tokenizer.encode(["a\nb"]).ids].sum())
+    if n_bytes != 3:  # SentencePiece's leading space
         raise InputError(f"the tokenizer puts a space in front of every text, which no template can have - at {spec}")
-    special = {key: _text(config[key]) for key in _SPECIAL if config.get(key) is not None}
+    special = {key: config[key] for key in _SPECIAL if config.get(key) is not None}
+    special |= {key: token.get("content") for key, token in special.items() if isinstance(token, dict)}
     at = f"{spec}'s template"
-    template = ChatTemplate(source, _controls(tokenizer), {**special, **(variables or {})}, date, at)
+    added = msgspec.json.decode(tokenizer.json).get("added_tokens") or []
+    flags = {token["content"]: (bool(token.get("lstrip")), bool(token.get("rstrip"))) for token in added}
+    controls = [Control(name, *flags[name]) for name in tokenizer.controls]
+    template = ChatTemplate(source, controls, {**special, **(variables or {})}, date, at)
     for name in variables or ():
         if name not in template.variables:
             raise unknown("variable", name, sorted(template.variables) or ["none"], at)
     return template
-
-
-def _controls(tokenizer: Tokenizer) -> list[Control]:
-    added = msgspec.json.decode(tokenizer.json).get("added_tokens") or []
-    flags = {token["content"]: (bool(token.get("lstrip")), bool(token.get("rstrip"))) for token in added}
-    return [Control(name, *flags[name]) for name in tokenizer.controls]
-
-
-def _adds_a_space(tokenizer: Tokenizer) -> bool:
-    """Whether a text encodes to more than its own bytes (SentencePiece's leading space)."""
-    return int(tokenizer.n_bytes[tokenizer.encode(["a\nb"]).ids].sum()) != 3
-
-
-def _config(text: bytes | None, spec: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text or b"{}", type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise expected("a JSON object", str(error), at=f"{spec} {_CONFIG}") from None
 
 
 def _named(template: Any) -> str | None:
@@ -215,12 +198,8 @@ def _named(template: Any) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _text(token: Any) -> Any:
-    return token.get("content") if isinstance(token, dict) else token
-
-
 def _file(spec: str, name: str, revision: str | None) -> bytes | None:
-    """A file of the tokenizer's, None where there is none."""
+    """A file of the tokenizer, None where there is none."""
     path = Path(spec).expanduser()
     folder = path.parent if path.is_file() else path
     if folder.is_dir():

@@ -1,7 +1,7 @@
 """Rendered text with its origin: what the template writes itself, and which data it shows where.
 
-A template is run twice, on the data and on a placeholder for each string of it. The real text must be the text between
-the placeholders with the data in their place: as it is, trimmed, in JSON or in another case. Else it is refused.
+A template is run twice, on the data and on a placeholder for each string of it. The real text must be the text with
+placeholders, with the data in their place: as it is, trimmed, in JSON or in another case. Else it is refused.
 """
 
 import json
@@ -18,6 +18,10 @@ from kernel.errors import InputError
 from shell.text.chat_template.template_messages import MARKS, PLACEHOLDER, Shown, number_of
 
 TEMPLATE = -1  # the source of what the template writes itself
+_MARKS = "_generation_marks"
+_MOST_WALKS = 16
+_DEPENDS = "what the template writes around a text depends on the text"
+_MARK = re.compile(f"([{''.join(MARKS)}])")
 
 
 class Program:
@@ -45,9 +49,6 @@ class Program:
             return self._template.render({**variables, _MARKS: marks})
         except Exception as error:  # a template is a program: it may fail in any way
             raise InputError(f"the chat template refuses the conversation: {error}", at) from None
-
-
-_MARKS = "_generation_marks"
 
 
 def _tojson(value: Any, **options: Any) -> str:
@@ -103,18 +104,14 @@ class Rendered(NamedTuple):
         return n if a == b else next(i for i in range(n) if a[i] != b[i])
 
 
-class UnalignedError(InputError):
-    """The real text is not that of the placeholders with the data in their place."""
-
-
 def align(real: str, marked: str, shown: Sequence[Shown], what: Callable[[int], str]) -> Rendered:
-    """The real text with its origin; UnalignedError where it is not the marked one with the data `shown`."""
+    """The real text with its origin; InputError where it is not the marked one with the data `shown`."""
     parts = PLACEHOLDER.split(_MARK.sub("", marked))
     walks: list[tuple[int, tuple[Run, ...]]] = [(len(parts[0]), ())] if real.startswith(parts[0]) else []
     for found, after in zip(parts[1::2], parts[2::2], strict=True):
         number, forms = number_of(found), (_ascii_json,) if found[0] == "\\" else _FORMS
         if number >= len(shown):
-            raise UnalignedError("the template writes private characters of Unicode's last planes")
+            raise InputError("the template writes private characters of Unicode's last planes")
         further = [
             (run.stop + len(after), (*runs, run))
             for at, runs in walks
@@ -125,13 +122,8 @@ def align(real: str, marked: str, shown: Sequence[Shown], what: Callable[[int], 
         walks = further[:_MOST_WALKS]
     readings = [runs for at, runs in walks if at == len(real)]
     if not readings:
-        raise UnalignedError(_DEPENDS)
+        raise InputError(_DEPENDS)
     return _rendered(real, readings[0], parts, marked)
-
-
-_MOST_WALKS = 16
-_DEPENDS = "what the template writes around a text depends on the text"
-_MARK = re.compile(f"([{''.join(MARKS)}])")
 
 
 def _json(text: str) -> str:
@@ -149,7 +141,7 @@ def _readings(real: str, at: int, piece: Shown, forms: Sequence[Callable[[str], 
     """How the real text shows a piece of the data at a character, with the template's text after it."""
     n, out = len(piece.text), dict[int, Run]()
     kept = [(0, n)]
-    if piece.text.isspace():  # a template may take away white space that it has joined with its own
+    if piece.text.isspace():  # a template may remove white space that it has joined with its own
         kept += [(i, n) for i in range(1, n + 1)] + [(0, i) for i in range(1, n)]
     for k, form in enumerate(forms):
         if k > 1 and out:
@@ -162,14 +154,14 @@ def _readings(real: str, at: int, piece: Shown, forms: Sequence[Callable[[str], 
     return list(out.values())
 
 
-def _changed(what: str, text: str, real: str, after: str) -> UnalignedError:
+def _changed(what: str, text: str, real: str, after: str) -> InputError:
     """The error for data that is not shown as it is."""
     got = real.split(after)[0] if after else real
     if text in got:
-        return UnalignedError(_DEPENDS)
+        return InputError(_DEPENDS)
     if got in text:
-        return UnalignedError(f"the template writes only a part of {what}")
-    return UnalignedError(f"the template writes {got[:40]!r} for {what}")
+        return InputError(f"the template writes only a part of {what}")
+    return InputError(f"the template writes {got[:40]!r} for {what}")
 
 
 def _rendered(real: str, reading: Sequence[Run], parts: Sequence[str], marked: str) -> Rendered:

@@ -1,7 +1,7 @@
 """Messages as templates read them: a list of dicts, with the data or with a placeholder for each string of it.
 
-Roles and keys of messages are the template's own words. The placeholder of a text answers as "x" between the white
-space around the text, that of a name, an id or a key as its data; what a template derives of one is a placeholder too.
+The placeholder of a text answers as "x" between the white space around the text, that of a name, an id or a key as its
+data; what a template derives from one is a placeholder too.
 """
 
 import json
@@ -36,7 +36,7 @@ class Field(NamedTuple):
 
 
 class Messages(NamedTuple):
-    """A conversation as dicts and lists, a `Field` in the place of each string of the data."""
+    """A conversation as dicts and lists, a `Field` instead of each string of the data."""
 
     messages: list[dict[str, Any] | None]  # None for a system message that only carries declarations
     tools: list[Any] | None
@@ -57,7 +57,7 @@ def _filled(value: Any, show: Callable[[Field], str]) -> Any:
 
 
 def read_messages(conversation: Conversation, habits: Habits, at: str) -> Messages:
-    """The conversation as the template reads it; InputError for what has no place in it."""
+    """The conversation as the template reads it; InputError for what it cannot hold."""
     reader, tools = _Reader(habits), list[Any]()
     messages = list[dict[str, Any] | None]()
     for i, message in enumerate(conversation):
@@ -139,11 +139,7 @@ PLACEHOLDER = re.compile(f"([{chr(_FIRST)}-\U0010fffd]|{_BLANK}[{_DIGITS}]{{6}}|
 
 
 def placeholder(number: int, is_blank: bool = False) -> str:
-    """The placeholder of that number: white space where its text is.
-
-    >>> [number_of(placeholder(70, is_blank)) for is_blank in (False, True)]
-    [70, 70]
-    """
+    """The placeholder of that number: white space where its text is."""
     return _BLANK + "".join(_DIGITS[int(digit)] for digit in f"{number:06o}") if is_blank else chr(_FIRST + number)
 
 
@@ -162,14 +158,13 @@ class Shown(NamedTuple):
 
 
 class Placeholders:
-    """The placeholders of one conversation; `shown` is what each shows, and grows by what templates derive of them."""
+    """The placeholders of one conversation; `shown` is what each shows, also those that templates derive."""
 
     def __init__(self) -> None:
         self.shown: list[Shown] = []
         self._numbers: dict[Shown, int] = {}
 
     def of(self, field: Field) -> str:
-        """The placeholder of a field."""
         return Placeholder(self._show, Shown(field.number, 0, field.text), field.word)
 
     def _show(self, shown: Shown) -> str:

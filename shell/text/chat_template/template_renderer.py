@@ -1,14 +1,12 @@
-"""Conversations under a chat template as token programs: the twin of `kernel.render.batch_renderer`.
+"""Conversations under a chat template as token programs: the counterpart of `kernel.render.batch_renderer`.
 
-A conversation becomes as few examples as show every trained turn as it would be sampled; an example has a turn when
-`Rendering.turn` proves it there. As in `kernel.render.spans`, a BPE pass never crosses a control token or the edge of
-a turn. A proof takes several renderings, so this is much slower than a renderer of pieces.
+A conversation becomes as few examples as show every trained turn as it would be sampled. As in `kernel.render.spans`, a
+BPE pass never crosses a control token or the edge of a turn. Proofs take several renderings, so this is slower.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby, pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,12 +21,7 @@ from shell.text.chat_template.find_turns import Control, Piece, Rendering, Turn,
 from shell.text.chat_template.open_template import ChatTemplate
 from shell.text.chat_template.placeholders import Rendered
 
-
-class Masked(NamedTuple):
-    """An example as spans, with the weight of each."""
-
-    spans: list[Span]
-    weights: list[float]
+Masked = list[tuple[Span, float]]  # an example as spans, each with its weight
 
 
 class TemplateRenderer:
@@ -48,15 +41,15 @@ class TemplateRenderer:
     ) -> TokenProgram:
         """The program of these conversations, at least one example each; as `BatchRenderer.render`."""
         where = places if places is not None else ["$"] * len(conversations)
-        examples = [self._example_list(talk, mode, at) for talk, at in zip(conversations, where, strict=True)]
-        rows = [row for row, found in enumerate(examples) for _ in found]
-        return self._program([one for found in examples for one in found], rows, where)
-
-    def _example_list(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> list[Masked]:
-        try:
-            return self.masked(conversation, mode, at)
-        except InputError as error:
-            raise at_origin(error, conversation) from None
+        examples, rows = list[Masked](), list[int]()
+        for row, (conversation, at) in enumerate(zip(conversations, where, strict=True)):
+            try:
+                found = self.masked(conversation, mode, at)
+            except InputError as error:
+                raise at_origin(error, conversation) from None
+            examples += found
+            rows += [row] * len(found)
+        return self._program(examples, rows, where)
 
     def prompts(self, conversations: Sequence[Conversation], prefill: str = "") -> TokenProgram:
         """The program of the prompts before the turn that follows each conversation; all weights are 0."""
@@ -66,7 +59,7 @@ class TemplateRenderer:
             rendering.check(len(talk), prompt=True)
             spans = _spans(rendering, len(talk), {}, prompt=True)
             spans += [Span(SpanKind.MESSAGE, prefill, True, len(talk))] if prefill else []
-            examples.append(Masked(spans, [0.0] * len(spans)))
+            examples.append([(span, 0.0) for span in spans])
         return self._program(examples, list(range(len(examples))), ["$"] * len(examples))
 
     def masked(self, conversation: Conversation, mode: TrainOnWhat, at: str = "$") -> list[Masked]:
@@ -74,7 +67,9 @@ class TemplateRenderer:
         check_trainable(mode, conversation, at)
         rendering, n = self._rendering(conversation, at), len(conversation)
         if mode is TrainOnWhat.ALL_TOKENS:
-            return [self._everything(rendering, n)]
+            spans = [span for span, _ in self._example(rendering, n, {})]
+            opens = spans[0][:2] == (SpanKind.CONTROL, self.template.bos)
+            return [[(span, float(i >= opens)) for i, span in enumerate(spans)]]
         on = trained(mode, conversation, last_user(conversation[:-1]) + 1)
         turns = [i for i, hit in enumerate(on) if hit]
         if not (self.split_turns and mode in SPLITTABLE):
@@ -88,22 +83,17 @@ class TemplateRenderer:
 
     def _example(self, rendering: Rendering, n: int, turns: dict[int, Turn]) -> Masked:
         rendering.check(n)
-        spans = _spans(rendering, n, turns)
-        return Masked(spans, [float(span.sampled and span.message in turns) for span in spans])
-
-    def _everything(self, rendering: Rendering, n: int) -> Masked:
-        spans, _ = self._example(rendering, n, {})
-        opens = spans[0][:2] == (SpanKind.CONTROL, self.template.bos)
-        return Masked(spans, [0.0] * opens + [1.0] * (len(spans) - opens))
+        return [(span, float(span.sampled and span.message in turns)) for span in _spans(rendering, n, turns)]
 
     def _program(self, examples: list[Masked], rows: list[int], places: Sequence[str]) -> TokenProgram:
         texts, ops, weights, ends = list[str](), list[int](), list[int](), [0]
-        for spans, on in examples:
-            for (weight, *_), group in groupby(zip(spans, on, strict=True), key=_pass):
+        for example in examples:
+            for (weight, *_), group in groupby(example, key=_pass):
                 for kind, text in _joined([span for span, _ in group]):
-                    ops.append(-1 if kind is SpanKind.MESSAGE else self._number(kind, text))
+                    is_text = kind is SpanKind.MESSAGE
+                    ops.append(-1 if is_text else self._numbers.setdefault((kind, text), len(self._numbers)))
                     weights.append(int(weight))
-                    texts += [text] if kind is SpanKind.MESSAGE else []
+                    texts += [text] if is_text else []
             ends.append(len(ops))
         none = np.zeros(0, np.int64)
         return TokenProgram(
@@ -117,9 +107,6 @@ class TemplateRenderer:
             places=places,
             refuses="",
         )
-
-    def _number(self, kind: SpanKind, text: str) -> int:
-        return self._numbers.setdefault((kind, text), len(self._numbers))
 
 
 def _examples(rendering: Rendering, n: int, turns: list[int]) -> list[tuple[int, dict[int, Turn]]]:
@@ -169,7 +156,7 @@ def _spans(rendering: Rendering, n: int, turns: Mapping[int, Turn], prompt: bool
 
 
 def _trimmed(spans: list[Span], tokens: Mapping[str, Control]) -> Iterator[Span]:
-    """Without the template's white space that control tokens take away: the model has no token for it."""
+    """Without the template's white space that control tokens remove: the model has no token for it."""
     controls = [tokens.get(span.text) if span.kind is SpanKind.CONTROL else None for span in spans]
     for span, before, after in zip(spans, [None, *controls], [*controls[1:], None], strict=False):
         text = span.text

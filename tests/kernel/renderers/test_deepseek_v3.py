@@ -49,7 +49,7 @@ def test_a_turn_that_does_not_reason_closes_what_the_prompt_opened() -> None:
     assert written(DEEPSEEKV3_THINKING, talk).endswith(f"<｜Assistant｜><think></think>4{EOS}")
 
 
-def test_what_follows_a_result_goes_on_with_the_turn() -> None:
+def test_a_message_after_a_result_continues_the_turn() -> None:
     talk = ASK, CALL, RESULT, Message("assistant", "4")
     assert written(DEEPSEEKV3, talk).endswith(f"<｜Assistant｜></think>Wait.{CALLED}{EOS}{WRITTEN_RESULT}4{EOS}")
     assert trained(DEEPSEEKV3, talk, TrainOnWhat.ALL_MESSAGES) == (

@@ -138,9 +138,11 @@ values = strategies.texts | st.integers() | st.none() | st.lists(strategies.text
 
 
 @given(st.booleans(), strategies.texts, strategies.texts, st.dictionaries(strategies.names, values))
-def test_a_sampled_turn_reads_back_as_it_was(reasons: bool, thought: str, text: str, given: dict[str, object]) -> None:
+def test_a_sampled_turn_reads_back_as_it_was(
+    reasons: bool, thought: str, text: str, arguments: dict[str, object]
+) -> None:
     parts = [Part("thinking", thought if reasons else ""), Part("text", text)]
-    named = {key: value for key, value in given.items() if key.strip()}
+    named = {key: value for key, value in arguments.items() if key.strip()}
     calls = (ToolCall("f", json.dumps(named)), ToolCall("g", "{}")) if named else ()
     message = Message("assistant", tuple(part for part in parts if part.text), calls)
     renderer = DEEPSEEKV4_1 if reasons else DEEPSEEKV4_1_DISABLE_THINKING

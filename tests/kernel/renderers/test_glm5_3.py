@@ -38,7 +38,7 @@ def test_what_opens_every_example_is_never_trained() -> None:
     assert trained(GLM, (ASK,), TrainOnWhat.ALL_TOKENS) == "…<|user|>2+2?"
 
 
-def test_a_turn_ends_with_the_users_marker_which_the_user_then_goes_without() -> None:
+def test_a_turn_ends_with_the_users_marker_which_the_next_message_omits() -> None:
     talk = ASK, REASONED, ASK, Message("assistant", "4")
     assert written(GLM, talk) == (
         f"{OPENING}<|user|>2+2?<|assistant|><think>two twos</think>4<|user|>2+2?<|assistant|><think></think>4<|user|>"
@@ -62,7 +62,7 @@ def test_a_marker_that_the_turn_would_not_end_with_is_the_next_messages_own() ->
 
 
 @pytest.mark.parametrize("ids", [("", "1"), ("1", "1"), ("3", "1")], ids=["none", "one twice", "unknown"])
-def test_results_that_ids_do_not_tell_apart_stay_in_their_order(ids: tuple[str, str]) -> None:
+def test_results_with_ambiguous_ids_stay_in_their_order(ids: tuple[str, str]) -> None:
     results = [result._replace(tool_call_id=call_id) for result, call_id in zip(RESULTS, ids, strict=True)]
     assert "noon</tool_response><tool_response>4" in written(GLM, (ASK, CALL, *results))
 
@@ -94,9 +94,9 @@ values = strategies.texts.map("x{}".format) | st.integers() | st.none() | st.lis
 
 
 @given(strategies.texts, strategies.texts, st.dictionaries(names, values))
-def test_a_sampled_turn_reads_back_as_it_was(thought: str, text: str, given: dict[str, object]) -> None:
+def test_a_sampled_turn_reads_back_as_it_was(thought: str, text: str, arguments: dict[str, object]) -> None:
     parts = [Part("thinking", thought), Part("text", text.strip())]
-    calls = (ToolCall("f", json.dumps(given)), ToolCall("g", "{}")) if given else ()
+    calls = (ToolCall("f", json.dumps(arguments)), ToolCall("g", "{}")) if arguments else ()
     message = Message("assistant", tuple(part for part in parts if part.text), calls)
     read = GLM.parse(sampled(GLM, (ASK, message)))
     assert read == (message._replace(content=content_of(parts)), ParseTermination.STOP_SEQUENCE, ())

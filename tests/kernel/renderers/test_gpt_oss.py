@@ -43,7 +43,7 @@ def test_the_date_is_an_argument() -> None:
     assert "Current date: 2026-02-03" in prompt(gpt_oss("high", date="2026-02-03"), ())
 
 
-def test_the_assistants_header_is_given_and_its_channels_are_trained() -> None:
+def test_the_prompt_has_the_assistants_header_and_its_channels_are_trained() -> None:
     assert trained(GPT_OSS_NO_SYSPROMPT, TALK, TrainOnWhat.ALL_ASSISTANT_MESSAGES) == (
         "…<|channel|>analysis<|message|>Add.<|end|><|start|>assistant"
         ' to=functions.add<|channel|>commentary <|constrain|>json<|message|>{"a":1}<|call|>'
@@ -67,7 +67,7 @@ def test_text_beside_calls_is_a_preamble() -> None:
 @pytest.mark.parametrize(
     "result", [RESULT._replace(name=""), RESULT._replace(name="functions.add"), Message("tool", "3")]
 )
-def test_a_result_goes_by_the_name_of_its_tool(result: Message) -> None:
+def test_a_result_has_the_name_of_its_tool(result: Message) -> None:
     assert written(GPT_OSS_NO_SYSPROMPT, (*TALK[:3], result, TALK[4])) == RENDERED
 
 

@@ -46,7 +46,7 @@ def test_the_model_samples_all_of_its_turn() -> None:
 
 
 @pytest.mark.parametrize(("effort", "level"), [(0, "0"), (0.2, "0.2"), (0.015, "0.02"), (0.025, "0.02"), (0.995, "1")])
-def test_the_effort_is_given_in_hundredths(effort: float, level: str) -> None:
+def test_the_effort_is_rounded_to_hundredths(effort: float, level: str) -> None:
     assert f"level: {level}<" in prompt(inkling(effort), ())
 
 

@@ -6,7 +6,8 @@ from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.enums import TrainOnWhat
 from kernel.parse_response.common import BadCall, ParseTermination
 from kernel.render.batch_renderer import BatchRenderer
-from kernel.renderers.kimi_k2 import KIMI_K2, KIMI_K25, KIMI_K25_DISABLE_THINKING, KIMI_K26, KIMI_K26_PRESERVE_THINKING
+from kernel.renderers import RENDERERS
+from kernel.renderers.kimi_k2 import KIMI_K2, KIMI_K25, KIMI_K25_DISABLE_THINKING, KIMI_K26_PRESERVE_THINKING
 from tests.kernel.renderers.spelling import parsed, prompt, sampled, trained, written
 
 SYSTEM = "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
@@ -43,7 +44,7 @@ def rendered(first: str, second: str, third: str) -> str:
 
 
 def test_reasoning_is_kept_after_the_last_answer_that_called_no_tool() -> None:
-    for renderer in (KIMI_K2, KIMI_K25, KIMI_K26):
+    for renderer in (KIMI_K2, KIMI_K25, RENDERERS["kimi_k26"]):
         assert written(renderer, TALK) == rendered("", "", "Yes.")
         assert written(renderer, TALK[:4]) == rendered("Add.", "Done.", "")[: len(written(renderer, TALK[:4]))]
 
@@ -61,12 +62,12 @@ def test_the_prompt_opens_or_closes_the_block(renderer, opening: str) -> None:
     assert prompt(renderer, TALK[:1]).endswith(f"<|im_end|>{ASSISTANT}{opening}")
 
 
-def test_a_given_system_message_takes_the_place_of_moonshots() -> None:
+def test_a_system_message_of_the_data_replaces_moonshots() -> None:
     assert written(KIMI_K2, (Message("system", "Be brief."),)) == "<|im_system|>system<|im_middle|>Be brief.<|im_end|>"
     assert prompt(KIMI_K2, ()) == SYSTEM + ASSISTANT
 
 
-def test_a_result_without_a_name_is_a_tools() -> None:
+def test_a_result_without_a_name_has_the_header_of_a_tool() -> None:
     assert (
         written(KIMI_K2, (Message("tool", "3"),)) == f"{SYSTEM}<|im_system|>tool<|im_middle|>## Return of \n3<|im_end|>"
     )

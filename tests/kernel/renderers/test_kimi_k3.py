@@ -1,4 +1,4 @@
-"""Kimi K3.1 Pro: elements between tags, reasoning that stays, and results that know their place."""
+"""Kimi K3.1 Pro: elements between tags, reasoning that stays, and numbered results."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_a_trained_turn_that_reasons_is_refused_where_reasoning_is_switched_off(
     BatchRenderer(OFF).render([TALK], TrainOnWhat.LAST_ASSISTANT_MESSAGE)
 
 
-def test_what_the_prompt_opens_is_given_and_the_rest_is_trained() -> None:
+def test_what_the_prompt_opens_is_not_trained_and_the_rest_is() -> None:
     assert trained(PLAIN, TALK, TrainOnWhat.ALL_ASSISTANT_MESSAGES) == (f"…Add.<|close|>think<|sep|>{SAID}…{ANSWER}")
 
 

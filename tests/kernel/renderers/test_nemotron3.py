@@ -159,6 +159,6 @@ def test_a_turn_sampled_with_reasoning_off_reads_as_what_was_written(turn: Messa
     assert RENDERERS["nemotron3_disable_thinking"].parse(segments) == (turn, ParseTermination.STOP_SEQUENCE, ())
 
 
-def test_errors_count_the_messages_that_were_given() -> None:
+def test_errors_count_the_messages_of_the_data() -> None:
     with pytest.raises(InputError, match=r"at \$\.messages\[0\]\.role"):
         write(NEMOTRON3, (Message("usr", "b"),))

@@ -29,7 +29,7 @@ def test_the_effort_opens_the_system_message_and_makes_one_where_there_is_none()
     assert "set to xhigh" in written(QWEN3_8_XHIGH_REASONING, (ASKED,))
 
 
-def test_a_system_message_that_has_the_effort_is_not_given_it_twice() -> None:
+def test_an_effort_in_the_system_message_is_not_repeated() -> None:
     once = written(QWEN3_8_LOW_REASONING, (Message("system", "Be brief."), ASKED))
     assert written(QWEN3_8_LOW_REASONING, (Message("system", f"{LOW}\n\nBe brief."), ASKED)) == once
 
@@ -75,6 +75,6 @@ def test_arguments_that_are_no_text_are_json() -> None:
     assert 'd>\n{"e": 1.5}\n</' in text
 
 
-def test_errors_count_the_messages_that_were_given() -> None:
+def test_errors_count_the_messages_of_the_data() -> None:
     with pytest.raises(InputError, match=r"at \$\.messages\[1\]\.role"):
         write(QWEN3_8_LOW_REASONING, (ASKED, Message("usr", "b")))

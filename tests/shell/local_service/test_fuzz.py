@@ -103,12 +103,12 @@ def test_no_message_of_the_right_kind_is_a_server_error(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 30))
-def test_no_sound_message_with_bytes_changed_is_one_either(
+def test_no_sound_message_with_bytes_changed_is_a_server_error(
     bench: Bench, changes: list[tuple[int, int]], n_cut: int
 ) -> None:
     body = bytearray(forward_backward_body(bench.model_id, bench.seq + 1, ROWS))
-    for place, value in changes:
-        body[place % len(body)] = value
+    for position, value in changes:
+        body[position % len(body)] = value
     bench.check("forward_backward", bytes(body[: len(body) - n_cut]))
 
 
@@ -131,7 +131,7 @@ SOUND: dict[str, dict[str, Any]] = {
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from(sorted(SOUND)))
-def test_no_sound_request_with_a_value_changed_is_one_either(bench: Bench, data: st.DataObject, path: str) -> None:
+def test_no_sound_request_with_a_value_changed_is_a_server_error(bench: Bench, data: st.DataObject, path: str) -> None:
     asked = json.loads(json.dumps(SOUND[path])) | {"model_id": bench.model_id, "seq_id": bench.seq + 1}
     if path == "create_model":
         asked["session_id"] = bench.session_id
@@ -152,7 +152,7 @@ segments = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ASKS), segments, st.dictionaries(st.sampled_from(["limit", "offset", "x"]), values), values)
-def test_no_look_up_is_one_either(
+def test_no_look_up_is_a_server_error(
     bench: Bench, asked: tuple[str, str], name: str, query: dict[str, Any], body: Any
 ) -> None:
     method, path = asked

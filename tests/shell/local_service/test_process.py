@@ -17,6 +17,7 @@ import pytest
 import tinker
 from tinker import types
 
+from shell.local_service.__main__ import main
 from shell.service.local_process import ServiceFault, ServiceProcess, start
 from tests.shell.local_service.serving import API_KEY, RawClient, some_rows
 from tests.shell.local_service.test_sdk import data
@@ -105,6 +106,7 @@ def test_two_services_give_the_same_bits(tmp_path: Path, undisturbed: list[Any])
         assert summary(client, model_id, submit(client, model_id)) == undisturbed
 
 
+@pytest.mark.slow
 def test_the_sdk_trains_through_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_TELEMETRY", "0")
     service = start(tmp_path)
@@ -130,6 +132,7 @@ def test_files_of_the_current_folder_are_no_modules_of_it(tmp_path: Path, monkey
     start(tmp_path / "state").close()
 
 
+@pytest.mark.slow
 def test_a_state_directory_belongs_to_one_service(tmp_path: Path) -> None:
     with start(tmp_path), pytest.raises(ServiceFault, match=r"state directory .* is in use by another service"):
         start(tmp_path)
@@ -137,15 +140,18 @@ def test_a_state_directory_belongs_to_one_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state_dir", ["a-file", "a-file/below", "text"])
-def test_a_state_directory_that_cannot_be_used_is_reported_in_a_sentence(tmp_path: Path, state_dir: str) -> None:
+def test_a_state_directory_that_cannot_be_used_is_reported_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state_dir: str
+) -> None:
     (tmp_path / "a-file").write_text("")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "state.sqlite3").write_text("this is no database" * 100)
-    command = [sys.executable, "-m", "shell.local_service", "--port", "0", "--state-dir", str(tmp_path / state_dir)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stderr.strip().endswith("at --state-dir")
+    monkeypatch.setattr(sys, "argv", ["local_service", "--port", "0", "--state-dir", str(tmp_path / state_dir)])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert main() == 2
+    sentence = capsys.readouterr().err.strip()
+    assert len(sentence.splitlines()) == 1
+    assert sentence.endswith("at --state-dir")
 
 
 def test_a_taken_port_is_reported_in_a_sentence(service: ServiceProcess, tmp_path: Path) -> None:
@@ -177,7 +183,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("how", ["plain", "fork"])
+@pytest.mark.parametrize("how", [pytest.param("plain", marks=pytest.mark.slow), "fork"])
 def test_it_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-c", PARENT, str(tmp_path), how]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:

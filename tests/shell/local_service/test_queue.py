@@ -61,7 +61,7 @@ def test_a_retry_finds_its_own_request_and_does_not_run_twice(db: Database) -> N
     assert run_all(db) == []
 
 
-def test_a_number_is_not_given_to_a_second_request(db: Database) -> None:
+def test_a_number_cannot_be_reused_by_another_request(db: Database) -> None:
     submit(db, 0)
     with pytest.raises(RefusedError, match="another request"):
         submit(db, 0, kind="save_weights")
@@ -83,7 +83,7 @@ def test_a_missing_number_is_waited_for_and_then_skipped(db: Database) -> None:
         submit(db, 1)
 
 
-def test_patience_begins_anew_when_the_service_does(db: Database) -> None:
+def test_the_wait_for_a_missing_number_restarts_with_the_service(db: Database) -> None:
     submit(db, 1, now=0)
     assert queue.skip_missing(db, now=1000, since=900) == 0
     assert queue.skip_missing(db, now=900 + queue.PATIENCE_S + 1, since=900) == 1

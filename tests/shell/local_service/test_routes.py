@@ -35,7 +35,7 @@ def send(client: RawClient, model_id: str, kind: str, seq: int, moved: int = 0) 
 
 @pytest.fixture
 def trained(client: RawClient) -> np.ndarray[Any, Any]:
-    """What a model gives after three steps sent in order, once each."""
+    """The logprobs of a model after three steps sent in order, once each."""
     model_id = client.new_model()
     for kind, seq in TRAINING:
         send(client, model_id, kind, seq)
@@ -227,6 +227,7 @@ values = st.recursive(
 objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(POSTS), sent=objects, addressed=st.booleans())
 def test_no_json_is_a_server_error(client: RawClient, path: str, sent: dict[str, Any], addressed: bool) -> None:

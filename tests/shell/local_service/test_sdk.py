@@ -98,7 +98,7 @@ def test_a_batch_of_several_chunks_is_the_sum_of_its_parts(sdk: tinker.ServiceCl
     assert logprobs(whole, data(2)) == logprobs(parts, data(2))
 
 
-def test_a_run_cut_at_a_checkpoint_goes_on_bit_for_bit(sdk: tinker.ServiceClient) -> None:
+def test_a_run_cut_at_a_checkpoint_continues_bit_for_bit(sdk: tinker.ServiceClient) -> None:
     uncut = new_model(sdk)
     train(uncut, range(3))
     path = uncut.save_state("cut", ttl_seconds=3600).result().path
@@ -109,7 +109,7 @@ def test_a_run_cut_at_a_checkpoint_goes_on_bit_for_bit(sdk: tinker.ServiceClient
     assert logprobs(resumed, data(9)) == logprobs(uncut, data(9))
 
 
-def test_weights_alone_begin_with_a_fresh_optimizer(sdk: tinker.ServiceClient, model: tinker.TrainingClient) -> None:
+def test_weights_alone_start_with_a_fresh_optimizer(sdk: tinker.ServiceClient, model: tinker.TrainingClient) -> None:
     train(model, range(3))
     path = model.save_state("weights").result().path
     with_optimizer = sdk.create_training_client_from_state_with_optimizer(path).result()
@@ -254,7 +254,7 @@ def test_a_prompt_is_scored_in_every_way_the_sdk_asks(sdk: tinker.ServiceClient)
 # Look-ups.
 
 
-def test_the_look_ups_find_what_was_made(
+def test_the_look_ups_find_what_was_created(
     sdk: tinker.ServiceClient, rest: tinker.RestClient, model: tinker.TrainingClient
 ) -> None:
     state = model.save_state("looked-up", ttl_seconds=3600, user_metadata={"step": "0"}).result().path

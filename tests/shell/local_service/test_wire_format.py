@@ -117,7 +117,7 @@ def with_input(id_: int) -> Callable[[Any], None]:
         (replaced("advantages", tensor(np.ones(3, np.float32))), "takes target_tokens and weights, got 'advantages'"),
     ],
 )
-def test_an_error_names_its_place(change: Callable[[Any], None], sentence: str) -> None:
+def test_an_error_names_its_location(change: Callable[[Any], None], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         decode_forward_backward(request(change))
 
@@ -156,11 +156,11 @@ def test_a_body_without_an_address_is_refused(kind: str, body: bytes) -> None:
 
 
 @settings(max_examples=300)
-@given(cut=st.integers(0, 160), place=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_a_damaged_message_is_read_or_refused(cut: int, place: int, bit: int) -> None:
+@given(cut=st.integers(0, 160), position=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_damaged_message_is_read_or_refused(cut: int, position: int, bit: int) -> None:
     damaged = bytearray(request())
     damaged = damaged[: max(1, len(damaged) - cut)]
-    damaged[place % len(damaged)] ^= 1 << bit
+    damaged[position % len(damaged)] ^= 1 << bit
     with suppress(UserError, RefusedError):
         address("forward_backward", bytes(damaged))
         decode_forward_backward(bytes(damaged))

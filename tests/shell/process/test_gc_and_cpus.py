@@ -14,6 +14,6 @@ def test_threads_are_as_many_as_the_variable_asks_up_to_the_most_that_help(
 
 
 @pytest.mark.parametrize("wanted", ["", "0", "-1", "many", "²"])
-def test_what_is_no_number_of_threads_leaves_one_a_processor(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_threads_means_one_per_processor(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", wanted)
     assert n_threads() == min(n_cores(), MOST_THREADS)

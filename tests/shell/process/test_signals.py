@@ -8,7 +8,7 @@ from shell.process.signals import stop_on_signals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_the_first_signal_is_a_wish_and_the_second_an_order(number, code, capfd):
+def test_the_first_signal_stops_in_good_order_and_the_second_at_once(number, code, capfd):
     before = signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it, as `nohup` does
     try:
         with stop_on_signals() as stop:
@@ -23,14 +23,14 @@ def test_the_first_signal_is_a_wish_and_the_second_an_order(number, code, capfd)
     assert "once more to stop now" in capfd.readouterr().err
 
 
-def test_the_handlers_before_are_there_again_behind():
+def test_the_previous_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stop_on_signals():
         assert signal.getsignal(signal.SIGTERM) is not before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_run_in_the_background_of_a_script_hears_ctrl_c_all_the_same():
+def test_a_background_run_of_a_script_receives_ctrl_c():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell without job control starts it
     try:
         with stop_on_signals() as stop:

@@ -55,7 +55,7 @@ def test_what_cannot_be_loaded_is_refused_before_anything_is_touched(tmp_path, o
     assert not (tmp_path / "run").exists()
 
 
-def test_credentials_of_the_machine_are_out_of_sight_while_another_service_is_spoken_to(tmp_path, monkeypatch):
+def test_the_machines_credentials_are_hidden_while_connected_to_another_service(tmp_path, monkeypatch):
     monkeypatch.setenv("TINKER_CREDENTIAL_CMD", "cat /secret")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -140,7 +140,7 @@ def test_a_service_that_does_not_list_its_models_is_accepted():
         assert check_service(endpoint(url)) == ()
 
 
-def test_a_service_that_trades_keys_for_tokens_is_asked_for_one():
+def test_a_token_is_requested_from_a_service_that_exchanges_keys():
     answers = {
         "client_config": (200, '{"pjwt_auth_enabled": true}'),
         "auth_token": (200, '{"jwt": "eyJ.x"}'),
@@ -160,7 +160,7 @@ def test_a_refused_key_is_one_sentence_that_names_its_source(status, at):
         assert refusal(url) == expected
 
 
-def test_without_a_key_of_ours_only_the_address_is_checked():
+def test_without_a_key_only_the_address_is_checked():
     with service(client_config=(401, "")) as (url, asked):
         assert check_service(endpoint(url, key=None)) == ()
     assert asked == [("client/config", None)]
@@ -173,7 +173,7 @@ def test_another_kind_of_server_is_named_as_such():
         assert refusal(url).startswith("there is no Tinker service at URL: HTTP 404 - at ")
 
 
-def test_nobody_at_the_address_is_reported_at_once():
+def test_an_address_without_a_service_is_reported_at_once():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"

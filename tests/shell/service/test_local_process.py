@@ -1,4 +1,4 @@
-"""The local service under a run: restarted from its state when it dies, a few times, and given up with a reason."""
+"""The local service under a run: restarted from its state when it dies, a few times, then an error with its reason."""
 
 from contextlib import closing
 
@@ -28,7 +28,7 @@ def test_a_local_service_that_has_died_is_restarted_from_its_state(tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_local_service_that_dies_again_and_again_is_given_up(tmp_path, monkeypatch):
+def test_a_local_service_that_keeps_dying_is_an_error(tmp_path, monkeypatch):
     started = spied(monkeypatch)
     monkeypatch.setattr(local_process, "MAX_RESTARTS", 1)
     with closing(LocalProcess(tmp_path, print)) as supervisor:

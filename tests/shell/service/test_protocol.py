@@ -53,7 +53,7 @@ def test_any_answer_counts(liveness, clock, status):
 
 
 @pytest.mark.parametrize("status", [409, 429, 500, 502, 503])
-def test_being_turned_away_for_now_does_not_count(liveness, clock, status):
+def test_a_temporary_refusal_does_not_count(liveness, clock, status):
     clock.now = 500
     liveness.note_response(ASKED, status)
     assert liveness.check() == ServiceHealth(500, f"the service answers HTTP {status}")

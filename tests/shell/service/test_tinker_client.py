@@ -14,7 +14,7 @@ from kernel.errors import InputError
 from shell.datums.tinker_datums import PYDANTIC, datums_to_tinker
 from shell.service import local_process
 from shell.service.protocol import AdamParams, ServiceFault
-from shell.service.tinker_client import TinkerClient, chained, error_text
+from shell.service.tinker_client import TinkerClient, error_text
 
 ADAM = AdamParams(0.01, 0.9, 0.95, 1e-8, 0.0, 0.0)
 BATCH = Datums(
@@ -64,7 +64,7 @@ def test_a_batch_goes_over_the_wire_byte_for_byte_as_if_it_were_built_from_lists
     assert wire(datums_to_tinker(BATCH)) == wire(built)
 
 
-def test_what_no_constructor_made_is_what_the_constructors_make():
+def test_datums_built_without_constructors_equal_those_built_with_them():
     def attributes(one):
         if isinstance(one, dict | list):
             return [(key, attributes(one[key])) for key in (one if isinstance(one, dict) else range(len(one)))]
@@ -85,7 +85,7 @@ def test_what_no_constructor_made_is_what_the_constructors_make():
     assert ours.model_input.to_ints() == theirs.model_input.to_ints() == inputs.tolist()
 
 
-def test_what_was_handed_over_does_not_change_with_the_arrays_it_came_from():
+def test_sent_data_does_not_change_with_its_source_arrays():
     batch = Datums(*(np.array(part) for part in BATCH[:4]))
     sent = datums_to_tinker(batch)
     before = wire(sent)
@@ -169,11 +169,14 @@ def test_the_key_is_in_no_message():
 
 
 def test_an_answer_of_another_shape_is_a_fault():
-    class Sent:
+    class Training:
+        def save_state(self, *_, **__):
+            return self
+
         def future(self):
             done = Future()
             done.set_result("nonsense")
             return done
 
-    with pytest.raises(ServiceFault, match="invalid literal"):
-        chained(Sent(), int).result()
+    with pytest.raises(ServiceFault, match="has no attribute 'path'"):
+        TinkerClient(Training(), lambda: None).save_state("final", None).result()

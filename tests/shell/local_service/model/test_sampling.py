@@ -30,7 +30,7 @@ def test_top_p_draws_from_the_fewest_that_reach_p(logprobs: Any, draw: float, p:
 
 @settings(max_examples=20)
 @given(distributions)
-def test_draws_come_as_often_as_the_distribution_says(logprobs: Any) -> None:
+def test_draws_are_as_frequent_as_in_the_distribution(logprobs: Any) -> None:
     grid = (np.arange(1000) + 0.5) / 1000
     counts = np.bincount([choose(logprobs, Rule(), draw) for draw in grid], minlength=len(logprobs))
     np.testing.assert_allclose(counts / 1000, np.exp(logprobs), atol=0.002)

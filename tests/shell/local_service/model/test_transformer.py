@@ -80,13 +80,13 @@ def test_the_next_token_has_a_proper_distribution_that_the_loss_reads() -> None:
 @settings(max_examples=20)
 @given(length=st.integers(2, 100), data=st.data(), new=st.integers(0, N_IDS - 1))
 def test_a_token_changes_what_comes_after_it_and_nothing_before(length: int, data: st.DataObject, new: int) -> None:
-    place = data.draw(st.integers(0, length - 1))
+    position = data.draw(st.integers(0, length - 1))
     tokens, targets, _, offsets = batch([length], seed=length)
     changed = tokens.copy()
-    changed[place] = new if new != tokens[place] else (new + 1) % N_IDS
+    changed[position] = new if new != tokens[position] else (new + 1) % N_IDS
     before, after = (logprobs(trained_like(), row, targets, offsets) for row in (tokens, changed))
-    np.testing.assert_array_equal(before[:place], after[:place])
-    assert (before[place:] != after[place:]).all()
+    np.testing.assert_array_equal(before[:position], after[:position])
+    assert (before[position:] != after[position:]).all()
 
 
 @settings(max_examples=10)
@@ -119,8 +119,8 @@ def test_it_learns_what_follows_from_what() -> None:
     successor = np.random.default_rng(0).permutation(4000)[:60]  # ids far apart; the next one depends on the last alone
     learner, losses = new_learner("m", Adapter(rank=16)), []
     for seed in range(60):
-        places = (np.random.default_rng(seed).integers(0, 60, 8)[:, None] + 7 * np.arange(21)) % 60
-        inputs, targets = successor[places[:, :-1]].ravel(), successor[places[:, 1:]].ravel()
+        positions = (np.random.default_rng(seed).integers(0, 60, 8)[:, None] + 7 * np.arange(21)) % 60
+        inputs, targets = successor[positions[:, :-1]].ravel(), successor[positions[:, 1:]].ravel()
         examples = Examples(inputs, targets, np.full(160, 1 / 160, np.float32), np.arange(0, 161, 20))
         learner, found = learn(learner, examples, forward_only=False)
         learner, _ = step(learner, AdamParams(learning_rate=0.01, eps=1e-8))

@@ -29,9 +29,9 @@ INSTRUCT = """\
     {%- else %}
         {{- '<|im_start|>' + message['role'] + '\\n' + message.content }}
         {%- for call in message.tool_calls or [] %}
-            {%- set made = {'name': call.function.name, 'arguments': call.function.arguments} %}
+            {%- set function = {'name': call.function.name, 'arguments': call.function.arguments} %}
             {{- '\\n' if message.content or not loop.first else '' }}
-            {{- '<tool_call>\\n%s\\n</tool_call>'.replace('%s', made | tojson(ensure_ascii=True)) }}
+            {{- '<tool_call>\\n%s\\n</tool_call>'.replace('%s', function | tojson(ensure_ascii=True)) }}
         {%- endfor %}
         {{- '<|im_end|>\\n' }}
     {%- endif %}
@@ -80,21 +80,21 @@ MARKED = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
 """
-"""generation blocks that hold more than what is sampled: the end of the header, and the newline behind the turn"""
+"""generation blocks that hold more than what is sampled: the end of the header, and the newline after the turn"""
 
 CHANNELS = """\
-{%- macro said(role, channel, words, end) %}
+{%- macro turn(role, channel, words, end) %}
     {{- '<|start|>' ~ role ~ ('<|channel|>' ~ channel if channel) ~ '<|message|>' ~ words ~ end }}
 {%- endmacro %}
-{{- said('system', '', 'Current date: ' + strftime_now('%Y-%m-%d'), '<|end|>') }}
+{{- turn('system', '', 'Current date: ' + strftime_now('%Y-%m-%d'), '<|end|>') }}
 {%- for message in messages %}
     {%- if message.role != 'assistant' %}
-        {{- said(message.role, '', message.content, '<|end|>') }}
+        {{- turn(message.role, '', message.content, '<|end|>') }}
     {%- else %}
         {%- if message.thinking and loop.last %}
-            {{- said('assistant', 'analysis', message.thinking, '<|end|>') }}
+            {{- turn('assistant', 'analysis', message.thinking, '<|end|>') }}
         {%- endif %}
-        {{- said('assistant', 'final', message.content, '<|return|>' if loop.last else '<|end|>') }}
+        {{- turn('assistant', 'final', message.content, '<|return|>' if loop.last else '<|end|>') }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}

@@ -49,7 +49,7 @@ REFUSED = {
         chatml("{{- message.content }}", prompt="<|im_start|>assistant\\n<think>\\n"),
         "expected '<think>\\\\n' before the turn, as in its prompt, got 'b<|im_end|>'",
     ),
-    "words behind the end": (samples.PLAIN + "{% if not add_generation_prompt %}Bye{% endif %}", r"'\\nBye' after it"),
+    "words after the end": (samples.PLAIN + "{% if not add_generation_prompt %}Bye{% endif %}", r"'\\nBye' after it"),
     "half a token in the prompt": (
         chatml("{{- 'hink>' if message.role == 'assistant' }}{{- message.content }}")
         .replace("+ '\\n' }}", "+ '\\n' }}{{ '<t' if message.role == 'assistant' }}")

@@ -75,7 +75,7 @@ def test_a_text_does_to_its_edges_what_is_done_to_them(name: str) -> None:
     law()
 
 
-def test_a_text_says_nothing_of_what_it_reads() -> None:
+def test_a_text_does_not_reveal_its_content() -> None:
     one, other, same = (
         Placeholders().of(Field(0, "text", text, 0, word=False)) for text in (" stop", " go on", " stop")
     )

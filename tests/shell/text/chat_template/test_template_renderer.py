@@ -47,7 +47,7 @@ def shown(examples: list[Masked]) -> list[str]:
     """Examples as text, what is trained between marks."""
     texts = []
     for example in examples:
-        text = "".join(f"«{span.text}»" if w else span.text for span, w in zip(*example, strict=True))
+        text = "".join(f"«{span.text}»" if w else span.text for span, w in example)
         texts.append(text.replace("»«", ""))
     return texts
 
@@ -108,7 +108,7 @@ def test_tokens_and_weights_are_those_of_the_renderer_of_pieces(pair: str, mode:
 def test_control_tokens_are_the_templates_whatever_the_data_spells(talk: Conversation) -> None:
     def controls(talk: Conversation) -> list[str]:
         (example,) = PAIRS["instruct"][0].masked(talk, ALL)
-        return [span.text for span in example.spans if span.kind is SpanKind.CONTROL]
+        return [span.text for span, _ in example if span.kind is SpanKind.CONTROL]
 
     assert controls(talk) == controls(tuple(m._replace(content="x" if m.content else "") for m in talk))
 
@@ -124,7 +124,7 @@ def test_the_text_is_what_jinja_writes_without_us(talk: Conversation) -> None:
     messages = [{"role": message.role, "content": message.content} for message in talk]
     text = BARE.render(messages=messages, bos_token="<|begin_of_text|>")
     (example,) = PAIRS["trimmed"][0].masked(talk, ALL)
-    assert "".join(span.text for span in example.spans) == text.removesuffix("\n")
+    assert "".join(span.text for span, _ in example) == text.removesuffix("\n")
 
 
 def test_each_turn_is_trained_through_its_end_and_nothing_else_is() -> None:
@@ -181,9 +181,9 @@ def test_no_more_examples_than_it_takes() -> None:
 def test_inline_reasoning_is_reasoning_where_the_template_reads_it() -> None:
     talk = (TALK[1], Message("assistant", "<think>\nhm\n</think>\n\na"))
     (example,) = composed(samples.THINKING).masked(talk, ALL)
-    assert [span.text for span in example.spans if span.kind is SpanKind.MESSAGE] == ["q", "hm", "a"]
+    assert [span.text for span, _ in example if span.kind is SpanKind.MESSAGE] == ["q", "hm", "a"]
     (example,) = composed(samples.PLAIN).masked(talk, ALL)
-    assert example.spans[-2][:2] == (SpanKind.MESSAGE, "<think>\nhm\n</think>\n\na")
+    assert example[-2][0][:2] == (SpanKind.MESSAGE, "<think>\nhm\n</think>\n\na")
 
 
 MODES = {
@@ -208,7 +208,7 @@ def test_all_tokens_are_all_but_the_one_that_opens_the_sequence() -> None:
     assert text.endswith("a<|eot_id|>»")
 
 
-def test_customized_trains_the_messages_that_say_so() -> None:
+def test_customized_trains_the_messages_marked_trainable() -> None:
     talk = tuple(m._replace(trainable=i in (1, 4)) for i, m in enumerate(TALK))
     (text,) = shown(composed(samples.PLAIN).masked(talk, TrainOnWhat.CUSTOMIZED))
     assert (text.count("«"), "«q<|im_end|>»" in text, "«b<|im_end|>»" in text) == (2, True, True)
@@ -231,7 +231,7 @@ def test_calls_results_and_declarations_are_data() -> None:
         Message("tool", "</tool_response>"),
     )
     (example,) = composed(samples.INSTRUCT).masked(talk, ALL)
-    controls = [span.text for span in example.spans if span.kind is SpanKind.CONTROL]
+    controls = [span.text for span, _ in example if span.kind is SpanKind.CONTROL]
     assert [controls.count(token) for token in ("<|im_start|>", "<|im_end|>", "</tool_call>", "</tool_response>")] == [
         4,
         4,
@@ -293,7 +293,7 @@ def test_a_conversation_that_a_template_does_not_write_plainly_is_refused(case: 
         composed(source, split_turns=False).masked((TALK[1], message, *TALK[2:]), ALL)
 
 
-def test_an_error_says_where() -> None:
+def test_an_error_names_its_location() -> None:
     with pytest.raises(InputError, match=r"unknown role 'x'.* - at train\.jsonl:7 \$\.messages\[0\]\.role"):
         composed(samples.PLAIN).render([(Message("x", "a"),)], ALL, ["train.jsonl:7"])
 
@@ -319,16 +319,16 @@ def test_a_prefill_comes_last_and_literally() -> None:
     assert (script.texts[-1], script.ops[-1], script.weights.any()) == ("<|im_end|>Sure", -1, False)
 
 
-def test_white_space_beside_a_token_that_takes_it_away_is_left_out() -> None:
+def test_white_space_beside_a_token_that_removes_it_is_left_out() -> None:
     controls = [Control("<|im_start|>"), Control("<|im_end|>", rstrip=True), Control("<think>", lstrip=True)]
     template = ChatTemplate(chatml("{{- message.content }}{{ ' <think>' }}"), controls)
     (example,) = TemplateRenderer(template).masked(TALK[1:3], ALL)
-    assert "".join(span.text for span in example.spans) == (
+    assert "".join(span.text for span, _ in example) == (
         "<|im_start|>user\nq<think><|im_end|><|im_start|>assistant\na<think><|im_end|>"
     )
 
 
-def test_statics_grow_and_keep_their_numbers() -> None:
+def test_constant_texts_grow_and_keep_their_numbers() -> None:
     batch_renderer = composed(samples.PLAIN)
     batch_renderer.render([TALK[1:3]], ALL)
     before = batch_renderer.constant_texts
@@ -336,7 +336,7 @@ def test_statics_grow_and_keep_their_numbers() -> None:
     assert batch_renderer.constant_texts[: len(before)] == before
 
 
-def test_spans_name_their_messages_and_what_stands_between_turns_the_next_one() -> None:
+def test_a_span_has_its_messages_index_and_text_between_turns_that_of_the_next() -> None:
     (example,) = composed(samples.PLAIN).masked(TALK[1:3], ALL)
-    assert [span.message for span in example.spans] == [0, 0, 0, 1, 1, 1, 1, 1, 1]
-    assert example.spans[2] == Span(SpanKind.MESSAGE, "q", True, 0)
+    assert [span.message for span, _ in example] == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+    assert example[2][0] == Span(SpanKind.MESSAGE, "q", True, 0)

@@ -1,4 +1,4 @@
-"""Where a chat template is found, and what it is given."""
+"""Where a chat template is found, and which variables it reads."""
 
 import json
 from pathlib import Path
@@ -30,10 +30,10 @@ def folder(path: Path, template: str | None = None, **config: Any) -> Path:
 def text(path: Path, **variables: Any) -> str:
     template = open_template(TOKENIZER, str(path), variables=variables)
     (example,) = TemplateRenderer(template).masked(TALK, TrainOnWhat.ALL_ASSISTANT_MESSAGES)
-    return "".join(span.text for span in example.spans)
+    return "".join(span.text for span, _ in example)
 
 
-def test_a_file_of_its_own_comes_before_the_configs(tmp_path: Path) -> None:
+def test_a_template_file_comes_before_the_configs_template(tmp_path: Path) -> None:
     folder(tmp_path, samples.PLAIN, chat_template=samples.TRIMMED)
     assert text(tmp_path).startswith("<|im_start|>user\n q ")
     assert text(tmp_path / "tokenizer.json").startswith("<|im_start|>user\n q ")
@@ -81,7 +81,7 @@ def test_a_tokenizer_that_starts_every_text_with_a_space_is_refused(tmp_path: Pa
         open_template(Tokenizer(json.dumps(spec).encode()), str(tmp_path))
 
 
-def test_files_of_the_hub_are_fetched_or_the_reason_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_files_are_fetched_or_the_reason_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -90,7 +90,7 @@ def test_files_of_the_hub_are_fetched_or_the_reason_said(tmp_path: Path, monkeyp
 
     def download(repository: str, name: str, revision: str | None) -> str:
         asked.append((repository, name, revision))
-        if repository == "org/gone":
+        if repository == "org/missing":
             raise OSError("no network\nat all")
         if name == "tokenizer_config.json":
             raise EntryNotFoundError("404")
@@ -99,5 +99,5 @@ def test_files_of_the_hub_are_fetched_or_the_reason_said(tmp_path: Path, monkeyp
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     assert open_template(TOKENIZER, "org/model", "v1").stops == ("<|im_end|>",)
     assert asked == [("org/model", "chat_template.jinja", "v1"), ("org/model", "tokenizer_config.json", "v1")]
-    with pytest.raises(InputError, match=r"could not fetch chat_template\.jinja of org/gone: no network"):
-        open_template(TOKENIZER, "org/gone")
+    with pytest.raises(InputError, match=r"could not fetch chat_template\.jinja of org/missing: no network"):
+        open_template(TOKENIZER, "org/missing")
