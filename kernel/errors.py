@@ -50,13 +50,7 @@ def problem(sentence: str, at: str = "", path: Path = ()) -> InputError:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], at: str = "", path: Path = ()) -> InputError:
-    """The error for a name that is in no table, with the nearest names that are.
-
-    >>> str(unknown("renderer", "qwne3", ["llama3", "qwen3"], at="--renderer-name"))
-    "unknown renderer 'qwne3', did you mean 'qwen3'? - at --renderer-name"
-    >>> str(unknown("tail", "x", ["drop", "keep"]))
-    "unknown tail 'x', expected one of 'drop', 'keep'"
-    """
+    """The error for a name that is in no table, with the nearest names that are."""
     names = [str(one) for one in known]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     listed = ", ".join(map(repr, near or names[:12]))

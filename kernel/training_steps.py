@@ -131,11 +131,7 @@ def may_record(checkpoint: CheckpointRef, n_finished: int) -> bool:
 
 
 def start(plan: TrainPlan, checkpoints: Sequence[CheckpointRef]) -> Start:
-    """Where a run begins, after the checkpoints that it has recorded, oldest first; the plan may be a longer one.
-
-    Raises:
-        InputError: more steps are taken already than the plan has.
-    """
+    """Where a run begins, after the checkpoints that it has recorded, oldest first; the plan may be a longer one."""
     if not checkpoints:
         return Start(0, None, finished=False)
     last = checkpoints[-1]
@@ -145,10 +141,7 @@ def start(plan: TrainPlan, checkpoints: Sequence[CheckpointRef]) -> Start:
 
 
 def candidates(checkpoints: Sequence[CheckpointRef]) -> list[int]:
-    """The checkpoints that a run may resume from, the best first: the last, then the periodic ones before it.
-
-    A rolling one that others followed is left out: it was deleted, or soon will be.
-    """
+    """The checkpoints that a run may resume from, the best first: the last, then the periodic ones before it."""
     last = len(checkpoints) - 1
     return [i for i in range(last, -1, -1) if i == last or not checkpoints[i].rolling]
 

@@ -40,19 +40,14 @@ TRAINED, UNTRAINED, MARKS = "bold green", "dim", "«»"
 class ShownDatum(NamedTuple):
     """One datum, as it will be sent."""
 
-    row: int
-    """number of its row in the source, from 0"""
+    row: int  # number of its row in the source, from 0
     tokens: NDArray[np.int32]
     weights: NDArray[np.float32]
     target_tokens: NDArray[np.int64]
-    n_cut: int
-    """tokens cut at the right"""
-    shortened: str
-    """how the prompt of its row was shortened, or empty"""
-    n_siblings: int
-    """other datums of the same row"""
-    n_spoofed: int
-    """messages of the row that spoof a turn"""
+    n_cut: int  # tokens cut at the right
+    shortened: str  # how the prompt of its row was shortened, or empty
+    n_siblings: int  # other datums of the same row
+    n_spoofed: int  # messages of the row that spoof a turn
 
 
 def show(config: ShowConfig) -> int:

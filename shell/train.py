@@ -44,8 +44,7 @@ from shell.training.open_run import OpenRun, Progress, TrainingRun, adam_at, ope
 from shell.training.resume import Resumption, check_accepted, fingerprint, first_available, package_version, resumptions
 from shell.training.summary import end_lines, resume_hint, resumed_lines, start_lines
 
-ROOM_MB, LOCAL_ROOM_MB = 1, 64
-"""free disk that a run needs; with the local service, whose models are there too"""
+ROOM_MB, LOCAL_ROOM_MB = 1, 64  # free disk that a run needs; with the local service, whose models are there too
 
 
 class CheckedRun(NamedTuple):
@@ -58,8 +57,7 @@ class CheckedRun(NamedTuple):
     verdict: Verdict
     opened: OpenRun
     fingerprint: Mapping[str, str]
-    resumptions: Iterator[Resumption] | None
-    """its checkpoints to resume from; None: it starts"""
+    resumptions: Iterator[Resumption] | None  # its checkpoints to resume from; None: it starts
     weights: Weights
 
     @property

@@ -46,15 +46,11 @@ class OpenDataset:
     renderer: RowRenderer
     train: Batches
     test: Datums | None
-    test_sources: Mapping[str, Int64]
-    """the numbers in `test` of the examples of each source, if there are several"""
-    n_left_over: int
-    """rows after the last batch of each epoch"""
+    test_sources: Mapping[str, Int64]  # the numbers in `test` of the examples of each source, if there are several
+    n_left_over: int  # rows after the last batch of each epoch
     row_counts: RowCounts
-    split_factor: float
-    """how many times the tokens of the first batch there are because conversations are split"""
-    outside: tuple[RowOutcome, ...]
-    """of the rows that belong to no epoch"""
+    split_factor: float  # how many times the tokens of the first batch there are because conversations are split
+    outside: tuple[RowOutcome, ...]  # of the rows that belong to no epoch
     preparation: CachePlan | None = None
 
 
@@ -144,12 +140,7 @@ def _check_trains(train: SupervisedDataset) -> None:
 
 
 def split_factor(result: BatchResult) -> float:
-    """How many times the tokens a batch has because rows are split: over those of the longest example of each row.
-
-    >>> datums = Datums(np.arange(9, dtype=np.int32), np.arange(9), np.ones(9, np.float32), np.array([0, 2, 6, 9]))
-    >>> split_factor(BatchResult(datums, 2, rows=np.array([0, 0, 1])))
-    1.2857142857142858
-    """
+    """How many times the tokens a batch has because rows are split: over those of the longest example of each row."""
     lengths, longest = np.diff(result.datums.offsets), np.zeros(result.n_rows, np.int64)
     np.maximum.at(longest, result.rows, lengths)
     return float(lengths.sum() / longest.sum()) if len(lengths) else 1.0

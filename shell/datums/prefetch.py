@@ -34,8 +34,7 @@ class Part(NamedTuple):
     name: str
     n_rows: int
     n_whole: int
-    examples: Int64
-    """int64[E], their numbers in the batch"""
+    examples: Int64  # int64[E], their numbers in the batch
 
 
 class Batch(NamedTuple):
@@ -46,8 +45,7 @@ class Batch(NamedTuple):
     n_rows: int = 0
     outcomes: tuple[RowOutcome, ...] = ()
     """of the rows that are not trained whole; with an epoch's last batch, also of those that it leaves over"""
-    parts: tuple[Part, ...] = ()
-    """of each source that it has rows of, if there are several"""
+    parts: tuple[Part, ...] = ()  # of each source that it has rows of, if there are several
 
     @property
     def n_whole(self) -> int:
@@ -128,10 +126,7 @@ def not_reached(dataset: Batches, n_steps: int) -> tuple[RowOutcome, ...]:
 
 
 def prefetched(items: Iterator[T], n_ahead: int = 1) -> Generator[T]:
-    """The same items, while a thread builds the next `n_ahead` of them.
-
-    Closing it stops the thread. An error in building an item is raised when the item is taken.
-    """
+    """The same items, while a thread builds the next `n_ahead` of them."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     end = object()
     ahead: deque[Future[T | object]] = deque()

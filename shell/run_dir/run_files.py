@@ -117,18 +117,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cursor: int
     epoch: int
     batch: int
-    n_steps: int
-    """planned length of the run, and the horizon of its learning rate"""
-    state_path: str
-    """weights and optimizer"""
+    n_steps: int  # planned length of the run, and the horizon of its learning rate
+    state_path: str  # weights and optimizer
     sampler_path: str | None = None
     final: bool = False
-    rolling: bool = False
-    """only to resume from: short-lived, and deleted when the next is recorded"""
+    rolling: bool = False  # only to resume from: short-lived, and deleted when the next is recorded
     n_sequences: int = 0
     n_tokens: int = 0
-    fingerprint: dict[str, str] = {}
-    """what decides the datums and the schedule, by name"""
+    fingerprint: dict[str, str] = {}  # what decides the datums and the schedule, by name
 
     @property
     def mark(self) -> CheckpointRef:

@@ -48,14 +48,10 @@ class ServiceChoice:
     """Where to connect; its repr does not show the key."""
 
     kind: Literal["embedded", "tinker", "url"]
-    url: str | None
-    """the address without a trailing slash; None for the local service, which is not started yet"""
-    api_key: str | None = field(repr=False)
-    """None: the SDK runs TINKER_CREDENTIAL_CMD (only where `at_home`)"""
-    at_home: bool
-    """whether the machine's own credentials are for this service; if not, the SDK must not read them"""
-    reason: str
-    """shown in the first line of a run"""
+    url: str | None  # the address without a trailing slash; None for the local service, which is not started yet
+    api_key: str | None = field(repr=False)  # None: the SDK runs TINKER_CREDENTIAL_CMD (only where `at_home`)
+    at_home: bool  # whether the machine's own credentials are for this service; if not, the SDK must not read them
+    reason: str  # shown in the first line of a run
 
 
 def choose_service(

@@ -171,11 +171,7 @@ class HotSwapEncoder:
 
 
 def pieces_of(texts: Sequence[str], n_characters: int) -> list[Sequence[str]]:
-    """Texts in pieces of about as many characters, in order.
-
-    >>> pieces_of(["a", "bbbbb", "", "c", "dd", "e"], 3)
-    [['a'], ['bbbbb', '', 'c'], ['dd', 'e']]
-    """
+    """Texts in pieces of about as many characters, in order."""
     number = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts))) // n_characters
     ends = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(texts)]
     return [texts[a:b] for a, b in pairwise(ends)]

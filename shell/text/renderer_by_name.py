@@ -61,13 +61,7 @@ class FormatNames(msgspec.Struct, frozen=True):
 
 
 def format_names(config: NamesFormat, encoder: Choice = "auto") -> FormatNames:
-    """The names that settings give, or that follow from the model's.
-
-    >>> from shell.show import ShowConfig
-    >>> names = format_names(ShowConfig(model_name="Qwen/Qwen3-8B", tokenizer="tokenizer.json"))
-    >>> names.renderer, names.tokenizer, names.revision
-    ('qwen3', 'tokenizer.json', None)
-    """
+    """The names that settings give, or that follow from the model's."""
     from shell.text.known_models import MODELS, find  # only names: what they lead to decides tokens, not this table
 
     assert config.model_name is not None
@@ -115,11 +109,7 @@ def open_format(
 
 
 def read_variables(text: str | None, at: str = "--template-variables") -> Mapping[str, Any] | None:
-    """Variables of a chat template from a JSON object; InputError for other text.
-
-    >>> read_variables('{"enable_thinking": false}')
-    {'enable_thinking': False}
-    """
+    """Variables of a chat template from a JSON object; InputError for other text."""
     if text is None:
         return None
     try:

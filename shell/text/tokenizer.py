@@ -35,14 +35,7 @@ def _to_stderr(line: str) -> None:
 
 
 class Tokenizer:
-    """Encodes text literally, many strings a call, and knows each id's control name and length in bytes.
-
-    Attributes:
-        name: where it came from.
-        controls: control token -> id, as the file has them.
-        n_bytes: int32[V], the UTF-8 length of each id's own text; 0 for special tokens and for ids without a token.
-        log: logs a line; may be replaced.
-    """
+    """Encodes text literally, many strings a call, and knows each id's control name and length in bytes."""
 
     def __init__(
         self,

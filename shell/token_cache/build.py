@@ -37,8 +37,7 @@ from shell.token_cache.shard import FORMAT, write_shard
 
 BLOCK = 1024
 LOCK = "build.lock"
-Progress: TypeAlias = Callable[[int, int], object]
-"""(rows that are done, all rows)"""
+Progress: TypeAlias = Callable[[int, int], object]  # (rows that are done, all rows)
 BuildShards: TypeAlias = Callable[[Sequence[int]], Generator[int]]
 """the numbers of the shards to build -> each once its shard is on disk; fewer, if it was stopped"""
 

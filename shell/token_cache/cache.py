@@ -43,11 +43,7 @@ class ShardPlan(NamedTuple):
 
     @property
     def n_shard(self) -> int:
-        """Rows of a shard, but for the last: a power of two, for a few hundred shards where that will do.
-
-        >>> [ShardPlan("", n).n_shard for n in (10, 10**6, 10**7, 10**9)]
-        [1024, 4096, 65536, 65536]
-        """
+        """Rows of a shard, but for the last: a power of two, for a few hundred shards where that will do."""
         wanted = -(-self.n_rows // N_SHARDS)
         return min(max(MIN_ROWS, 1 << max(wanted - 1, 0).bit_length()), MAX_ROWS)
 

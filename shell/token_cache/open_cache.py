@@ -15,8 +15,7 @@ from shell.token_cache.build import BuildSpec, Progress, build_cache, in_this_pr
 from shell.token_cache.cache import CachedRows, Log, Render, ShardPlan, TokenCache, render_uncached
 from shell.token_cache.workers import BackgroundBuild, Workers
 
-LEAST_ROWS = 4096
-"""a cache is no gain for fewer, so `--prepare auto` begins none"""
+LEAST_ROWS = 4096  # a cache is no gain for fewer, so `--prepare auto` begins none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +25,7 @@ class CachePlan:
     provenance: Provenance
     cache: TokenCache
     render: Render
-    spec: BuildSpec | None
-    """for other processes; None: they cannot open the rows"""
+    spec: BuildSpec | None  # for other processes; None: they cannot open the rows
 
     def background_build(self, log: Log) -> AbstractContextManager[object]:
         """A context in which another process builds what is missing."""
@@ -54,16 +52,7 @@ def open_cache(
     log: Log = lambda _line: None,
     progress: Progress = lambda _n_done, _n_rows: None,
 ) -> CachePlan | None:
-    """The cache of rows, or None. What goes wrong is logged and costs time only: rows that it lacks are rendered.
-
-    Args:
-        rows: all of a source, in its own order.
-        how: always: the cache is built first, by all cores; auto: what is there is used, and what is missing is built
-            in the background, and used as it comes; never: nothing is read or written.
-        root: where caches are.
-        build_spec: of a key and a folder, for other processes; None: this process builds, in `always` alone.
-        progress: of `always`.
-    """
+    """The cache of rows, or None. What goes wrong is logged and costs time only: rows that it lacks are rendered."""
     if how == "never" or (how == "auto" and len(rows) < LEAST_ROWS and not root.is_dir()):
         return None
     provenance = provenance_of(rows, row_renderer)

@@ -160,10 +160,7 @@ class BackgroundBuild:
 
 
 def build_on_ray(spec: "BuildSpec", address: str, n_workers: int | None, numbers: Sequence[int]) -> Generator[int]:
-    """Builds shards on a cluster, all of whose machines share the folder; gives their numbers as they are done.
-
-    The address is "local" for a cluster of this machine alone, else as `ray.init` takes it.
-    """
+    """Builds shards on a cluster, all of whose machines share the folder; gives their numbers as they are done."""
     from shell.token_cache.build import ShardBuilder
 
     with connected(address, n_workers) as ray:

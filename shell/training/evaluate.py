@@ -28,13 +28,10 @@ from shell.data.mixture_spec import Share, exists, names, own_rows
 from shell.datums.render_rows import RowRenderer
 from shell.service.protocol import Client, Logprobs
 
-HOLDOUT = "test"
-"""the name of the set that is held out of the training data"""
-TAKEN = ("test", "time", "source")
-"""names that metrics already use"""
+HOLDOUT = "test"  # the name of the set that is held out of the training data
+TAKEN = ("test", "time", "source")  # names that metrics already use
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
-HeldOut = Mapping[str, Datums]
-"""evaluation sets by name"""
+HeldOut = Mapping[str, Datums]  # evaluation sets by name
 
 
 class EvalSet(NamedTuple):
@@ -44,8 +41,7 @@ class EvalSet(NamedTuple):
     datums: Datums
     entries: tuple[RowOutcome, ...]
     n_rows: int
-    n_duplicates: int
-    """rows left out, as they are also trained"""
+    n_duplicates: int  # rows left out, as they are also trained
 
     def __str__(self) -> str:
         also = f" (without {self.n_duplicates:,} that training also has)" if self.n_duplicates else ""

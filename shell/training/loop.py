@@ -32,8 +32,7 @@ class StepInFlight:
 
     step: int
     batch: Batch | None
-    progress: Progress
-    """of the run, once this step is finished"""
+    progress: Progress  # of the run, once this step is finished
     times: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, Future[Logprobs]] = field(default_factory=dict)
     samples: Future[list[list[int]]] | None = None

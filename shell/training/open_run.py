@@ -42,8 +42,7 @@ from shell.training.evaluate import HOLDOUT, EvalSet, HeldOut, check_names, open
 from shell.training.sampling import Samples, open_prompts, stops_of
 
 CONVERSATION = Message("user", "2+2?"), Message("assistant", "4")
-PATIENCE = 1.5
-"""seconds in which cached loops are loaded"""
+PATIENCE = 1.5  # seconds in which cached loops are loaded
 
 
 class OpenRun(NamedTuple):
@@ -54,8 +53,7 @@ class OpenRun(NamedTuple):
     plan: TrainPlan
     learning_rate: float
     schedule: Schedule
-    sets: tuple[EvalSet, ...] = ()
-    """named sets, beside the holdout"""
+    sets: tuple[EvalSet, ...] = ()  # named sets, beside the holdout
     rare_sets: tuple[EvalSet, ...] = ()
     samples: Samples | None = None
 
@@ -165,19 +163,16 @@ class TrainingRun:
     """source -> the numbers of its examples in the holdout, where there are several sources"""
     rare: HeldOut = field(default_factory=dict)
     samples: Samples | None = None
-    n_bytes: NDArray[np.int32]
-    """int32[V], the UTF-8 length of each id's own bytes"""
+    n_bytes: NDArray[np.int32]  # int32[V], the UTF-8 length of each id's own bytes
     adam: Callable[[int], AdamParams]
-    ttl_seconds: int | None
-    """how long periodic checkpoints live; None: forever, as the final one"""
+    ttl_seconds: int | None  # how long periodic checkpoints live; None: forever, as the final one
     sends_zero_loss: bool = False
     rolling_ttl_seconds: int | None = None
     fingerprint: Mapping[str, str]
     client: Client
     folder: Path
     screen: Screen
-    clock: Callable[[], float]
-    """seconds"""
+    clock: Callable[[], float]  # seconds
     delete_checkpoint: Callable[[str], object] = lambda _path: None
 
     def wait_for(self, future: Future[T], what: str) -> T:
@@ -191,8 +186,7 @@ class Progress(NamedTuple):
     n_finished: int
     n_sequences: int = 0
     n_tokens: int = 0
-    time: float = 0.0
-    """when the last step was finished, by the run's clock"""
+    time: float = 0.0  # when the last step was finished, by the run's clock
     saved: float = 0.0
     """when the last periodic checkpoint was queued, or training began in this process, by the run's clock"""
 

@@ -28,8 +28,7 @@ from shell.settings.config import Config
 from shell.text.renderer_by_name import Format
 from shell.training.open_run import OpenRun, Progress
 
-GONE = (404, 410)
-"""HTTP: not found, gone"""
+GONE = (404, 410)  # HTTP: not found, gone
 FLAG, ALL = "--accept-changes", "all"
 OF_THE_MODEL = ("model_name", "lora_rank", "train_mlp", "train_attn", "train_unembed")
 """settings that are part of a checkpoint, so no change of them can be accepted"""
@@ -127,8 +126,7 @@ class Resumption(NamedTuple):
     """A checkpoint that a run may resume from."""
 
     checkpoint: Checkpoint
-    n_kept: int
-    """records up to and including its own"""
+    n_kept: int  # records up to and including its own
     accepted: Sequence[str]
 
     @property

@@ -38,8 +38,7 @@ class Prompt(NamedTuple):
     """A prompt as it will be sent."""
 
     messages: tuple[dict[str, str], ...]
-    tokens: NDArray[np.int32]
-    """int32[T]"""
+    tokens: NDArray[np.int32]  # int32[T]
 
 
 class Samples(NamedTuple):
