@@ -29,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        raise pytest.UsageError("a bench is timed alone: run it without -n")
     config.stash[CONTESTS], config.stash[WORKLOAD], config.stash[VERSIONS] = [], {}, {}
     config.option.benchmark_quiet = not config.option.benchmark_verbose  # our table, not its
     n_cores = config.getoption("--bench-cores", None)

@@ -1,1 +1,1 @@
-"""Everything of Tinsmith that touches the world: files, network, clock, terminal. It imports kernel, never otherwise."""
+"""Everything that touches the world: files, network, clock, terminal. It imports kernel, never otherwise."""

@@ -83,7 +83,7 @@ def same(a: tuple[str, Any], b: tuple[str, Any]) -> bool:
     return a == b
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param("sample", marks=pytest.mark.slow), "mixture", "cipher"])
 def test_a_run_leaves_the_committed_files(name: str, tmp_path: Path) -> None:
     kept = path_of(name).read_text(encoding="utf-8").split("\n")[:-1]
     now = list(run_lines(name, tmp_path))

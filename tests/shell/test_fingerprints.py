@@ -143,7 +143,9 @@ TEMPLATE = (
 )
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["jsonl", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("json", "parquet"))]
+)
 def test_every_module_that_is_loaded_to_make_tokens_of_rows_is_digested(tmp_path: Path, kind: str) -> None:
     """A module that decides tokens and is found in another way than by an import in the source fails this test."""
     rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}] * 2

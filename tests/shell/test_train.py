@@ -128,6 +128,7 @@ def test_a_run_killed_and_stopped_and_resumed_equals_the_run_uncut_bit_for_bit(w
     assert final_bytes(folder) == final_bytes(whole[0])
 
 
+@pytest.mark.slow
 def test_a_service_in_the_box_that_is_killed_under_a_run_leaves_no_trace_in_it(whole, rows, tmp_path, monkeypatch):
     folder = tmp_path / "killed"
     killing(monkeypatch, at_steps=(1, 4))
@@ -138,6 +139,7 @@ def test_a_service_in_the_box_that_is_killed_under_a_run_leaves_no_trace_in_it(w
     assert final_bytes(folder) == final_bytes(whole[0])
 
 
+@pytest.mark.slow
 def test_one_that_dies_too_often_ends_the_run_with_what_is_durable_and_how_to_go_on(whole, rows, tmp_path, monkeypatch):
     folder = tmp_path / "cut"
     killing(monkeypatch, at_steps=(4,))
@@ -168,6 +170,7 @@ def killing(monkeypatch, at_steps):
     monkeypatch.setattr(Screen, "step", kill)
 
 
+@pytest.mark.slow
 def test_rolling_checkpoints_change_no_step_and_only_those_that_last_are_kept(whole, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "deleting", partial(deleting, limit_seconds=60))  # a busy machine is no reason
     folder = tmp_path / "rolling"
@@ -228,6 +231,7 @@ def files_of(folder):
     return {name: (folder / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_resuming_before_the_first_checkpoint_says_that_it_begins_anew(whole, rows, tmp_path):
     folder = tmp_path / "run"
     code, said, _ = finish(rows, folder, "--max-steps", "2", *RESUME)
@@ -257,6 +261,7 @@ def test_a_run_whose_steps_would_be_others_is_refused_part_by_part_unless_that_i
     assert read_checkpoints(begun)[-1].fingerprint["batch_size"] == "2"
 
 
+@pytest.mark.slow
 def test_what_decides_no_step_may_be_otherwise(begun, rows):
     other = ("--submit-ahead", "3", "--eval-every", "1", "--save-every", "0", "--ttl-seconds", "60")
     code, said, errors = finish(rows, begun, *RESUME, *other, "--recipe-name", "other", "--max-bad-rows", "1")
@@ -264,6 +269,7 @@ def test_what_decides_no_step_may_be_otherwise(begun, rows):
     assert "accepted" not in said
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_lengthened_where_that_is_accepted(whole, rows, tmp_path):
     folder = tmp_path / "longer"
     shutil.copytree(whole[0], folder)
@@ -282,7 +288,7 @@ def vanish(folder, *names, expired=False):
             assert state.execute(f"{change} WHERE path LIKE ?", [f"%/weights/{name}"]).rowcount == 1
 
 
-@pytest.mark.parametrize("expired", [True, False])
+@pytest.mark.parametrize("expired", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_where_the_last_checkpoint_is_gone_the_one_before_is_taken_up(whole, begun, rows, expired):
     vanish(begun, "000004", expired=expired)
     code, said, errors = finish(rows, begun, *RESUME)
@@ -332,19 +338,18 @@ def test_where_every_checkpoint_is_gone_the_run_is_left_and_the_ways_on_are_name
     assert files_of(begun) == before
 
 
-def test_a_run_that_is_to_be_deleted_stays_until_the_service_has_taken_the_new_one(whole, rows, tmp_path):
+def test_a_run_that_is_to_be_deleted_stays_until_the_service_has_taken_the_new_one(whole, rows, service, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole[0], folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     replacing = ("--behavior-if-log-dir-exists", "delete")
-    with local_process.start(tmp_path / "state") as service:
-        other = ("--service", service.url, "--model-name", "tinsmith/tiny", "--learning-rate", "1e-2")
-        code, _, errors = finish(rows, folder, *replacing, *other, "--lora-rank", "257")
-        assert code == 2
-        assert "got a refusal" in errors
-        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-        code, said, errors = finish(rows, folder, *replacing, *other)
-        assert (code, errors) == (0, "")
+    other = ("--service", service.url, "--model-name", "tinsmith/tiny", "--learning-rate", "1e-2")
+    code, _, errors = finish(rows, folder, *replacing, *other, "--lora-rank", "257")
+    assert code == 2
+    assert "got a refusal" in errors
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    code, said, errors = finish(rows, folder, *replacing, *other)
+    assert (code, errors) == (0, "")
     assert not (folder / "service").exists()
     assert metrics(folder) == metrics(whole[0])
     assert [line.split(" ", 2)[2] for line in (folder / "logs.log").read_text().splitlines()] == said.splitlines()
@@ -366,6 +371,7 @@ def test_without_a_terminal_a_run_that_is_there_is_not_touched(whole, rows):
     assert "use --behavior-if-log-dir-exists resume, delete or raise" in errors
 
 
+@pytest.mark.slow
 def test_a_run_from_a_token_cache_is_the_run_without_one_bit_for_bit(whole, rows, tmp_path):
     folder, root = tmp_path / "run", tmp_path / "root"
     code, said, errors = finish(rows, folder, "--prepare", "always", "--prepared-dir", str(root))

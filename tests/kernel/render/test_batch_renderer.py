@@ -16,8 +16,7 @@ from kernel.renderers import RENDERERS
 from kernel.renderers.llama3 import LLAMA3
 from kernel.renderers.plain_text import ROLE_COLON
 from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
-from tests.kernel.render.test_spans import ALL, fits
-from tests.kernel.render.test_token_program import examples_of, tokens_of
+from tests.kernel.render.programs import ALL, FEW, examples_of, fits, tokens_of
 from tests.naive import write, write_prompt
 
 
@@ -38,7 +37,7 @@ def test_every_trained_turn_is_shown_and_trained_once_as_it_would_be_sampled(ren
     renderer = open_ended(renderer)
     batch_renderer = BatchRenderer(renderer)
 
-    @settings(max_examples=25)
+    @FEW
     @given(fits(renderer), st.sampled_from(sorted(SPLITTABLE)))
     def law(talk: Conversation, mode: TrainOnWhat) -> None:
         try:
@@ -144,7 +143,7 @@ def test_splitting_can_be_switched_off() -> None:
 def test_what_is_remembered_of_a_pattern_changes_nothing(renderer: Renderer, split: bool) -> None:
     remembers = BatchRenderer(renderer, split)
 
-    @settings(max_examples=15)
+    @settings(max_examples=8)
     @given(st.lists(fits(renderer), min_size=1, max_size=4), st.sampled_from(TrainOnWhat))
     def law(talks: list[Conversation], mode: TrainOnWhat) -> None:
         talks = [tuple(m._replace(trainable=True) for m in t) if mode is TrainOnWhat.CUSTOMIZED else t for t in talks]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
 from kernel.enums import TrainOnWhat
@@ -15,9 +15,7 @@ from kernel.renderer_language.interpreter import SpanKind, spelled
 from kernel.renderer_language.pieces import (
     Calls,
     Condition,
-    Content,
     Header,
-    Piece,
     Reasoning,
     Renderer,
     Sampled,
@@ -29,23 +27,8 @@ from kernel.renderers.llama3 import LLAMA3
 from kernel.renderers.plain_text import ROLE_COLON
 from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
 from tests import strategies
+from tests.kernel.render.programs import ALL, FEW, fits, flat
 from tests.spans import weigh, write, write_prompt
-
-FEW = settings(max_examples=25)
-"""Enough for a law that runs for every renderer."""
-ALL = pytest.mark.parametrize("renderer", RENDERERS.values(), ids=RENDERERS)
-
-
-def flat(renderer: Renderer) -> list[Piece]:
-    rows = [*renderer.rows.values(), renderer.cue]
-    pieces = [piece for row in rows for piece in row]
-    return pieces + [inner for piece in pieces if isinstance(piece, Content) for inner in piece.pieces]
-
-
-def fits(renderer: Renderer) -> strategies.st.SearchStrategy[Conversation]:
-    pieces = flat(renderer)
-    reasons = any(isinstance(piece, Reasoning) for piece in pieces)
-    return strategies.conversations(reasons, any(isinstance(piece, Calls) for piece in pieces))
 
 
 def said(renderer: Renderer, talk: Conversation) -> str:

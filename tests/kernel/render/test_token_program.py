@@ -1,6 +1,5 @@
 """Programs against their plain twin: spans, joined into runs, encoded one by one."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,59 +7,17 @@ from hypothesis import strategies as st
 from kernel.conversation import Conversation, Message, Part
 from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from kernel.ragged_batches import Examples, Ragged
 from kernel.render.batch_renderer import BatchRenderer, produced_from
-from kernel.render.spans import Span
-from kernel.render.token_program import TokenProgram, assemble
+from kernel.render.token_program import assemble
 from kernel.renderer_language.compiler import prepared
-from kernel.renderer_language.interpreter import SpanKind
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
 from kernel.renderers.plain_text import ROLE_COLON
 from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING
 from tests import strategies
-from tests.kernel.render.test_spans import ALL, FEW, fits
+from tests.kernel.render.programs import ALL, FEW, encode, encoded, examples_of, fits, tokens_of
 from tests.naive import write, write_prompt
 from tests.spans import weigh
-
-CONTROL_IDS = {name: 1000 + i for i, name in enumerate(strategies.CONTROLS)}
-
-
-def encode(text: str) -> list[int]:
-    """A toy tokenizer whose ids depend on where a text begins and ends: pairs of bytes are one id."""
-    raw = text.encode()
-    return [2000 + 256 * raw[i] + raw[i + 1] if i + 1 < len(raw) else raw[i] for i in range(0, len(raw), 2)]
-
-
-def ragged(lists: list[list[int]]) -> Ragged:
-    flat = np.array([number for one in lists for number in one], np.int32)
-    return Ragged(flat, np.cumsum([0, *map(len, lists)]))
-
-
-def encoded(batch_renderer: BatchRenderer, script: TokenProgram) -> tuple[Ragged, Ragged]:
-    statics = [
-        [CONTROL_IDS[text]] if kind is SpanKind.CONTROL else encode(text)
-        for kind, text in batch_renderer.constant_texts
-    ]
-    return ragged(statics), ragged([encode(text) for text in script.texts])
-
-
-def tokens_of(spans: list[Span]) -> list[list[int]]:
-    """Ids of each span's run, all of them at the run's first span."""
-    out: list[list[int]] = []
-    run, start = "", -1
-    for i, span in enumerate(spans):
-        out.append([])
-        joins = start >= 0 and spans[start][2:] == span[2:]
-        if span.kind is SpanKind.CONTROL or not joins:
-            run, start = "", -1
-        if span.kind is SpanKind.CONTROL:
-            out[i] = [CONTROL_IDS[span.text]]
-            continue
-        start = i if start < 0 else start
-        run += span.text
-        out[start] = encode(run)
-    return out
 
 
 def naive(renderer: Renderer, talk: Conversation, mode: TrainOnWhat) -> tuple[list[int], list[float]]:
@@ -79,11 +36,6 @@ def naive(renderer: Renderer, talk: Conversation, mode: TrainOnWhat) -> tuple[li
         elif renderer.refuses_reasoning:
             raise InputError("reasons")
     return tokens, weights
-
-
-def examples_of(batch_renderer: BatchRenderer, talks: list[Conversation], mode: TrainOnWhat) -> Examples:
-    script = batch_renderer.render(talks, mode)
-    return assemble(script, *encoded(batch_renderer, script))
 
 
 @ALL

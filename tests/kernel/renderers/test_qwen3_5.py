@@ -1,13 +1,23 @@
-"""Qwen3.5: blocks of reasoning, calls as XML, results in one turn, and sampled turns read back."""
+"""Qwen3.5: blocks of reasoning, calls as XML, results in one turn, turns read back; Qwen3.8: efforts."""
 
 import pytest
 from hypothesis import given
 
 from kernel.conversation import Message, Part, ToolCall, ToolSpec
 from kernel.enums import TrainOnWhat
+from kernel.errors import InputError
 from kernel.parse_response.common import BadCall, ParseTermination
 from kernel.renderer_language.interpreter import SpanKind
-from kernel.renderers.qwen3_5 import QWEN3_5, QWEN3_5_DISABLE_THINKING, QWEN3_5_PRESERVE_THINKING
+from kernel.renderer_language.pieces import Renderer
+from kernel.renderers.qwen3_5 import (
+    QWEN3_5,
+    QWEN3_5_DISABLE_THINKING,
+    QWEN3_5_PRESERVE_THINKING,
+    QWEN3_8_DISABLE_THINKING,
+    QWEN3_8_LOW_REASONING,
+    QWEN3_8_MEDIUM_REASONING,
+    QWEN3_8_XHIGH_REASONING,
+)
 from tests import strategies
 from tests.kernel.renderers.spelling import parsed, prompt, sampled, trained, written
 from tests.spans import write
@@ -133,3 +143,67 @@ def test_text_that_is_no_json_is_no_number() -> None:
     body = "\n<function=f>\n<parameter=a>\nNaN\n</parameter>\n<parameter=b>\n1e999\n</parameter>\n</function>\n"
     message = parsed(QWEN3_5, f"<tool_call>{body}</tool_call><|im_end|>").message
     assert message.tool_calls == (ToolCall("f", '{"a": "NaN", "b": "1e999"}'),)
+
+
+LOW = "Reasoning effort is set to low. Keep your thinking brief and focused, moving directly to the conclusion without "
+LOW += "unnecessary elaboration."
+SHORT, BARE = Message("user", "2+2?"), Message("assistant", "4")
+SILENT = pytest.mark.parametrize("renderer", [QWEN3_8_MEDIUM_REASONING, QWEN3_8_DISABLE_THINKING], ids=lambda r: r.name)
+
+
+def test_the_effort_opens_the_system_message_and_makes_one_where_there_is_none() -> None:
+    assert written(QWEN3_8_LOW_REASONING, (SHORT,)).startswith(f"<|im_start|>system\n{LOW}<|im_end|>\n")
+    brief = (Message("system", " Be brief. "), SHORT)
+    assert written(QWEN3_8_LOW_REASONING, brief).startswith(f"<|im_start|>system\n{LOW}\n\nBe brief.<|im_end|>\n")
+    assert "set to xhigh" in written(QWEN3_8_XHIGH_REASONING, (SHORT,))
+
+
+def test_a_system_message_that_has_the_effort_is_not_given_it_twice() -> None:
+    once = written(QWEN3_8_LOW_REASONING, (Message("system", "Be brief."), SHORT))
+    assert written(QWEN3_8_LOW_REASONING, (Message("system", f"{LOW}\n\nBe brief."), SHORT)) == once
+
+
+def test_effort_tools_and_text_come_in_this_order() -> None:
+    tools = (ToolSpec("now", '{"name": "now"}'),)
+    system = written(QWEN3_8_LOW_REASONING, (Message("system", "Be brief.", tools=tools),))
+    assert system.startswith(f"<|im_start|>system\n{LOW}\n\n# Tools\n\n")
+    assert system.endswith("</IMPORTANT>\n\nBe brief.<|im_end|>")
+
+
+@SILENT
+def test_without_a_sentence_an_empty_system_message_is_left_out(renderer: Renderer) -> None:
+    assert written(renderer, (Message("system", " \n"), SHORT)) == "<|im_start|>user\n2+2?<|im_end|>"
+    assert written(renderer, (Message("system", "Be brief."), SHORT)).startswith("<|im_start|>system\nBe brief.<")
+    assert write(renderer, (Message("system", ""),)) == []
+
+
+def test_an_added_system_message_is_not_trained_in_customized() -> None:
+    talk = (SHORT._replace(trainable=False), BARE._replace(trainable=True))
+    assert trained(QWEN3_8_LOW_REASONING, talk, TrainOnWhat.CUSTOMIZED) == "…\n</think>\n\n4<|im_end|>"
+
+
+def test_every_turn_shows_its_block_whether_it_reasoned_or_not() -> None:
+    reasoned = Message("assistant", (Part("thinking", "hm"), Part("text", "4")))
+    text = written(QWEN3_8_MEDIUM_REASONING, (SHORT, reasoned, SHORT, BARE, SHORT, BARE))
+    assert text.count("<think>\nhm\n</think>\n\n4") == 1
+    assert text.count("<think>\n\n</think>\n\n4") == 2
+
+
+def test_switching_reasoning_off_closes_the_block_in_the_prompt() -> None:
+    assert prompt(QWEN3_8_DISABLE_THINKING, (SHORT,)).endswith("assistant\n<think>\n\n</think>\n\n")
+    assert trained(QWEN3_8_DISABLE_THINKING, (SHORT, BARE), LAST) == "…4<|im_end|>"
+    assert trained(QWEN3_8_MEDIUM_REASONING, (SHORT, BARE), LAST) == "…\n</think>\n\n4<|im_end|>"
+
+
+def test_arguments_that_are_no_text_are_json() -> None:
+    call = ToolCall("f", '{"a": true, "b": null, "c": "true", "d": {"e": 1.5}}')
+    text = written(QWEN3_8_MEDIUM_REASONING, (SHORT, Message("assistant", "", (call,))))
+    assert "a>\ntrue\n</" in text
+    assert "b>\nnull\n</" in text
+    assert "c>\ntrue\n</" in text
+    assert 'd>\n{"e": 1.5}\n</' in text
+
+
+def test_errors_count_the_messages_that_were_given() -> None:
+    with pytest.raises(InputError, match=r"at \$\.messages\[1\]\.role"):
+        write(QWEN3_8_LOW_REASONING, (SHORT, Message("usr", "b")))

@@ -145,11 +145,12 @@ def test_sources_that_would_be_trained_differently_need_a_word(files):
     assert mode_of(differing, "all_tokens").value == "all_tokens"
 
 
-def test_a_run_over_a_mixture_tells_shares_losses_and_totals_of_each_source(files, capsys):
+def test_a_run_over_a_mixture_tells_shares_losses_and_totals_of_each_source(files, service, capsys):
     folder = files / "run"
     data = f"{files}/a.jsonl=0.7,{files}/c.jsonl=0.3"
     flags = ["--batch-size", "4", "--num-epochs", "2", "--test-size", "4", "--lora-rank", "4", "--max-length", "64"]
     more = ["--max-steps", "6", "--eval-every", "3", "--save-every", "0", "--seed", "2"]
+    more += ["--service", service.url, "--model-name", "tinsmith/tiny"]
     assert main(train, ["--log-path", str(folder), "--dataset", data, *flags, *more]) == 0
     said = capsys.readouterr().out
     assert "warning" not in said

@@ -1,4 +1,4 @@
-"""One service for all runs of these tests, a run that nothing happens to, and an SDK that is in a hurry."""
+"""A run that nothing happens to, and an SDK that is in a hurry."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import pytest
 from tinker import _base_client
 from tinker.lib import api_future_impl, internal_client_holder
 
-from shell.service import connect, local_process
+from shell.service import connect
 from shell.service.protocol import Liveness
 from tests.shell.faults.runs import finish, metrics, weights, write_rows
 
@@ -17,17 +17,6 @@ from tests.shell.faults.runs import finish, metrics, weights, write_rows
 @pytest.fixture(scope="package")
 def rows(tmp_path_factory):
     return write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl")
-
-
-@pytest.fixture(scope="package")
-def state_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="package")
-def service(state_dir):
-    with local_process.start(state_dir) as running:
-        yield running
 
 
 @pytest.fixture(scope="package")

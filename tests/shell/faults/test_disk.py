@@ -36,7 +36,7 @@ class FullAt:
         os.fsync(handle)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 7, 9, 14])
+@pytest.mark.parametrize("n", [1, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 7, 14))])
 def test_a_disk_that_is_full_at_any_write_stops_a_run_where_it_can_go_on(
     n, whole, rows, service, state_dir, tmp_path, monkeypatch
 ):
@@ -81,6 +81,7 @@ def filling(monkeypatch, ballast, at_step):
     monkeypatch.setattr(Screen, "step", fill)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_under_a_run_stops_it_where_it_can_go_on(
     whole, rows, service, state_dir, tmp_path, monkeypatch
 ):
@@ -95,6 +96,7 @@ def test_a_disk_that_fills_up_under_a_run_stops_it_where_it_can_go_on(
         assert (metrics(small / "run"), weights(small / "run", state_dir)) == whole
 
 
+@pytest.mark.slow
 def test_so_does_one_that_fills_up_under_the_service_in_the_box(whole, rows, tmp_path, monkeypatch):
     with disk(tmp_path / "disk", 70) as small:
         filling(monkeypatch, small / "ballast", at_step=2)
@@ -108,6 +110,7 @@ def test_so_does_one_that_fills_up_under_the_service_in_the_box(whole, rows, tmp
         assert (metrics(small / "run"), weights(small / "run", small / "run" / "service")) == whole
 
 
+@pytest.mark.slow
 def test_a_service_in_the_box_that_cannot_keep_its_state_says_so_and_stops_the_run(whole, rows, tmp_path, monkeypatch):
     folder, started, start, shown = tmp_path / "run", [], local_process.start, Screen.step
 

@@ -97,7 +97,16 @@ SILENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("script", OVERCOME.values(), ids=OVERCOME)
+QUICK = ("it is torn when the service has acted", "a burst of 503", "everything is delivered twice", "a save fails",
+         "a forward_backward fails", "the service has gone", "refused", "gone")  # fmt: skip
+
+
+def cases(table):
+    """All cases of a table, of which those that are not quick are marked slow."""
+    return [pytest.param(case, id=name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, case in table.items()]
+
+
+@pytest.mark.parametrize("script", cases(OVERCOME))
 def test_what_passes_leaves_no_trace_in_a_run(script, whole, rows, service, state_dir, tmp_path):
     folder = tmp_path / "run"
     with through(service.url, *script) as proxy:
@@ -107,7 +116,7 @@ def test_what_passes_leaves_no_trace_in_a_run(script, whole, rows, service, stat
     assert (metrics(folder), weights(folder, state_dir)) == whole
 
 
-@pytest.mark.parametrize("act", [Says(401), Says(404), Slow()], ids=["refused", "unknown", "never answered"])
+@pytest.mark.parametrize("act", cases({"refused": Says(401), "unknown": Says(404), "never answered": Slow()}))
 def test_a_superseded_checkpoint_that_cannot_be_deleted_is_nobodys_fault(
     act, whole, rows, service, state_dir, tmp_path
 ):
@@ -119,16 +128,16 @@ def test_a_superseded_checkpoint_that_cannot_be_deleted_is_nobodys_fault(
     assert (metrics(folder), weights(folder, state_dir)) == whole
 
 
-@pytest.mark.parametrize(("script", "sentence"), STOPPED.values(), ids=STOPPED)
-def test_what_does_not_pass_stops_a_run_where_it_can_go_on(script, sentence, whole, rows, service, state_dir, tmp_path):
-    check_stop(script, sentence, whole, rows, service, state_dir, tmp_path / "run")
+@pytest.mark.parametrize("case", cases(STOPPED))
+def test_what_does_not_pass_stops_a_run_where_it_can_go_on(case, whole, rows, service, state_dir, tmp_path):
+    check_stop(*case, whole, rows, service, state_dir, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("script", "sentence"), SILENT.values(), ids=SILENT)
+@pytest.mark.parametrize("case", cases(SILENT))
 def test_a_service_that_falls_silent_is_given_up_at_the_limit(
-    script, sentence, whole, rows, service, state_dir, tmp_path, impatient
+    case, whole, rows, service, state_dir, tmp_path, impatient
 ):
-    check_stop(script, sentence, whole, rows, service, state_dir, tmp_path / "run", impatient)
+    check_stop(*case, whole, rows, service, state_dir, tmp_path / "run", impatient)
 
 
 def check_stop(script, sentence, whole, rows, service, state_dir, folder, begin=lambda _: None):
@@ -148,6 +157,7 @@ def check_stop(script, sentence, whole, rows, service, state_dir, folder, begin=
     assert (metrics(folder), weights(folder, state_dir)) == whole
 
 
+@pytest.mark.slow
 def test_an_update_behind_a_failed_gradient_is_not_believed_though_the_service_made_it(
     whole, rows, service, state_dir, tmp_path
 ):
@@ -163,7 +173,7 @@ def test_an_update_behind_a_failed_gradient_is_not_believed_though_the_service_m
     assert (metrics(folder), weights(folder, state_dir)) == whole
 
 
-@pytest.mark.parametrize("act", [Slow(), Says(503), Refuse(999)], ids=["silent", "503", "gone"])
+@pytest.mark.parametrize("act", cases({"silent": Slow(), "503": Says(503), "gone": Refuse(999)}))
 @pytest.mark.parametrize("route", ["create_session", "create_model"])
 def test_a_run_that_cannot_open_says_so_at_the_limit_and_can_be_taken_up(
     route, act, rows, service, tmp_path, impatient

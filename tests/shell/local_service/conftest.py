@@ -1,17 +1,9 @@
-"""One service for the tests that only talk to it; tests that kill it start their own."""
-
-from collections.abc import Iterator
+"""A client of the wire protocol."""
 
 import pytest
 
-from shell.service.local_process import ServiceProcess, start
+from shell.service.local_process import ServiceProcess
 from tests.shell.local_service.serving import RawClient
-
-
-@pytest.fixture(scope="package")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with start(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 @pytest.fixture

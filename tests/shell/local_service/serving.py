@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from tinker import types
 from tinker.proto import tinker_public_pb2 as proto
 
 ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.0, "grad_clip_norm": 0.0}
@@ -19,6 +20,20 @@ def some_rows(seed: int, n: int = 4, length: int = 12) -> list[list[int]]:
     """Rows of ids whose next id depends on the last, so that there is something to learn."""
     rng = np.random.default_rng(seed)
     return [[int(start + 7 * k) % 900 for k in range(length)] for start in rng.integers(0, 900, n)]
+
+
+def data(seed: int, n: int = 4, length: int = 12) -> list[types.Datum]:
+    """The same rows as the SDK has them."""
+    return [
+        types.Datum(
+            model_input=types.ModelInput.from_ints(row[:-1]),
+            loss_fn_inputs={
+                "target_tokens": types.TensorData.from_numpy(np.array(row[1:])),
+                "weights": types.TensorData.from_numpy(np.ones(len(row) - 1, np.float32)),
+            },
+        )
+        for row in some_rows(seed, n, length)
+    ]
 
 
 def forward_backward_body(model_id: str, seq: int, rows: Rows, *, forward_only: bool = False, **fields: Any) -> bytes:

@@ -227,8 +227,7 @@ values = st.recursive(
 objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
 
 
-@pytest.mark.slow
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(POSTS), sent=objects, addressed=st.booleans())
 def test_no_json_is_a_server_error(client: RawClient, path: str, sent: dict[str, Any], addressed: bool) -> None:
     known = {"session_id": client.session_id, "model_id": "m", "model_seq_id": 0, "seq_id": 1} if addressed else {}
@@ -236,7 +235,7 @@ def test_no_json_is_a_server_error(client: RawClient, path: str, sent: dict[str,
     assert answer.status_code in (200, 400, 404, 410), (path, sent, answer.text)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(POSTS), sent=st.binary(max_size=60))
 def test_no_bytes_are_a_server_error(client: RawClient, path: str, sent: bytes) -> None:
     assert client.send(path, sent).status_code in (400, 404), (path, sent)

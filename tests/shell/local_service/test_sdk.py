@@ -10,7 +10,7 @@ from tinker import types
 
 from shell.local_service.model.transformer import base_weights, hidden_states, next_logprobs
 from shell.service.local_process import ServiceProcess
-from tests.shell.local_service.serving import API_KEY, some_rows
+from tests.shell.local_service.serving import API_KEY, data, some_rows
 
 ADAM = types.AdamParams(learning_rate=0.01, eps=1e-8)
 GREEDY = types.SamplingParams(max_tokens=4, temperature=0.0)
@@ -38,19 +38,6 @@ def model(sdk: tinker.ServiceClient) -> tinker.TrainingClient:
 
 def new_model(sdk: tinker.ServiceClient) -> tinker.TrainingClient:
     return sdk.create_lora_training_client("tinsmith/tiny", rank=4, seed=1).result()
-
-
-def data(seed: int, n: int = 4, length: int = 12) -> list[types.Datum]:
-    return [
-        types.Datum(
-            model_input=types.ModelInput.from_ints(row[:-1]),
-            loss_fn_inputs={
-                "target_tokens": types.TensorData.from_numpy(np.array(row[1:])),
-                "weights": types.TensorData.from_numpy(np.ones(len(row) - 1, np.float32)),
-            },
-        )
-        for row in some_rows(seed, n, length)
-    ]
 
 
 def train(model: tinker.TrainingClient, seeds: range) -> None:

@@ -12,7 +12,6 @@ from tinker.proto.request_conv import forward_backward_request_to_proto
 from kernel.datum import Datums, Media
 from kernel.errors import InputError
 from shell.datums.tinker_datums import PYDANTIC, datums_to_tinker
-from shell.service import local_process
 from shell.service.protocol import AdamParams, ServiceFault
 from shell.service.tinker_client import TinkerClient, error_text
 
@@ -26,16 +25,10 @@ BATCH = Datums(
 
 
 @pytest.fixture(scope="module")
-def state_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("service")
-
-
-@pytest.fixture(scope="module")
-def sdk(state_dir):
-    with local_process.start(state_dir) as service:
-        client = tinker.ServiceClient(base_url=service.url, api_key="tml-test")
-        yield client
-        client.close("success").result(timeout=10)
+def sdk(service):
+    client = tinker.ServiceClient(base_url=service.url, api_key="tml-test")
+    yield client
+    client.close("success").result(timeout=10)
 
 
 @pytest.fixture

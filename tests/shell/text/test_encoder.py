@@ -19,7 +19,7 @@ from shell.text import encoder, encoder_check
 from shell.text.encoder import PIECE, FastEncoder
 from shell.text.encoder_check import HARD, cache_folder, first_difference, probes
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
-from tests.shell.text.test_tokenizer import with_runs_of_spaces
+from tests.shell.text.spaced import with_runs_of_spaces
 
 pytest.importorskip("fastokens")
 AUTHORITY, FAST = open_tokenizer("sample", encoder="tokenizers"), open_tokenizer("sample", encoder="fast")
@@ -31,6 +31,12 @@ texts = st.lists(pieces, max_size=6).map("".join)
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of a fast encoder asks for all of the vocabulary once, in a test of its own."""
+    monkeypatch.setattr(encoder, "probes", lambda _spec: list(HARD))
 
 
 @pytest.fixture
@@ -136,7 +142,7 @@ def test_a_poisoned_cache_makes_nothing_wrong(wrong_about: Callable[[str], None]
     assert tokenizer.encoder == "fastokens"
     assert kept().read_text() == right
     wrong_about("'ſ")
-    assert first_difference(AUTHORITY.literal, probes(AUTHORITY.literal), AUTHORITY.encode, FAST.encode) is not None
+    assert first_difference(AUTHORITY.literal, list(HARD), AUTHORITY.encode, FAST.encode) is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes of files are POSIX's")
@@ -236,7 +242,7 @@ threading.Thread(target=say).start()
 """
 
 
-@pytest.mark.parametrize("choice", ["fast", "tokenizers"])
+@pytest.mark.parametrize("choice", ["fast", pytest.param("tokenizers", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("program", [IN_A_FORK, AS_THE_PROCESS_ENDS])
 def test_text_is_encoded_wherever_its_threads_cannot_be(program: str, choice: str) -> None:
     first, *others = ids_of_program(program, choice)

@@ -1,6 +1,5 @@
 """Tokenizers: text stays text, ids stay what the file says, and bytes are counted without decoding."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from kernel.renderer_language.interpreter import SpanKind
 from kernel.renderers import RENDERERS, find_renderer
 from shell.text.tokenizer import SAMPLE, Tokenizer, open_tokenizer
 from tests.shell.sample.train_tokenizer import control_tokens
+from tests.shell.text.spaced import with_runs_of_spaces
 
 TOKENIZER = open_tokenizer("sample")
 PLAIN = Backend.from_file(str(SAMPLE))
@@ -72,16 +72,6 @@ def test_sampled_ids_are_cut_at_control_ids_alone() -> None:
 def test_stops_are_ids_where_the_format_has_control_tokens_and_text_where_not() -> None:
     assert TOKENIZER.stops(find_renderer("qwen3")) == [TOKENIZER.controls["<|im_end|>"]]
     assert TOKENIZER.stops(find_renderer("role_colon")) == ["\n\nUser:"]
-
-
-def with_runs_of_spaces() -> bytes:
-    """A tokenizer whose added tokens include plain text: two and four spaces, between control tokens."""
-    spec = json.loads(SAMPLE.read_bytes())
-    first = 1 + max(spec["model"]["vocab"].values())
-    contents = ["<|a|>", "  ", "<|b|>", "    "]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
-    spec["added_tokens"] = [{"id": first + i, "content": content, **flags} for i, content in enumerate(contents)]
-    return json.dumps(spec).encode()
 
 
 def test_added_tokens_that_are_white_space_stay_text_with_their_ids() -> None:

@@ -54,11 +54,14 @@ def cache(whole_cache: TokenCache, tmp_path: Path) -> TokenCache:
     return TokenCache(folder, whole_cache.plan)
 
 
+MAPPED = pytest.mark.parametrize("_most_mapped", [1 << 27], ids=["mapped"], indirect=True)
+
+
 def places(rows: ListRows, numbers: Any) -> list[str]:
     return [rows.place(int(i)) for i in numbers]
 
 
-@pytest.mark.parametrize("renderer", ["role_colon", "qwen3", "qwen3_5"])
+@pytest.mark.parametrize("renderer", [pytest.param("role_colon", marks=pytest.mark.slow), "qwen3", "qwen3_5"])
 def test_rows_out_of_a_cache_are_those_rendered_render_uncached(tmp_path: Path, renderer: str) -> None:
     rows, maker = ListRows([row(i, renderer != "role_colon") for i in range(N)]), maker_of(renderer)
     cache = built(tmp_path, rows, maker)
@@ -68,6 +71,7 @@ def test_rows_out_of_a_cache_are_those_rendered_render_uncached(tmp_path: Path, 
         assert_same(render(numbers, places(rows, numbers)).result(), fresh(numbers, places(rows, numbers)).result())
 
 
+@MAPPED
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_golden_rows_out_of_a_cache_that_the_fast_encoder_made_are_those_of_the_authority(
     tmp_path: Path, renderer: str
@@ -128,6 +132,7 @@ def test_a_row_that_cannot_be_used_is_said_with_its_place_as_if_there_were_no_ca
     )
 
 
+@MAPPED
 def test_shortened_prompts_are_kept_with_what_they_were(tmp_path: Path) -> None:
     maker = maker_of("role_colon", 40, length_policy=LengthPolicy(Truncation.KEEP_ANSWER))
     rows = ListRows([row(i, False) for i in range(1100)])
@@ -182,6 +187,8 @@ def _build_again(folder: str) -> None:
     built(Path(folder), ListRows(ROWS), maker_of())
 
 
+@MAPPED
+@pytest.mark.slow
 def test_two_processes_that_build_one_cache_end_with_the_bytes_of_one(tmp_path: Path, whole_cache: TokenCache) -> None:
     context = multiprocessing.get_context("spawn")
     both = [context.Process(target=_build_again, args=(str(tmp_path / "both"),)) for _ in range(2)]

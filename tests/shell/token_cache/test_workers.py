@@ -145,6 +145,7 @@ def started(path: Path, folder: Path, waits: bool) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_prepares_and_is_run_once(
     path: Path, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
@@ -226,11 +227,7 @@ def test_what_decides_no_token_does_not_decide_the_cache(path: Path, tmp_path: P
     keys = set()
     for more in (
         {},
-        {"max_length": 60},
-        {"batch_size": 3},
-        {"order": "cipher"},
-        {"reduction": "none"},
-        {"tail": "keep"},
+        {"max_length": 60, "batch_size": 3, "order": "cipher", "reduction": "none", "tail": "keep"},
     ):
         preparation = opened(path, tmp_path, "always", **more).preparation
         assert preparation

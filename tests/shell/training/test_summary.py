@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from kernel.row_outcomes import Intake, Outcome, RowOutcome
 from shell.datums.check_rows import RowCounts
 from shell.run_dir.run_files import append_entries, begin_ledger, read_entries, read_metrics
+from shell.service.local_process import ServiceProcess
 from shell.settings.cli import main
 from shell.text.renderer_by_name import TEMPLATE
 from shell.train import train
@@ -18,11 +21,18 @@ from shell.training.summary import account, foreign_line, loss_summary, share_li
 GOOD = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 
 
-def trained(tmp_path: Path, rows: list[Any], *flags: str) -> tuple[int, Path]:
-    data = tmp_path / "a.jsonl"
+@pytest.fixture
+def trained(tmp_path: Path, service: ServiceProcess) -> Callable[..., tuple[int, Path]]:
+    """Trains on rows; the exit code and the run's folder."""
+    return partial(run_on, service.url, tmp_path)
+
+
+def run_on(url: str, home: Path, rows: list[Any], *flags: str, name: str = "run") -> tuple[int, Path]:
+    data = home / "a.jsonl"
     data.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in rows))
-    folder = tmp_path / "run"
-    argv = ["--log-path", str(folder), "--dataset", str(data), "--batch-size", "4", "--eval-every", "0", *flags]
+    folder = home / name
+    where = ["--service", url, "--model-name", "tinsmith/tiny"]
+    argv = [*where, "--log-path", str(folder), "--dataset", str(data), "--batch-size", "4", "--eval-every", "0", *flags]
     return main(train, argv), folder
 
 
@@ -43,11 +53,11 @@ def by_epoch(folder: Path) -> dict[int | None, Counter]:
     return counts
 
 
-def test_every_row_of_every_epoch_has_one_outcome(tmp_path, capsys):
+def test_every_row_of_every_epoch_has_one_outcome(trained, capsys):
     rows = numbered(13)
     rows[3] = {"messages": [{"role": "user", "content": "anybody?"}]}
     rows[5]["messages"][1]["content"] = "word " * 90
-    code, folder = trained(tmp_path, rows, "--num-epochs", "2", "--test-size", "2", "--max-length", "40")
+    code, folder = trained(rows, "--num-epochs", "2", "--test-size", "2", "--max-length", "40")
     assert code == 0
     counts = by_epoch(folder)
     assert counts[None] == {Outcome.HELD_OUT: 2}
@@ -61,44 +71,43 @@ def test_every_row_of_every_epoch_has_one_outcome(tmp_path, capsys):
     assert len(places) == len(set(places))
 
 
-def test_a_run_that_ends_early_says_how_many_rows_it_did_not_reach(tmp_path, capsys):
-    code, folder = trained(tmp_path, numbered(13), "--max-steps", "2")
+def test_a_run_that_ends_early_says_how_many_rows_it_did_not_reach(trained, capsys):
+    code, folder = trained(numbered(13), "--max-steps", "2")
     assert code == 0
     assert by_epoch(folder)[0] == {Outcome.WHOLE: 8, Outcome.NOT_REACHED: 5}
     assert "epoch 0: 8 trained whole, 5 not reached" in capsys.readouterr().out
 
 
-def test_bad_rows_are_listed_with_their_reasons_and_stop_the_run_only_past_the_limit(tmp_path, capsys):
+def test_bad_rows_are_listed_with_their_reasons_and_stop_the_run_only_past_the_limit(trained, capsys):
     rows: list[Any] = numbered(12)
     rows[4] = {"messages": [{"role": "humna", "content": "a"}]}
-    code, folder = trained(tmp_path, rows, "--max-bad-rows", "1", "--tail", "keep")
+    code, folder = trained(rows, "--max-bad-rows", "1", "--tail", "keep")
     assert code == 0
     (entry,) = [entry for entry in read_entries(folder) if entry.outcome is Outcome.REJECTED]
     assert entry.location.endswith("a.jsonl:5")
     assert "humna" in entry.reason
     assert by_epoch(folder)[0] == {Outcome.WHOLE: 11, Outcome.REJECTED: 1}
     capsys.readouterr()
-    (tmp_path / "again").mkdir()
     rows[7] = {"messages": []}
-    code, folder = trained(tmp_path / "again", rows, "--max-bad-rows", "1")
+    code, folder = trained(rows, "--max-bad-rows", "1", name="again")
     assert code == 2
     assert "at most 1 bad rows" in (said := capsys.readouterr().err)
     assert "a.jsonl:" in said
     assert not folder.exists()
 
 
-def test_a_cut_that_leaves_nothing_to_train_is_refused_before_anything_is_made(tmp_path, capsys):
+def test_a_cut_that_leaves_nothing_to_train_is_refused_before_anything_is_made(trained, capsys):
     rows = numbered(8)
     for one in rows:
         one["messages"][0]["content"] = "word " * 60
-    code, folder = trained(tmp_path, rows, "--max-length", "16")
+    code, folder = trained(rows, "--max-length", "16")
     assert code == 2
     assert "an example that trains something in the 8 rows" in capsys.readouterr().err
     assert not folder.exists()
 
 
-def test_a_duplicate_in_the_holdout_is_neither_trained_nor_evaluated_and_said(tmp_path):
-    code, folder = trained(tmp_path, [GOOD] * 9, "--test-size", "1", "--tail", "keep")
+def test_a_duplicate_in_the_holdout_is_neither_trained_nor_evaluated_and_said(trained):
+    code, folder = trained([GOOD] * 9, "--test-size", "1", "--tail", "keep")
     assert code == 0
     assert by_epoch(folder)[None] == {Outcome.DUPLICATE: 1}
 

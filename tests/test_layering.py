@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-KERNEL = Path(__file__).parents[2] / "kernel"
+KERNEL = Path(__file__).parents[1] / "kernel"
 MODULES = sorted(
     ".".join(path.relative_to(KERNEL.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in KERNEL.rglob("*.py")

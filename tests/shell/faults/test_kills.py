@@ -22,7 +22,7 @@ from shell.run_dir.run_files import last_checkpoint, read_checkpoints, read_metr
 from shell.settings.cli import main
 from shell.train import train
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = (
     "--service", "embedded", "--batch-size", "2", "--num-epochs", "5", "--test-size", "5", "--eval-every", "5",
     "--save-every", "3", "--rolling-save-every", "2", "--submit-ahead", "4", "--lora-rank", "4", "--max-length", "64",
@@ -119,6 +119,7 @@ def left(folder):
     return metrics, weights, (folder / "ledger.jsonl").read_bytes(), (last.n_sequences, last.n_tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [5])
 def test_a_run_ended_again_and_again_equals_the_run_that_nothing_happened_to(rows, tmp_path, capsys, seed):
     whole, folder, draw = tmp_path / "whole", tmp_path / "run", random.Random(seed)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shell.service import connect, local_process
+from shell.service import connect
 from tests.recipes.running import SMALL, finish, process_of, read
 
 
@@ -95,12 +95,6 @@ def test_a_service_that_never_answers_is_told_in_time(ask, good, monkeypatch):
         told = ask("sl_basic", "--log-path", "run", "--dataset", good, "--service", url)
     sentence = f"there is no Tinker service at {url}: no answer in 0.2 s - at --service {url}, with no key"
     assert told == (2, "", f"error: {sentence}\n")
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with local_process.start(tmp_path_factory.mktemp("state")) as running:
-        yield running
 
 
 def test_a_run_on_a_service_by_its_address_keeps_the_key_out_of_every_file(service, ask, good, tmp_path):

@@ -19,8 +19,7 @@ from tinker import types
 
 from shell.local_service.__main__ import main
 from shell.service.local_process import ServiceFault, ServiceProcess, start
-from tests.shell.local_service.serving import API_KEY, RawClient, some_rows
-from tests.shell.local_service.test_sdk import data
+from tests.shell.local_service.serving import API_KEY, RawClient, data, some_rows
 
 ROOT = Path(__file__).parents[3]
 STEPS = [some_rows(seed, n=16, length=40) for seed in range(6)]
@@ -99,6 +98,7 @@ def test_a_killed_service_continues_as_if_nothing_had_happened(
         assert summary(client, model_id, sent) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_services_give_the_same_bits(tmp_path: Path, undisturbed: list[Any]) -> None:
     with start(tmp_path) as other:
         client = RawClient(other.url)
