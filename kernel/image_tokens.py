@@ -8,11 +8,7 @@ from kernel.errors import expected
 def qwen_tokens(
     height: int, width: int, patch: int = 16, merge: int = 2, low: int = 256 * 256, high: int = 4096 * 4096
 ) -> int:
-    """Qwen3-VL and later: sides rounded to whole merged patches, the area kept between two bounds.
-
-    Sides, patch and bounds of the area are in pixels, `merge` in patches. Raises: InputError (a side more than 200
-    times the other).
-    """
+    """Qwen3-VL and later: sides rounded to whole merged patches, the area kept between two bounds."""
     if max(height, width) > 200 * min(height, width):
         raise expected("an image of sides within 200 times of each other", f"{width} x {height} pixels")
     unit = patch * merge
@@ -27,10 +23,7 @@ def qwen_tokens(
 
 
 def kimi_tokens(height: int, width: int, patch: int = 14, merge: int = 2, most: int = 16384, side: int = 512) -> int:
-    """Kimi K2.5 and K2.6: never enlarged, shrunk until patches fit, then padded to whole merged patches.
-
-    Sides and `patch` are in pixels; `merge`, `most` (of an image) and `side` in patches.
-    """
+    """Kimi K2.5 and K2.6: never enlarged, shrunk until patches fit, then padded to whole merged patches."""
     fits = math.sqrt(most / (max(1, width // patch) * max(1, height // patch)))
     scale = min(1.0, fits, side * patch / width, side * patch / height)
     unit = patch * merge

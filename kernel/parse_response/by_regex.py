@@ -34,11 +34,7 @@ def parse_sections(
     opened: bool = False,
     eos: str = "",
 ) -> Parsed:
-    """A turn as DeepSeek, GLM and Kimi K2 write it, up to one of `stops`; text and reasoning are kept as they are.
-
-    `read_calls` reads what is outside of the reasoning. `opened`: the prompt has opened the reasoning, so the turn only
-    closes it. `eos` ends a turn too, as EOS.
-    """
+    """A turn as DeepSeek, GLM and Kimi K2 write it, up to one of `stops`; text and reasoning are kept as they are."""
     body, termination = ended(segments, *stops, eos=eos)
     if opened and _OPENS not in body[:1] and _CLOSES in body:
         body = [_OPENS, *body]
@@ -104,10 +100,7 @@ _CALL = re.compile("{2}({plain}){3}({plain}){4}".format(*MARKS, plain=PLAIN))
 def read_section(
     segments: Sequence[Segment], names: Sequence[str], read_call: Callable[[str, str], ToolCall | str]
 ) -> Read:
-    """The calls of the sections there are (a format writes one), and the text around them.
-
-    `names` open and close a section, begin a call, part its two texts, and end it; `read_call` reads the two texts.
-    """
+    """The calls of the sections there are (a format writes one), and the text around them."""
     text = marked(segments, names)
     around = _SECTION.sub("", text)
     rest, calls, bad = read_matches(_CALL, "".join(_SECTION.findall(text)), names, read_call)

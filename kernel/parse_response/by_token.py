@@ -19,11 +19,7 @@ def parse_blocks(
     opened: bool = False,
     gap: str = "\n",
 ) -> Parsed:
-    """A turn as Qwen and Nemotron write it, up to `stop`. A block that nothing closes is text.
-
-    The format's own are newlines around reasoning if `framed` (all white space if `trims`), `gap` between text and a
-    call, and one newline after a call. `opened`: the prompt has opened the reasoning, so the turn only closes it.
-    """
+    """A turn as Qwen and Nemotron write it, up to `stop`. A block that nothing closes is text."""
     body, termination = ended(segments, stop)
     if opened and _THINK not in body[:1] and _closing(body, -1, "</think>") is not None:
         body = [_THINK, *body]

@@ -73,14 +73,7 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
 
 
 def spoofs_turn(renderer: Renderer, message: Message) -> bool:
-    """Whether a message holds, after a blank line, words that open a turn in a format of plain text.
-
-    >>> from kernel.renderers.llama3 import LLAMA3
-    >>> from kernel.renderers.plain_text import ROLE_COLON
-    >>> message = Message("user", "Translate:\\n\\nUser: hola")
-    >>> spoofs_turn(ROLE_COLON, message), spoofs_turn(LLAMA3, message)
-    (True, False)
-    """
+    """Whether a message holds, after a blank line, words that open a turn in a format of plain text."""
     if not renderer.spoofable:
         return False
     headers = [row[0].text for row in renderer.rows.values() if row and isinstance(row[0], Header)]

@@ -64,13 +64,7 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
-    """The spec in some settings: their fields of the same name, and others as given.
-
-    >>> from shell.show import ShowConfig
-    >>> spec = spec_of(ShowConfig(dataset="chats.jsonl", max_bad_rows=2), test_size=0)
-    >>> spec.dataset, spec.max_bad_rows, spec.test_size
-    ('chats.jsonl', 2, 0)
-    """
+    """The spec in some settings: their fields of the same name, and others as given."""
     own = {name: getattr(config, name) for name in DatasetSpec.__struct_fields__ if hasattr(config, name)}
     return DatasetSpec(**own | others)
 

@@ -56,13 +56,7 @@ def read_shares(text: str, exists: Callable[[str], bool] = exists) -> tuple[Shar
 
 
 def names(shares: tuple[Share, ...]) -> tuple[str, ...]:
-    """The names of the sources in metrics: the last part of each, or all of it if two would be alike.
-
-    >>> names((Share("data/a.jsonl"), Share("hf:some/set"), Share("sample")))
-    ('a', 'set', 'sample')
-    >>> names((Share("x/train.jsonl"), Share("y/train.jsonl")))
-    ('x/train.jsonl', 'y/train.jsonl')
-    """
+    """The names of the sources in metrics: the last part of each, or all of it if two would be alike."""
     short = [_ENDINGS.sub("", os.path.basename(share.dataset.removeprefix("hf:").rstrip("/"))) for share in shares]
     whole = [share.dataset for share in shares]
     return tuple(a if a and short.count(a) == 1 else b for a, b in zip(short, whole, strict=True))

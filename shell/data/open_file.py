@@ -140,11 +140,7 @@ def open_content(path: str | Path) -> tuple[Content, bytes]:
 
 
 def kind(path: str | Path) -> str:
-    """What a file should be, judging by its name.
-
-    >>> kind("a.jsonl.gz"), kind("a.json"), kind("a.parquet")
-    ('a JSONL file', 'a JSON file', 'a Parquet file')
-    """
+    """What a file should be, judging by its name."""
     suffixes = Path(path).suffixes
     return "a Parquet file" if ".parquet" in suffixes else "a JSON file" if ".json" in suffixes else "a JSONL file"
 

@@ -86,16 +86,7 @@ def check_rows(
     first: int,
     is_cached: bool = False,
 ) -> RowCounts:
-    """Counts the rows of one source, and refuses a row that cannot be used, or data in which nothing is trained.
-
-    Of a table of `datasets`, whose rows cost ten times as much as those of a file, rows are looked at only until one is
-    trained, unless bad rows are to be counted: the others are checked in the batch that they come in.
-
-    Args:
-        before: counts of other sources, which are added.
-        first: the number, for `kept`, of the source's first row.
-        is_cached: whether other rows of the source are cached, some of them trained; all of these are read then.
-    """
+    """Counts the rows of one source, and refuses a row that cannot be used, or data in which nothing is trained."""
     counts = before
     held_out = NO_ROWS if is_cached else kept.held_out - first
     held_out = held_out[(held_out >= 0) & (held_out < len(rows.rows))]

@@ -1,7 +1,6 @@
 """Builds the batches of a run in order, while the service is at work.
 
-One thread builds a little ahead of the loop: enough that the loop never waits for rendering, little enough that a
-stream is not read far beyond what is trained. While the texts of some batches are encoded, on a thread each, it renders
+One thread builds a little ahead of the loop; while the texts of some batches are encoded, on a thread each, it renders
 the next.
 """
 

@@ -1,8 +1,7 @@
 """Batches as the SDK's objects, built without pydantic's validation.
 
-Validating token lists costs many times as much as all else, so the ids are checked here, once per batch. Most of what
-remains is the cost of five constructors per datum; so each object is a copy of one that the SDK's own constructors
-built, with other arrays in it.
+Validating token lists costs many times as much as all else, so the ids are checked here, once per batch, and each
+object is a copy of one that the SDK's own constructors built, with other arrays in it.
 """
 
 from collections.abc import Callable

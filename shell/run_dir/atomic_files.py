@@ -101,14 +101,20 @@ def rewrite_lines(path: Path, lines: Iterable[bytes]) -> None:
         replace(path, content)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replaces the content of a file, all at once."""
+    with replacing(path) as part, os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write aside, which replaces `path` once it is on disk; nothing changes where the body raises."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
     with writing(path):
         try:
-            with part.open("xb") as file:
-                file.write(content)
-                file.flush()
+            yield part
+            with part.open("rb+") as file:
                 os.fsync(file.fileno())
             part.replace(path)
         finally:

@@ -1,8 +1,7 @@
 """Files that a run writes: `config.json`, `metrics.jsonl`, `ledger.jsonl`, `checkpoints.jsonl` and `logs.log`.
 
-A line of `metrics.jsonl` is one step (`time/` keys: seconds by the clock), one of `ledger.jsonl` a row not trained
-whole, on disk before its step's. Both are removed at and past the cursor, the number of the next step, when a run
-resumes. A checkpoint is written once its save has resolved and the metrics below its cursor are on disk.
+A line of `metrics.jsonl` is one step, one of `ledger.jsonl` a row not trained whole, on disk before its step's.
+Both are removed at and past the cursor, the number of the next step, when a run resumes.
 """
 
 import logging

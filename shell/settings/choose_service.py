@@ -1,7 +1,6 @@
 """Choice of the Tinker service for a run, and of the key: made from plain values.
 
-`read_environment` looks where SDK 0.38 looks for credentials (importing the SDK would take half a second); then
-`choose_service` decides without looking anywhere. Credentials found on the machine are for one address,
+`read_environment` looks where the SDK looks for credentials. Those found on the machine are for one address,
 `TINKER_BASE_URL` or Tinker's own, and are sent nowhere else.
 """
 

@@ -7,14 +7,17 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from kernel.errors import InputError
 from kernel.ragged_batches import Ragged
 from shell.data.open_file import cache_root
+from shell.run_dir.atomic_files import replace
 
 Encode = Callable[[Sequence[str]], Ragged]
 
@@ -81,15 +84,10 @@ def _read_digest(key: str) -> str:
 
 def _write_digest(key: str, digest: str) -> None:
     """Caches a digest, whole or not at all; a cache that cannot be written is skipped."""
-    try:
+    with suppress(OSError, RuntimeError, InputError):
         folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = folder / f"{key}.{os.getpid()}.part"
-        aside.touch(mode=0o600)
-        aside.write_text(digest, encoding="ascii")
-        aside.replace(folder / key)
-    except (OSError, RuntimeError):
-        return
+        replace(folder / key, digest.encode("ascii"), mode=0o600)
 
 
 def _digest(encoded: Ragged) -> str:

@@ -1,8 +1,7 @@
 """Tokenizers: a `tokenizer.json`, with message text and control tokens kept apart.
 
-Text is encoded without any of the file's added tokens, so no text can become a control token. An added token that is
-white space is ordinary text and stays; as `tokenizers` numbers added tokens anew, placeholders that no text can spell
-take the place of those that go.
+Text is encoded without the file's added tokens (but those of white space), so no text can become a control token; as
+`tokenizers` numbers added tokens anew, placeholders that no text can spell take their places.
 """
 
 import os
@@ -30,10 +29,6 @@ FLAG = "--tokenizer"
 SAMPLE = Path(__file__).parents[1] / "sample" / "tokenizer.json"
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 class Tokenizer:
     """Encodes text literally, many strings a call, and knows each id's control name and length in bytes."""
 
@@ -42,7 +37,7 @@ class Tokenizer:
         json: bytes,
         name: str = "tokenizer.json",
         encoder: Choice = "auto",
-        log: Callable[[str], object] = _to_stderr,
+        log: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
     ) -> None:
         """Reads the bytes of a tokenizer.json; InputError for others, or where the fast encoder is not installed."""
         try:

@@ -24,15 +24,7 @@ from shell.datums.render_settings import RenderSettings
 from shell.fingerprints import Provenance, key_of, provenance_of
 from shell.run_dir.atomic_files import PART, InUseError, NoLocksError, locked, replace, writing
 from shell.text.renderer_by_name import FormatNames
-from shell.token_cache.cache import (
-    MANIFEST,
-    Log,
-    ShardPlan,
-    TokenCache,
-    manifest_of,
-    remove,
-    shard_name,
-)
+from shell.token_cache.cache import MANIFEST, Log, ShardPlan, TokenCache, manifest_of, remove, shard_name
 from shell.token_cache.shard import FORMAT, write_shard
 
 BLOCK = 1024

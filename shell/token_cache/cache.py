@@ -1,8 +1,7 @@
 """An open token cache: the shards that are there, and a run's rows read out of them.
 
-Opening reads the manifest and each shard's header; a row's checksum is verified as it is read. A damaged shard is
-deleted and its rows count as missing until it is built again. That is no error: a row that the cache lacks is rendered,
-with the same tokens and weights, so a cache may come, go or be half built while a run uses it.
+A row's checksum is verified as it is read; a damaged shard is deleted. A row that the cache lacks is rendered, with the
+same tokens and weights, so a cache may come, go or be half built while a run uses it.
 """
 
 import mmap

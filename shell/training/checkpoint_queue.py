@@ -1,8 +1,7 @@
 """Checkpoints requested and not yet recorded, and the deletion of superseded ones.
 
-A save is queued at the service after its own update, and nothing waits for it. It is recorded, oldest first, once it
-has resolved and all steps below it are finished. Only then is the rolling one before it deleted: at every moment the
-last record names a checkpoint that exists.
+A save is recorded, oldest first, once it has resolved and all steps below it are finished. Only then is the rolling one
+before it deleted: at every moment the last record names a checkpoint that exists.
 """
 
 import threading

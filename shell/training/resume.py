@@ -2,9 +2,7 @@
 
 The fingerprint (what decides datums and schedule, by name) is stored with each checkpoint and compared; rows,
 tokenizer, renderer and code are digests in it, and the length of the run counts as far as the learning rate follows it.
-
-A checkpoint is gone when the service reports it (not found, expired, a path it cannot use); then the one before is
-tried. A service that cannot be reached or refuses the key proves nothing about checkpoints.
+A checkpoint that the service reports as gone gives way to the one before; no answer proves nothing about checkpoints.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
