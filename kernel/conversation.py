@@ -32,7 +32,7 @@ class ToolSpec(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message. `trainable` is for TrainOnWhat.CUSTOMIZED; `tools` are declared with a system message."""
+    """One message. `trainable` replaces what the mode says of it; `tools` are declared with a system message."""
 
     role: str
     content: str | tuple[Part, ...] = ""
@@ -84,14 +84,14 @@ def parts_of(message: Message) -> tuple[Part, ...]:
 
 
 def content_of(parts: Sequence[Part]) -> str | tuple[Part, ...]:
-    """Parts with neighbouring texts joined and empty ones left out; a string when there is no reasoning or image."""
+    """Parts with neighbouring texts of one weight joined and empty ones left out; a string where that is one text."""
     joined: list[Part] = []
     for part in parts:
-        if joined and joined[-1].kind == part.kind == "text":
-            joined[-1] = Part("text", joined[-1].text + part.text)
+        if joined and joined[-1].kind == part.kind == "text" and joined[-1].weight == part.weight:
+            joined[-1] = part._replace(text=joined[-1].text + part.text)
         elif part.text:
             joined.append(part)
-    if all(part.kind == "text" for part in joined):
+    if all(part.kind == "text" and part.weight == 1.0 for part in joined):
         return joined[0].text if joined else ""
     return tuple(joined)
 

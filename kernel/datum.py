@@ -62,7 +62,7 @@ def build_datums(
 
     Args:
         tokens: int32[T], all examples one after the other.
-        weights: float32[T], how much each token is trained.
+        weights: float32[T], how much each token is trained: 0, or 1 times the factors of its row, message and part.
         offsets: int64[B + 1], example b is [offsets[b]:offsets[b + 1]].
         max_length: >= 2, the most tokens an example may keep, non-text positions counted. The rest is cut off at the
             right; the inputs are one shorter. None cuts nothing.
@@ -209,7 +209,7 @@ def _divisors(weights: Float32, starts: Int64, kept: Int64, units: Int64, mean: 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
 def _sum(weights: Float32) -> float:
-    """In double precision and in any order, so that it vectorises; exact for weights of 0 and 1, as all of ours are."""
+    """In double precision and in any order, so that it vectorises; exact where all weights are 0 and 1."""
     total = 0.0
     for i in range(len(weights)):
         total += weights[i]

@@ -43,6 +43,8 @@ class ShownDatum(NamedTuple):
     row: int  # number of its row in the source, from 0
     tokens: NDArray[np.int32]
     weights: NDArray[np.float32]
+    token_weights: NDArray[np.float32]
+    """the same before the reduction"""
     target_tokens: NDArray[np.int64]
     n_cut: int  # tokens cut at the right
     shortened: str  # how the prompt of its row was shortened, or empty
@@ -89,7 +91,8 @@ def read_datums(
     rendered = row_renderer.render(rows, places)
     result = row_renderer.finish(rendered, places)
     settings = row_renderer.settings
-    full = np.diff(apply_length_limit(rendered.examples, settings.max_length, settings.length_policy).examples.offsets)
+    sent = apply_length_limit(rendered.examples, settings.max_length, settings.length_policy).examples
+    full = np.diff(sent.offsets)
     skipped += [
         one.reason if one.outcome is Outcome.REJECTED else f"{one.location}: {one.reason}"
         for one in result.outcomes
@@ -110,6 +113,7 @@ def read_datums(
                 row=first + row,
                 tokens=tokens,
                 weights=weights,
+                token_weights=sent.weights[sent.offsets[b] + 1 :][: len(weights)],
                 target_tokens=targets,
                 n_cut=int(full[b]) - len(tokens) - 1,
                 shortened=reasons.get(row, ""),
@@ -164,17 +168,21 @@ def _counted(n: int, noun: str, verb_of_one: str = "", verb: str = "") -> str:
 
 
 def coloured(datum: ShownDatum, tokenizer: Tokenizer, marks: str = "") -> Text:
-    """A datum's text, trained tokens in colour and between marks; the first token is never trained."""
+    """A datum's text, trained tokens in colour and between marks; the first token is never trained.
+
+    Weights other than 0 and 1 follow what they train, such as ×0.5.
+    """
     ids = [int(datum.tokens[0]), *datum.target_tokens.tolist()]
-    trained = [False, *(datum.weights > 0).tolist()]
+    weights = [0.0, *datum.token_weights.tolist()]
     text = Text()
-    for on, run in groupby(range(len(ids)), key=trained.__getitem__):
+    for on, run in groupby(range(len(ids)), key=weights.__getitem__):
         style = TRAINED if on else UNTRAINED
         text.append(marks[:1] if on else "")
         for segment in tokenizer.segments([ids[i] for i in run]):
             underline = " underline" if segment.kind is SpanKind.CONTROL else ""
             text.append(segment.text.translate(PICTURES), style + underline)
         text.append(marks[1:] if on else "")
+        text.append(f"×{on:.6g}" if on not in (0, 1) else "", style="yellow")
     return text
 
 

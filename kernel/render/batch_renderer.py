@@ -10,9 +10,18 @@ import numpy as np
 
 from kernel.conversation import Conversation, at_origin, last_user, parts_of
 from kernel.enums import TrainOnWhat
-from kernel.errors import InputError, expected, problem
+from kernel.errors import InputError, expected
 from kernel.ragged_batches import Examples, Ragged
-from kernel.render.cached_programs import Example, ProgramBuilder, Prompt, Skeleton, build_skeleton, pattern
+from kernel.render.cached_programs import (
+    Example,
+    ProgramBuilder,
+    Prompt,
+    Skeleton,
+    build_skeleton,
+    pattern,
+    pattern_with_trainable,
+)
+from kernel.render.message_weights import check_kept, has_weights, unweighted
 from kernel.render.token_program import TokenProgram, assemble, encode_constants
 from kernel.renderer_language.compiler import (
     CompiledConversation,
@@ -43,6 +52,7 @@ class BatchRenderer:
         self.renderer, self.split_turns = renderer, split_turns
         self._compiler = MessageCompiler(renderer)
         self._skeletons: dict[tuple[TrainOnWhat, Hashable], Skeleton] = {}
+        self._joins_parts = getattr(renderer.before, "joins_parts", False)
         self._caches_patterns = getattr(renderer.turn_starts_after, "by_roles", False)
 
     @property
@@ -57,8 +67,11 @@ class BatchRenderer:
 
         Args:
             conversations: n conversations of at least one message.
-            mode: which tokens are trained.
+            mode: which tokens are trained, where a message has no `trainable` of its own.
             places: where each comes from, for errors.
+
+        The weight of a message is a factor on its token weights, that of a part on the tokens of its text, before any
+        reduction. With `split_turns`, what the prompt of a trained turn supplies has weight 0.
 
         Raises:
             InputError: for a conversation that the format cannot write or the mode cannot train, with its location.
@@ -68,13 +81,15 @@ class BatchRenderer:
         >>> talk = (Message("user", "2+2?"), Message("assistant", "4"))
         >>> program = BatchRenderer(ROLE_COLON).render([talk], TrainOnWhat.ALL_ASSISTANT_MESSAGES)
         >>> program.texts, program.ops.tolist(), program.weights.tolist()
-        ([' 2+2?\\n\\n', ' 4\\n\\nUser:'], [0, -1, 1, -1], [0, 0, 0, 1])
+        ([' 2+2?\\n\\n', ' 4\\n\\nUser:'], [0, -1, 1, -1], [0.0, 0.0, 0.0, 1.0])
         """
         where = places if places is not None else ["$"] * len(conversations)
         builder = ProgramBuilder()
+        add, skeleton_of = builder.add, self._skeleton
         for conversation, at in zip(conversations, where, strict=True):
             try:
-                builder.add(*self._skeleton(conversation, mode, at))
+                skeleton, ready, weighted = skeleton_of(conversation, mode, at)
+                add(skeleton, ready, weighted)
             except InputError as error:
                 raise at_origin(error, conversation) from None
         unchecked = self.renderer.refuses_reasoning and not self.split_turns
@@ -90,24 +105,34 @@ class BatchRenderer:
             if prefill:
                 cue = cue.followed_by(self._compiler.compiled([Element(SpanKind.MESSAGE, prefill, False)]))
             example = Example([*messages, cue], [False] * (len(messages) + 1))
-            builder.add(build_skeleton(self._compiler.bos, [example], ready), ready)
+            builder.add(build_skeleton(self._compiler.bos, [example], ready, self.constant_texts), ready)
         return builder.program(["$"] * len(conversations), "")
 
-    def _skeleton(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> tuple[Skeleton, Conversation]:
-        """The skeleton of a conversation, and the conversation as the renderer wants it."""
-        check_trainable(mode, conversation, at)
+    def _skeleton(
+        self, conversation: Conversation, mode: TrainOnWhat, at: str
+    ) -> tuple[Skeleton, Conversation, Conversation | None]:
+        """The skeleton of a conversation, the conversation as the renderer wants it, and the same with its weights."""
+        if mode is TrainOnWhat.CUSTOMIZED:
+            check_trainable(conversation, at)
         ready = prepared(self.renderer, conversation)
-        like = pattern(ready) if self._caches_patterns else None
+        if self._joins_parts:
+            check_kept(conversation, ready, self.renderer.name, at)
+        like, weighted = pattern(ready) if self._caches_patterns else None, None
+        if like is None:
+            if has_weights(ready):
+                weighted, ready = ready, unweighted(ready)
+            like = pattern_with_trainable(ready) if self._caches_patterns else None
         skeleton = None if like is None else self._skeletons.get((mode, like))
         if skeleton is None:
             compiled = CompiledConversation(self._compiler, ready, at, len(ready) - len(conversation))
             examples = self._examples(compiled, mode)
-            skeleton = build_skeleton(self._compiler.bos, examples, ready, mode is TrainOnWhat.ALL_TOKENS)
+            everything = mode is TrainOnWhat.ALL_TOKENS
+            skeleton = build_skeleton(self._compiler.bos, examples, ready, self.constant_texts, everything)
             if like is not None:
                 if len(self._skeletons) >= MAX_SKELETONS:
                     self._skeletons.clear()
                 self._skeletons[mode, like] = skeleton
-        return skeleton, ready
+        return skeleton, ready, weighted
 
     def _examples(self, compiled: CompiledConversation, mode: TrainOnWhat) -> list[Example]:
         """The examples that a conversation becomes, in the order of the turns they train."""
@@ -115,16 +140,20 @@ class BatchRenderer:
         turn_start = self.renderer.turn_start(ready[:-1]) if mode is TrainOnWhat.LAST_ASSISTANT_TURN else 0
         on, start = trained(mode, ready, turn_start), produced_from(mode, ready)
         whole = compiled.example(len(ready))
-        splits = self.split_turns and mode in SPLITTABLE
-        if splits:
+        prompts: list[Prompt] = []
+        if start is not None:
+            chosen = any(message.trainable for message in ready[:start])
+            prompts.append(_prompt(compiled, whole, start, start if chosen else -1))
+        if self.split_turns and mode in SPLITTABLE:
             if self.renderer.refuses_reasoning:
                 self._refuse_reasoning(compiled, on)
             turns = [i for i, hit in enumerate(on) if hit]
             if turns not in ([], [len(ready) - 1]) and self._compiler.looks_ahead(ready):
                 examples = _split(compiled, turns, whole)
-                if len(examples) > 1 or examples[0].compiled is not whole:
+                if start is None or len(examples) > 1 or examples[0].compiled is not whole:
                     return examples
-        return [Example(whole, on, [] if start is None else [_prompt(compiled, whole, start, -1)])]
+            prompts += [_prompt(compiled, whole, turn, turn) for turn in turns if turn != start]
+        return [Example(whole, on, prompts)]
 
     def _refuse_reasoning(self, compiled: CompiledConversation, on: list[bool]) -> None:
         for i, (message, hit) in enumerate(zip(compiled.conversation, on, strict=True)):
@@ -149,7 +178,8 @@ def render_examples(
     Args:
         renderer: the chat format.
         conversations: n conversations of at least one message.
-        mode: which tokens are trained.
+        mode: which tokens are trained, where a message has no `trainable` of its own. The weights of messages and
+            parts are factors on their token weights.
         encode: texts to ids, literally: what spells a control token must stay text, and nothing is added around it.
         control_ids: the id of each of `renderer.controls`.
         split_turns: whether a conversation may become several examples.
@@ -221,31 +251,32 @@ def _prompt(compiled: CompiledConversation, example: list[CompiledMessage], star
 
 
 def trained(mode: TrainOnWhat, conversation: Conversation, turn_start: int) -> list[bool]:
-    """Whether each message of a (prepared) conversation is trained; `turn_start` is where the produced turn starts."""
+    """Whether each message of a (prepared) conversation is trained: its `trainable`, or without one as the mode says.
+
+    `turn_start` is where the produced turn starts.
+    """
     match mode:
         case TrainOnWhat.ALL_ASSISTANT_MESSAGES:
-            return [message.role == "assistant" for message in conversation]
+            on = [message.role == "assistant" for message in conversation]
         case TrainOnWhat.LAST_ASSISTANT_MESSAGE:
-            return [m.role == "assistant" and i == len(conversation) - 1 for i, m in enumerate(conversation)]
+            on = [m.role == "assistant" and i == len(conversation) - 1 for i, m in enumerate(conversation)]
         case TrainOnWhat.LAST_ASSISTANT_TURN:
-            return [m.role == "assistant" and i >= turn_start for i, m in enumerate(conversation)]
+            on = [m.role == "assistant" and i >= turn_start for i, m in enumerate(conversation)]
         case TrainOnWhat.ALL_MESSAGES | TrainOnWhat.ALL_TOKENS:
-            return [True] * len(conversation)
+            on = [True] * len(conversation)
         case TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES:
-            return [message.role in ("user", "system") for message in conversation]
+            on = [message.role in ("user", "system") for message in conversation]
         case TrainOnWhat.CUSTOMIZED:
-            return [bool(message.trainable) for message in conversation]
+            on = [False] * len(conversation)
+    return [hit if m.trainable is None else m.trainable for hit, m in zip(on, conversation, strict=True)]
 
 
-def check_trainable(mode: TrainOnWhat, conversation: Conversation, at: str) -> None:
-    """Refuse a message without `trainable` in CUSTOMIZED, or with it in any other mode. Raises: InputError."""
-    is_wanted = mode is TrainOnWhat.CUSTOMIZED
+def check_trainable(conversation: Conversation, at: str) -> None:
+    """Refuse a message without `trainable`, as CUSTOMIZED does. Raises: InputError."""
     for i, message in enumerate(conversation):
-        if (message.trainable is None) is is_wanted:
+        if message.trainable is None:
             path = ("messages", i, "trainable")
-            if is_wanted:
-                raise expected("true or false on every message (customized)", "nothing", at, path)
-            raise problem("'trainable' is only used with --train-on-what customized", at, path)
+            raise expected("true or false on every message (customized)", "nothing", at, path)
 
 
 def produced_from(mode: TrainOnWhat, conversation: Conversation) -> int | None:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kernel.conversation import Message, text_of
+from kernel.render.message_weights import weighted_pieces
 from kernel.render.token_program import TokenProgram
-from kernel.renderer_language.interpreter import Slot, SpanKind, in_runs, slot_text
+from kernel.renderer_language.interpreter import SpanKind, in_runs
 from kernel.renderer_language.pieces import Header, Renderer
 
 
@@ -36,7 +37,8 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
 
     Returns:
         Spans in order. `sampled`: the model would produce the span, whoever's turn it is; never in a cue or a prefill,
-        whose `message` is the number of messages. `weight` is 0.0 or 1.0, before `assemble` takes away that of a
+        whose `message` is the number of messages. `weight` is that of its tokens (0.0, or 1.0 times the factors of its
+        message and part, at whose edges spans end), before `assemble` takes away that of a
         prompt, which may end inside a span; an image has that of its message, though `assemble` gives it none.
 
     >>> from kernel.renderers.llama3 import LLAMA3
@@ -54,7 +56,7 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
     control '<|eot_id|>' True 1.0
     """
     row = int(program.rows[example])
-    compiled, conversation = program.sources[row]
+    compiled, conversation, weighted = program.sources[row]
     first, op, n = int(np.searchsorted(program.rows, row)), int(program.offsets[example]), len(conversation)
     out: list[Span] = []
     for i, message in enumerate(compiled[example - first], start=-1):
@@ -63,10 +65,10 @@ def spans(program: TokenProgram, example: int = 0) -> list[Span]:
         op += len(runs)
         is_given = not 0 <= i < n
         own = Message("") if is_given else conversation[i]
+        given = own if is_given or weighted is None else weighted[i]
         for run, weight in zip(runs, weights, strict=True):
-            for kind, slot, sampled, _ in run:
-                text = slot_text(slot, own) if isinstance(slot, Slot) else str(slot)
-                shown = max(weights) if kind is SpanKind.IMAGE else weight
+            for (kind, _, sampled, _), text, factor in weighted_pieces(run, given, own):
+                shown = max(weights) if kind is SpanKind.IMAGE else weight * factor
                 if text:
                     out.append(Span(kind, text, sampled and not is_given, min(i, n), float(shown)))
     return out

@@ -19,8 +19,9 @@ from kernel.renderer_language.compiler import CompiledMessage
 from kernel.renderer_language.interpreter import SpanKind
 
 Ints = NDArray[np.int64]
-Source = tuple[Sequence[list[CompiledMessage]], Conversation]
-"""What a conversation's examples were compiled to (the opening, then the messages), and the prepared conversation."""
+Source = tuple[Sequence[list[CompiledMessage]], Conversation, Conversation | None]
+"""What a conversation's examples were compiled to (the opening, then the messages), the prepared conversation, and the
+same with its weights, if it has any."""
 
 
 class PromptMask(NamedTuple):
@@ -33,24 +34,36 @@ class PromptMask(NamedTuple):
     offsets: Ints  # int64[H + 1], into ops
 
 
+class PartWeights(NamedTuple):
+    """Weights of parts of an operation's text: those of its tokens that a text begins with when it is encoded alone.
+
+    The texts are the last of the program's; of one operation, the longest comes first.
+    """
+
+    ops: Ints = np.zeros(0, np.int64)  # int64[P]
+    weights: NDArray[np.float32] = np.zeros(0, np.float32)  # float32[P]
+
+
 class TokenProgram(NamedTuple):
     """A batch of conversations to encode and assemble.
 
-    `ops[offsets[b]:offsets[b + 1]]` writes example b; `weights` are 0 or 1 per operation; `rows[b]` is the number of
-    the conversation (in the call) that example b came from; the texts and images of `prompt_masks` come last.
+    `ops[offsets[b]:offsets[b + 1]]` writes example b; `weights` are per operation, without those of parts; `rows[b]` is
+    the number of the conversation (in the call) that example b came from; the texts and images of `prompt_masks` come
+    after its own.
     `sources`, one per conversation, are for `kernel.render.spans`.
     """
 
     texts: list[str]
     images: list[str]
     ops: NDArray[np.int32]
-    weights: NDArray[np.uint8]
+    weights: NDArray[np.float32]
     offsets: Ints
     rows: Ints
     prompt_masks: PromptMask
     places: Sequence[str]
     refuses: str
     sources: Sequence[Source] = ()
+    part_weights: PartWeights = PartWeights()
 
 
 def encode_constants(
@@ -106,11 +119,14 @@ def assemble(program: TokenProgram, constants: Ragged, texts: Ragged, image_leng
     starts, n_texts, n_images = _starts(program.ops, constants.offsets, texts.offsets, lengths)
     tokens, weights = _expand(program.ops, program.weights, starts, *constants, *texts)
     offsets = starts[program.offsets]
+    n_parts = len(program.part_weights.ops)
+    if n_parts:
+        _weigh_parts(tokens, weights, starts, *program.part_weights, texts.ids, texts.offsets[-n_parts - 1 :])
     if len(program.prompt_masks.examples):
         masks = program.prompt_masks
         rest = Ragged(texts.ids, texts.offsets[n_texts:])
         added_starts, _, _ = _starts(masks.ops, constants.offsets, rest.offsets, lengths[n_images:])
-        added, _ = _expand(masks.ops, np.zeros(len(masks.ops), np.uint8), added_starts, *constants, *rest)
+        added, _ = _expand(masks.ops, np.zeros(len(masks.ops), np.float32), added_starts, *constants, *rest)
         begins = program.offsets[masks.examples]
         since, prompt_ends = starts[begins + masks.since], starts[begins + masks.shared]
         agrees = _withhold(
@@ -135,7 +151,6 @@ def _media(program: TokenProgram, starts: Ints, offsets: Ints) -> tuple[Media, .
 
 
 Ids = NDArray[np.int32]
-Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
@@ -161,7 +176,7 @@ def _starts(ops: Ids, constant_offsets: Ints, text_offsets: Ints, image_lengths:
 @numba.njit(cache=True, nogil=True)
 def _expand(
     ops: Ids,
-    op_weights: Bytes,
+    op_weights: Floats,
     starts: Ints,
     constant_ids: Ids,
     constant_offsets: Ints,
@@ -185,6 +200,20 @@ def _expand(
         for j in range(starts[k + 1] - n):
             tokens[n + j] = ids[at + j]
     return tokens, weights
+
+
+@numba.njit(cache=True, nogil=True)
+def _weigh_parts(
+    tokens: Ids, weights: Floats, starts: Ints, ops: Ints, op_weights: Floats, begins: Ids, begin_offsets: Ints
+) -> None:
+    """Gives the tokens that each operation shares with the beginning of its text that weight, in place."""
+    for p in range(len(ops)):
+        at, n = starts[ops[p]], starts[ops[p] + 1] - starts[ops[p]]
+        own = begins[begin_offsets[p] : begin_offsets[p + 1]]
+        for j in range(min(n, len(own))):
+            if tokens[at + j] != own[j]:
+                break
+            weights[at + j] = op_weights[p]
 
 
 @numba.njit(cache=True, nogil=True)

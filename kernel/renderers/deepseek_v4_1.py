@@ -14,7 +14,18 @@ from itertools import groupby
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of, parts_of
 from kernel.parse_response.by_regex import MARKS, PLAIN, Read, left_open, marked, parse_sections, read_matches, unmarked
 from kernel.parse_response.common import BadCall, Segment
-from kernel.renderer_language.pieces import Calls, Header, Reasoning, Refuse, Renderer, Sampled, Text, Tools, by_roles
+from kernel.renderer_language.pieces import (
+    Calls,
+    Header,
+    Reasoning,
+    Refuse,
+    Renderer,
+    Sampled,
+    Text,
+    Tools,
+    by_roles,
+    joins_parts,
+)
 from kernel.renderers.tool_syntax import C, Data, Markup, Row, argument_texts, calls_section, json_value
 
 _DSML = "｜DSML｜"
@@ -163,7 +174,7 @@ DEEPSEEKV4_1 = Renderer(
     ),
     bos="<｜begin▁of▁sentence｜>",
     keep=((C.ONLY_ASSISTANT_FOLLOWS,), (C.TOOLS_DECLARED,)),
-    before=partial(_in_turns, has_effort=True),
+    before=joins_parts(partial(_in_turns, has_effort=True)),
     turn_starts_after=_is_request,
 )
 DEEPSEEKV4_1_LOW_REASONING, DEEPSEEKV4_1_MAX_REASONING = (
@@ -178,7 +189,7 @@ DEEPSEEKV4_1_DISABLE_THINKING = replace(
     cue=(Header("<｜Assistant｜></think>", unless=_UNMARKED),),
     parse=_PARSE,
     keep=(),
-    before=_in_turns,
+    before=joins_parts(_in_turns),
 )
 
 FORMATS = (

@@ -4,11 +4,12 @@
     index    int64[rows + 1, 4], per row: where its words start; its checksum; its number of examples; its state.
              The last entry says where the words end
     words    int32[W], per row: the lengths of its examples, then their tokens, each with its weight (0 or 1) in the
-             sign bit
+             sign bit; in a row of other weights that bit says if it is trained, and the weights follow as float32
 
 A state of -1: the row is not cached. Any other is twice the tokens the row had before its prompt was shortened (0: it
-was not), plus 1 if anything in it is trained. Not cached are rows that cannot be used, whose error names their
-location, and rows with images, whose files may change: they are rendered whenever they are needed.
+was not), plus 1 if anything in it is trained, plus 2**62 where weights follow. Not cached are rows that cannot be used,
+whose error names their location, and rows with images, whose files may change: they are rendered whenever they are
+needed.
 """
 
 from enum import IntEnum
@@ -29,6 +30,8 @@ Float32 = NDArray[np.float32]
 
 FORMAT = 2
 NOT_CACHED = -1
+FRACTIONS = 1 << 62
+"""added to the state of a row with weights other than 0 and 1"""
 HEADER = np.dtype(
     [("magic", "S8"), ("format", "<i8"), ("key", "S32"), ("number", "<i8"), ("n_rows", "<i8"), ("n_words", "<i8")]
 )
@@ -39,6 +42,9 @@ def write_shard(rendered: Rendered, n_rows: int, first: int, key: str, number: i
     states = np.zeros(n_rows, np.int64)
     for row, n_before in rendered.shortened.items():
         states[row] = 2 * n_before
+    states[_rows_with(rendered.examples, (rendered.examples.weights != 0) & (rendered.examples.weights != 1))] |= (
+        FRACTIONS
+    )
     states[_unfit(rendered)] = NOT_CACHED
     examples = take(rendered.examples, states[rendered.examples.rows] != NOT_CACHED)
     firsts = np.searchsorted(examples.rows, np.arange(n_rows + 1))
@@ -63,10 +69,15 @@ def words_in(header: bytes, n_bytes: int, key: str, number: int, n_rows: int) ->
 def _unfit(rendered: Rendered) -> list[int]:
     """The rows that are not cached."""
     examples = rendered.examples
-    odd = (examples.tokens < 0) | ((examples.weights != 0) & (examples.weights != 1))
-    within = np.searchsorted(examples.offsets, np.flatnonzero(odd), side="right") - 1
     with_images = [int(examples.rows[media.example]) for media in examples.media]
-    return [*rendered.rejected, *with_images, *examples.rows[within].tolist()]
+    odd = (examples.tokens < 0) | ~np.isfinite(examples.weights)
+    return [*rendered.rejected, *with_images, *_rows_with(examples, odd)]
+
+
+def _rows_with(examples: Examples, positions: NDArray[np.bool_]) -> list[int]:
+    """The rows of the positions of a mask."""
+    within = np.searchsorted(examples.offsets, np.flatnonzero(positions), side="right") - 1
+    return np.unique(examples.rows[within]).tolist()  # type: ignore[no-any-return]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -76,7 +87,11 @@ def _pack(
     """The index and the words of rows whose examples are firsts[row] to firsts[row + 1]."""
     n_rows = len(states)
     index = np.zeros((n_rows + 1, 4), np.int64)
-    words = np.empty(len(tokens) + len(offsets) - 1, np.int32)
+    n_words = len(tokens) + len(offsets) - 1
+    for row in range(n_rows):
+        if states[row] >= FRACTIONS:
+            n_words += offsets[firsts[row + 1]] - offsets[firsts[row]]
+    words, bits = np.empty(n_words, np.int32), weights.view(np.int32)
     at = 0
     for row in range(n_rows):
         n_examples, begin = firsts[row + 1] - firsts[row], at
@@ -90,6 +105,10 @@ def _pack(
                 on = weights[i] != 0
                 is_trained |= on
                 words[at] = tokens[i] | (np.int32(-(2**31)) if on else np.int32(0))
+                at += 1
+        if states[row] >= FRACTIONS:
+            for i in range(offsets[firsts[row]], offsets[firsts[row + 1]]):
+                words[at] = bits[i]
                 at += 1
         index[row, 3] = states[row] if states[row] < 0 else states[row] | is_trained
         index[row, 1] = row_checksum(first + row, index[row, 3], n_examples, words[begin:at])
@@ -221,10 +240,15 @@ def _look_up(rows: Int64, n_shard: int, table: Int64) -> tuple[Int64, int, int]:
             continue
         if state < 0 and (state != NOT_CACHED or stop > start):
             continue
-        found[i, 0], found[i, 1], found[i, 2] = state < 0, n_examples, stop - start - n_examples
+        n_tokens = stop - start - n_examples
+        if state >= FRACTIONS:
+            if n_tokens % 2:
+                continue
+            n_tokens //= 2
+        found[i, 0], found[i, 1], found[i, 2] = state < 0, n_examples, n_tokens
         found[i, 3], found[i, 4], found[i, 5] = start, entry[0, 1], state
         n_all_examples += n_examples
-        n_all_tokens += stop - start - n_examples
+        n_all_tokens += n_tokens
     return found, n_all_examples, n_all_tokens
 
 
@@ -248,6 +272,8 @@ def _copy(
             continue
         n_examples, n_tokens, start, state = found[i, 1], found[i, 2], found[i, 3], found[i, 5]
         shard, n = table[rows[i] // n_shard], n_examples + n_tokens
+        if state >= FRACTIONS:
+            n += n_tokens
         if len(buffer) < n:
             buffer = np.empty(2 * n, np.int32)
         words = buffer[:n]
@@ -255,7 +281,7 @@ def _copy(
             words[:] = -1
         if row_checksum(rows[i], state, n_examples, words) != found[i, 4]:
             found[i, 0] = 3
-        n_before[i] = max(state, 0) >> 1
+        n_before[i] = (max(state, 0) & (FRACTIONS - 1)) >> 1
         end = to
         for k in range(n_examples):
             offsets[b] = end
@@ -266,6 +292,8 @@ def _copy(
         for j in range(n_tokens):
             to_tokens[j] = own[j] & 0x7FFFFFFF
             to_weights[j] = np.float32(np.uint32(own[j]) >> np.uint32(31))
+        if state >= FRACTIONS:
+            to_weights[:] = own[n_tokens:].view(np.float32)
         to += n_tokens
     offsets[b] = to
     return n_before

@@ -142,10 +142,6 @@ ROWS = {
         saying([{"type": "image", "image": "x.png"}]),
         "expected text (qwen3_instruct is a text renderer), got an image - at {}:1 $.messages[0].content",
     ),
-    "trainable where nothing reads it": (
-        line(USER, {**ANSWER, "trainable": True}),
-        "'trainable' is only used with --train-on-what customized - at {}:1 $.messages[1].trainable",
-    ),
 }
 
 

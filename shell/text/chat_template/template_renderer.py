@@ -12,8 +12,9 @@ import numpy as np
 
 from kernel.conversation import Conversation, at_origin, last_user, split_inline_reasoning
 from kernel.enums import TrainOnWhat
-from kernel.errors import InputError
+from kernel.errors import InputError, problem
 from kernel.render.batch_renderer import SPLITTABLE, check_trainable, trained
+from kernel.render.message_weights import has_part_weights, unweighted
 from kernel.render.spans import Span
 from kernel.render.token_program import PromptMask, TokenProgram
 from kernel.renderer_language.interpreter import SpanKind
@@ -64,12 +65,22 @@ class TemplateRenderer:
 
     def masked(self, conversation: Conversation, mode: TrainOnWhat, at: str = "$") -> list[Masked]:
         """The examples of a conversation, in the order of the turns they train; InputError where there is no proof."""
-        check_trainable(mode, conversation, at)
+        if mode is TrainOnWhat.CUSTOMIZED:
+            check_trainable(conversation, at)
+        factors = [message.weight for message in conversation]
+        for i, message in enumerate(conversation):
+            if has_part_weights(message):
+                reason = "a chat template shows no edge between parts, so a part cannot have a weight of its own"
+                raise problem(reason, at, ("messages", i, "content"))
+        conversation = unweighted(conversation)
+        return [_weighed(one, factors) for one in self._unweighted(conversation, mode, at)]
+
+    def _unweighted(self, conversation: Conversation, mode: TrainOnWhat, at: str) -> list[Masked]:
         rendering, n = self._rendering(conversation, at), len(conversation)
         if mode is TrainOnWhat.ALL_TOKENS:
             spans = [span for span, _ in self._example(rendering, n, {})]
-            opens = spans[0][:2] == (SpanKind.CONTROL, self.template.bos)
-            return [[(span, float(i >= opens)) for i, span in enumerate(spans)]]
+            opens, on = spans[0][:2] == (SpanKind.CONTROL, self.template.bos), trained(mode, conversation, 0)
+            return [[(span, float(i >= opens and on[min(span.message, n - 1)])) for i, span in enumerate(spans)]]
         on = trained(mode, conversation, last_user(conversation[:-1]) + 1)
         turns = [i for i, hit in enumerate(on) if hit]
         if not (self.split_turns and mode in SPLITTABLE):
@@ -86,13 +97,13 @@ class TemplateRenderer:
         return [(span, float(span.sampled and span.message in turns)) for span in _spans(rendering, n, turns)]
 
     def _program(self, examples: list[Masked], rows: list[int], places: Sequence[str]) -> TokenProgram:
-        texts, ops, weights, ends = list[str](), list[int](), list[int](), [0]
+        texts, ops, weights, ends = list[str](), list[int](), list[float](), [0]
         for example in examples:
             for (weight, *_), group in groupby(example, key=_pass):
                 for kind, text in _joined([span for span, _ in group]):
                     is_text = kind is SpanKind.MESSAGE
                     ops.append(-1 if is_text else self._numbers.setdefault((kind, text), len(self._numbers)))
-                    weights.append(int(weight))
+                    weights.append(weight)
                     texts += [text] if is_text else []
             ends.append(len(ops))
         none = np.zeros(0, np.int64)
@@ -100,13 +111,18 @@ class TemplateRenderer:
             texts=texts,
             images=[],
             ops=np.array(ops, np.int32),
-            weights=np.array(weights, np.uint8),
+            weights=np.array(weights, np.float32),
             offsets=np.array(ends, np.int64),
             rows=np.array(rows, np.int64),
             prompt_masks=PromptMask(none, none, none, np.zeros(0, np.int32), np.zeros(1, np.int64)),
             places=places,
             refuses="",
         )
+
+
+def _weighed(example: Masked, factors: Sequence[float]) -> Masked:
+    last = len(factors) - 1
+    return [(span, weight * factors[min(span.message, last)]) for span, weight in example]
 
 
 def _examples(rendering: Rendering, n: int, turns: list[int]) -> list[tuple[int, dict[int, Turn]]]:

@@ -63,7 +63,7 @@ def test_every_trained_turn_is_shown_and_trained_once_as_it_would_be_sampled(ren
                 w for one, s in zip(ids, spans, strict=True) if s.message == i for w in [float(s.sampled)] * len(one)
             ]
             prompt = flat(tokens_of(write_prompt(renderer, talk[: i - shift])))
-            if (split or mode is not TrainOnWhat.ALL_ASSISTANT_MESSAGES) and shown[: len(prompt)] == prompt:
+            if shown[: len(prompt)] == prompt:
                 supplied = max(0, len(prompt) - begins)
                 sampled[:supplied] = [0.0] * supplied
             fits_in = [b for b, one in enumerate(tokens) if one[: len(shown)] == shown]

@@ -136,16 +136,44 @@ def test_rows_read_from_a_file_are_those_in_memory_and_those_cut_off_are_damaged
         assert (found == Found.DAMAGED).any()
 
 
-def test_rows_with_images_errors_or_odd_weights_are_not_cached() -> None:
+def test_rows_with_images_errors_or_weights_that_are_no_numbers_are_not_cached() -> None:
     rendered = rendered_of([[3], [4], [2], [5]], 0)
     examples = rendered.examples._replace(media=(Media(1, 0, 2, "cat.png"),))
-    examples.weights[examples.offsets[3]] = 0.5
+    examples.weights[examples.offsets[3]] = np.nan
     rendered = Rendered(examples, {2: "a sentence"}, {0: 9})
     shards, _held = mapped(write_shard(rendered, 4, 0, KEY, 0), 4)
     cached = read_rows(np.arange(4), shards)
     assert cached.found.tolist() == [Found.CACHED, Found.NOT_CACHED, Found.NOT_CACHED, Found.NOT_CACHED]
     assert cached.n_before.tolist() == [9, 0, 0, 0]
     assert cached.examples.rows.tolist() == [0]
+
+
+@given(rows_of_lengths, st.integers(0, 99), st.data())
+def test_fractions_are_cached_exactly_and_leave_other_rows_as_they_were(
+    lengths: list[list[int]], seed: int, data: st.DataObject
+) -> None:
+    rendered = rendered_of(lengths, seed)._replace(shortened=dict.fromkeys(range(0, len(lengths), 2), 9))
+    examples = rendered.examples
+    plain = write_shard(rendered, len(lengths), 0, KEY, 0)
+    weights = st.floats(0, 2.0**99, width=32)
+    on = data.draw(st.lists(st.integers(0, max(len(examples.tokens) - 1, 0)), max_size=3))
+    for position in on if len(examples.tokens) else ():
+        examples.weights[position] = data.draw(weights)
+    content = write_shard(rendered, len(lengths), 0, KEY, 0)
+    shards, _held = mapped(content, len(lengths))
+    cached = read_rows(np.arange(len(lengths)), shards)
+    assert not cached.found.any()
+    assert cached.n_before.tolist() == [9 * (row % 2 == 0) for row in range(len(lengths))]
+    for ours, theirs in zip(cached.examples[:4], examples[:4], strict=True):
+        assert np.array_equal(ours, theirs)
+    trained = {
+        row
+        for b, row in enumerate(examples.rows.tolist())
+        if examples.weights[slice(*examples.offsets[b : b + 2])].any()
+    }
+    assert count(np.arange(len(lengths)), shards)[0].n_trained == len(trained)
+    if np.isin(examples.weights, (0, 1)).all() and not on:
+        assert content == plain
 
 
 def test_rows_are_counted_without_their_words() -> None:
