@@ -62,3 +62,18 @@ class DatasetFormat(StrEnum):
     ALPACA = "alpaca"
     PROMPT_COMPLETION = "prompt_completion"
     TEXT = "text"
+    DOLLY = "dolly"  # instruction, context, response
+    QUESTION_ANSWER = "question_answer"
+    QUERY_RESPONSE = "query_response"  # with history
+    INPUT_OUTPUT = "input_output"
+    GLAIVE = "glaive"  # system and chat, each one text
+    XLAM = "xlam"  # query, tools, answers
+    GEMINI = "gemini"  # contents
+    PREFERENCE = "preference"  # the preferred of two answers; never by the keys alone
+
+
+class UnknownKeys(StrEnum):
+    """What happens to a key that holds something and that nothing reads, see `kernel.row_keys`."""
+
+    REFUSE = "refuse"
+    IGNORE = "ignore"

@@ -59,7 +59,7 @@ def _reader(rows: Rows) -> str:
     if isinstance(rows, ConcatRows):
         return ", ".join(map(_reader, rows.parts))
     validation = getattr(rows, "validation", None)
-    return type(rows).__name__ + (f" {validation.dataset_format} {validation.column}" if validation else "")
+    return type(rows).__name__ + (f" {validation.description}" if validation else "")
 
 
 def key_of(provenance: Mapping[str, object]) -> str:

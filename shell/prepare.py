@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Annotated, ClassVar
 
 from kernel.enums import Truncation
+from kernel.row_keys import ignored_keys
 from shell.settings.config import DataConfig, Length, Size, Text
 from shell.settings.flags import doc
 
@@ -63,6 +64,8 @@ def prepare(
     source = open_data(data_spec)
     assert isinstance(source.train, Dataset)
     source.train.rows.check()
+    if source.train.rows.ignored:
+        log(f"ignored   {ignored_keys(source.train.rows.ignored)}")
     settings = render_settings(config, mode_of(source, config.train_on_what)).of_cache
     provenance = provenance_of(source.train.rows, RowRenderer(renderer, tokenizer, settings))
     plan = ShardPlan(key_of(provenance), len(source.train.rows))

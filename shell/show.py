@@ -18,8 +18,8 @@ from kernel.length_limit import apply_length_limit
 from kernel.render.spans import spoofs_turn
 from kernel.renderer_language.interpreter import SpanKind
 from kernel.renderer_language.pieces import Renderer
+from kernel.row_keys import ignored_keys
 from kernel.row_outcomes import Outcome
-from kernel.row_to_conversation import read_conversation
 from shell.data.dataset import Stream
 from shell.data.load_dataset import Source, spec_of
 from shell.data.mixture_spec import mode_of, open_data
@@ -79,6 +79,9 @@ def show(config: ShowConfig) -> int:
         print_json(datums)
     else:
         print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {training_on(settings.train_on_what.value)}")
+    ignored = {**({} if isinstance(source.train, Stream) else source.train.rows.ignored), **row_renderer.keys.counts}
+    if ignored:
+        print(f"ignored: {ignored_keys(ignored)}", file=sys.stderr)
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     return 0
@@ -102,7 +105,7 @@ def read_datums(
     plain = row_renderer.chat_format if isinstance(row_renderer.chat_format, Renderer) else None
     n_spoofed = [0] * len(rows)
     for i in sorted(set(result.rows.tolist())):
-        conversation = read_conversation(rows[i], places[i], row_renderer.settings.column)
+        conversation = row_renderer.read(rows[i], places[i])
         n_spoofed[i] = sum(spoofs_turn(plain, message) for message in conversation) if plain else 0
     reasons = {one.row: one.reason for one in result.outcomes if one.row in rendered.shortened}
     shown = []

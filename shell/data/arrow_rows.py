@@ -32,6 +32,9 @@ class ArrowRows(Rows):
         self.columns: tuple[str, ...] = tuple(table.column_names)
         self.fingerprint: str = table._fingerprint  # the library's own: of the files, and of what was done to them
         self._readers: dict[str, tuple[Any, Reader | None]] = {}  # per column: the type to cast to, what reads it
+        if validation:
+            validation.reader.columns = frozenset(self.columns)
+            self.unread_columns = _unread(self._table.data.schema, validation)
         for field, cast in _columns(self._table.data.schema, validation):
             self._readers[field.name] = (None if cast == field.type else cast), _reader(cast)
 
@@ -100,6 +103,7 @@ def parquet_rows(path: Path, validation: RowValidation) -> ArrowRows:
     mapped_table = datasets.table.InMemoryTable(pa.ipc.open_file(mapped).read_all())
     rows = ArrowRows(datasets.Dataset(mapped_table, fingerprint=content.fingerprint), name, validation)
     rows.is_slow = False  # a file is checked whole
+    rows.unread_columns = _unread(source.schema_arrow, validation)
     return rows
 
 
@@ -118,9 +122,18 @@ def _short(error: Exception) -> str:
 
 def _columns(schema: Any, validation: RowValidation | None) -> list[tuple[Any, Any]]:
     """The fields of a table to read, with the types to read them as."""
-    read = READ_KEYS | {validation.column if validation else ""}
-    fields = [(field, _as_text(field.type)) for field in schema]
-    return [(field, cast) for field, cast in fields if cast == field.type or field.name in read]
+    unread = _unread(schema, validation) if validation else ()
+    read = validation.reader.read_keys if validation else READ_KEYS
+    fields = [field for field in schema if field.name not in unread]
+    return [(field, _as_text(field.type) if field.name in read else field.type) for field in fields]
+
+
+def _unread(schema: Any, validation: RowValidation) -> tuple[str, ...]:
+    """The columns that are ignored: by their names, and those of dates and times."""
+    import pyarrow as pa
+
+    dates = [field.name for field in schema if pa.types.is_temporal(field.type)]
+    return tuple(validation.reader.ignored_columns([field.name for field in schema], dates))
 
 
 def _as_text(kind: Any) -> Any:

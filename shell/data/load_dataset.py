@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.dataset_formats import COLUMN
-from kernel.enums import DatasetFormat, MixStopping
+from kernel.enums import DatasetFormat, MixStopping, UnknownKeys
 from kernel.errors import expected, problem, unknown
 from kernel.row_outcomes import RowOutcome
 from shell.data.arrow_rows import ArrowRows
@@ -41,6 +41,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dataset_split: str = "train"
     dataset_column: str = COLUMN
     dataset_format: str = DatasetFormat.AUTO
+    dataset_map: str | None = None
+    unknown_keys: UnknownKeys = UnknownKeys.REFUSE
     max_bad_rows: int = 0
     test_size: int | None = None  # rows to hold out; None: as the dataset says, else none.
     seed: int = 0
@@ -60,7 +62,9 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def validation(self) -> RowValidation:
         """What a row of one source must be."""
-        return RowValidation(self.dataset_format, self.dataset_column, self.max_bad_rows)
+        return RowValidation(
+            self.dataset_format, self.dataset_column, self.max_bad_rows, self.dataset_map, self.unknown_keys
+        )
 
 
 def spec_of(config: msgspec.Struct, **others: Any) -> DatasetSpec:
@@ -175,11 +179,13 @@ def _open_stream(spec: DatasetSpec) -> Source:
     if spec.dataset_split not in splits:
         raise unknown("split", spec.dataset_split, splits, at="--dataset-split")
     table, name = splits[spec.dataset_split], f"{repo}:{spec.dataset_split}"
-    first = head(table, max(n_test, 1), spec.validation(), name)
+    validation = spec.validation()
+    validation.reader.columns = frozenset(table.column_names or ())
+    first = head(table, max(n_test, 1), validation, name)
     train = Stream(
         table.skip(n_test) if n_test else table,
         spec.streaming_length,
-        validation=spec.validation(),
+        validation=validation,
         name=name,
         seed=spec.seed,
         buffer_size=spec.shuffle_buffer,

@@ -4,15 +4,19 @@ Rows never change and have no order of their own; orders are index arrays (`shel
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.dataset_formats import COLUMN, fitting, format_of, missing, to_messages
+from kernel.dataset_formats import COLUMN, RowReader, fitting, format_of, missing
+from kernel.dataset_formats.dataset_map import read_map
+from kernel.enums import UnknownKeys
 from kernel.errors import InputError, problem
 
 Row: TypeAlias = dict[str, Any]
@@ -30,18 +34,36 @@ class Rejected(NamedTuple):
 
 
 class RowValidation:
-    """Row validation: the expected format, and how many invalid rows of a source to tolerate."""
+    """Row validation: what rows look like, what becomes of unknown keys, and how many invalid rows to tolerate."""
 
-    def __init__(self, dataset_format: str = "auto", column: str = COLUMN, max_bad_rows: int = 0) -> None:
+    def __init__(
+        self,
+        dataset_format: str = "auto",
+        column: str = COLUMN,
+        max_bad_rows: int = 0,
+        dataset_map: str | None = None,
+        unknown_keys: UnknownKeys = UnknownKeys.REFUSE,
+    ) -> None:
         self.dataset_format, self.column, self.max_bad_rows = dataset_format, column, max_bad_rows
+        self.dataset_map, self.unknown_keys = dataset_map, unknown_keys
+        self.reader = RowReader(dataset_format, column, read_map(dataset_map) if dataset_map else None, unknown_keys)
         self.rejected: dict[int, Rejected] = {}
         """the invalid rows among those that were read"""
 
+    @property
+    def description(self) -> str:
+        """What decides the messages that are read of a row."""
+        how = "" if self.unknown_keys is UnknownKeys.REFUSE else f" {self.unknown_keys} unknown keys"
+        return f"{self.dataset_format} {self.column}" + (f" {self.dataset_map}" if self.dataset_map else "") + how
+
     def check_columns(self, columns: Sequence[str], name: str) -> None:
         """Checks the columns of a table; raises InputError if no row of it can be valid."""
-        if self.column != COLUMN and self.column not in columns:
+        self.reader.columns = frozenset(columns)
+        if self.reader.map:
+            self.reader.map.check_columns(dict.fromkeys(columns), at=name)
+        elif self.column != COLUMN and self.column not in columns:
             raise missing(self.column, dict.fromkeys(columns), at=name)
-        if self.column == COLUMN and self.dataset_format == "auto" and not fitting(set(columns)):
+        elif self.column == COLUMN and self.dataset_format == "auto" and not fitting(set(columns)):
             format_of(dict.fromkeys(columns), at=name)
 
     def reject(self, i: int, error: InputError) -> Rejected:
@@ -58,7 +80,7 @@ class RowValidation:
     def admit(self, i: int, row: Row, place: Callable[[int], str]) -> Any:
         """Row i with its messages, or a `Rejected`; raises InputError if it is one too many."""
         try:
-            return to_messages(row, "", self.dataset_format, self.column)
+            return self.reader.read(row, "")
         except InputError as error:
             return self.reject(i, error.under(place(i)))
 
@@ -71,6 +93,8 @@ class Rows:
     """a digest of all content, in hex: sources with the same fingerprint hold the same rows in the same order"""
     validation: RowValidation | None = None
     is_slow = False  # whether a row costs so much that a look through the data stops once it knows enough
+    unread_columns: tuple[str, ...] = ()
+    """columns of a table that are ignored, so that they are not even read"""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -92,12 +116,20 @@ class Rows:
         """All rows, each read once, in blocks: the number of the first, and the rows."""
         column = column or (self.validation.column if self.validation else COLUMN)
         found = np.empty(len(self), np.uint64)
+        if self.validation:
+            self.validation.reader.take_counts()
         for start, stop in self._blocks():
             rows = self._block(start, stop)
             for i, row in enumerate(rows, start):
                 found[i] = _digest(row, column, f"{self.name} {i}")
             yield start, rows
         self._digests = column, found
+        self._ignored = self.validation.reader.take_counts() if self.validation else {}
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """The keys of rows that are ignored -> in how many rows, of those that have been scanned."""
+        return {**self._ignored, **dict.fromkeys(self.unread_columns, len(self))}
 
     def check(self) -> None:
         """Reads all rows unless they are slow to read; raises InputError if more are invalid than may be."""
@@ -106,6 +138,7 @@ class Rows:
                 pass
 
     _digests: tuple[str, NDArray[np.uint64]] | None = None
+    _ignored: Mapping[str, int] = MappingProxyType({})
 
     def digests(self, column: str) -> NDArray[np.uint64]:
         """A hash of every row's content in one column, uint64[n]: equal content, equal hash, in any order of keys."""
@@ -163,6 +196,13 @@ class ConcatRows(Rows):
     @property
     def n_rejected(self) -> int:
         return sum(part.n_rejected for part in self.parts)
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        counts = Counter[str]()
+        for part in self.parts:
+            counts.update(part.ignored)
+        return dict(counts)
 
     def __len__(self) -> int:
         return int(self.offsets[-1])

@@ -58,8 +58,12 @@ class KeptRows:
 def check_source(
     source: Source, renderer: RowRenderer, max_bad_rows: int, prepared: CachePlan | None, kept: KeptRows
 ) -> RowCounts:
-    """The counts of all sources. A whole token cache knows them, and only rows that it does not hold are read."""
+    """The counts of all sources. A whole token cache knows them, and only rows that it does not hold are read.
+
+    `renderer.keys` has then counted the keys of messages that are ignored in the rows that were read.
+    """
     assert isinstance(source.train, Dataset)
+    renderer.keys.counts.clear()
     rows, counts = source.train.rows, RowCounts()
     firsts = rows.offsets.tolist() if isinstance(rows, ConcatRows) else [0]
     for part, first in zip(parts(source), firsts, strict=False):

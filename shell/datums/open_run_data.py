@@ -51,6 +51,7 @@ class OpenDataset:
     row_counts: RowCounts
     split_factor: float  # how many times the tokens of the first batch there are because conversations are split
     outside: tuple[RowOutcome, ...]  # of the rows that belong to no epoch
+    ignored: Mapping[str, int]  # the keys that are ignored -> in how many rows, of those that were looked at
     preparation: CachePlan | None = None
 
 
@@ -91,8 +92,15 @@ def open_dataset(
         row_counts=row_counts,
         split_factor=factor,
         outside=outside,
+        ignored=ignored_of(source, renderer),
         preparation=prepared,
     )
+
+
+def ignored_of(source: Source, renderer: RowRenderer) -> dict[str, int]:
+    """The keys of rows and, as far as these were rendered, of their messages that are ignored -> in how many rows."""
+    rows = source.train.rows.ignored if isinstance(source.train, Dataset) else {}
+    return {**rows, **renderer.keys.counts}
 
 
 def _kept_rows(source: Source, config: "Config", render: Render) -> KeptRows:

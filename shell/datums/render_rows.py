@@ -21,6 +21,7 @@ from kernel.length_limit import (
 from kernel.ragged_batches import Examples, Ragged, concat, reorder, take
 from kernel.render.token_program import TokenProgram, assemble
 from kernel.renderer_language.pieces import Renderer
+from kernel.row_keys import KeyPolicy
 from kernel.row_outcomes import Outcome, RowOutcome
 from kernel.row_to_conversation import read_conversation
 from shell.data.rows import Rejected, Row
@@ -84,11 +85,13 @@ class RowRenderer:
         self.chat_format, self.tokenizer, self.settings = chat_format, tokenizer, settings
         self._batch_renderer = batch_renderer_of(chat_format, settings.split_turns)
         self._constants = tokenizer.encode_constants([])
+        self.keys = KeyPolicy(settings.unknown_keys)
 
     def program(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> tuple[TokenProgram, dict[int, str]]:
         """Rows rendered but not encoded, and the rejected ones (number -> reason)."""
         rejected = {i: row.reason for i, row in enumerate(rows) if isinstance(row, Rejected)}
         good: dict[int, Row] = {i: row for i, row in enumerate(rows) if not isinstance(row, Rejected)}
+        counts = self.keys.counts.copy()
         try:
             return self._program(good, locations), rejected
         except InputError:
@@ -100,6 +103,7 @@ class RowRenderer:
             except InputError as error:
                 rejected[i] = str(error)
                 del good[i]
+        self.keys.counts = counts  # each row counts once
         return self._program(good, locations), dict(sorted(rejected.items()))
 
     def submit(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> "PendingRows":
@@ -153,10 +157,15 @@ class RowRenderer:
             places=locations,
         )
 
+    def read(self, row: Row, location: str) -> Conversation:
+        """The conversation of one row, which has been rendered before."""
+        return read_conversation(row, location, self.settings.column, KeyPolicy(self.settings.unknown_keys))
+
     def _program(self, rows: dict[int, Row], locations: Sequence[str]) -> TokenProgram:
         """Some rows of a call rendered, numbered by their keys."""
         at = [locations[i] for i in rows]
-        talks = [read_conversation(*pair, self.settings.column) for pair in zip(rows.values(), at, strict=True)]
+        column, keys = self.settings.column, self.keys
+        talks = [read_conversation(*pair, column, keys) for pair in zip(rows.values(), at, strict=True)]
         program = self._batch_renderer.render(talks, self.settings.train_on_what, at)
         return program._replace(rows=np.array(list(rows), np.int64)[program.rows], places=locations)
 
@@ -185,7 +194,7 @@ class RowRenderer:
         examples, lengths = rendered.examples, np.diff(rendered.examples.offsets)
         shorter: dict[int, Examples] = {}
         for row in np.unique(examples.rows[lengths > self.settings.max_length]).tolist():
-            talk = read_conversation(rows[row], locations[row], self.settings.column)
+            talk = self.read(rows[row], locations[row])
             short = self._shorter(talk, locations[row])
             if short is not None:
                 shorter[row] = short._replace(rows=np.full(len(short.rows), row))

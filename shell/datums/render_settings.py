@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kernel.enums import Reduction, TrainOnWhat, Truncation
+from kernel.enums import Reduction, TrainOnWhat, Truncation, UnknownKeys
 from kernel.length_limit import LengthPolicy
 
 
@@ -17,6 +17,8 @@ class RenderSettings:
     reduction: Reduction = Reduction.MEAN
     column: str = "messages"
     """the rows' key of messages"""
+    unknown_keys: UnknownKeys = UnknownKeys.REFUSE
+    """what happens to keys of messages that nothing reads"""
     split_turns: bool = True
     """whether a conversation may become several examples"""
     length_policy: LengthPolicy = LengthPolicy()  # noqa: RUF009 - immutable
@@ -43,6 +45,7 @@ def render_settings(config: Any, mode: TrainOnWhat) -> RenderSettings:
         max_length=config.max_length,
         reduction=getattr(config, "reduction", Reduction.MEAN),
         column=config.dataset_column,
+        unknown_keys=config.unknown_keys,
         split_turns=config.split_turns == "auto",
         length_policy=LengthPolicy(
             Truncation(config.truncation), trains_cut, getattr(config, "zero_loss", "skip") == "send"

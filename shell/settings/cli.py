@@ -143,7 +143,7 @@ def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setti
     typed = {}
     for name, raw in table.items():
         at = f"{path} $.{name}"
-        if isinstance(raw, dict):
+        if isinstance(raw, dict) and not (name in fields and fields[name].shape == "MAP"):
             raise expected("settings without sections", "a table", at)
         if name not in fields:
             raise unknown_field("setting", str(name), fields, at)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from kernel.enums import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation
+from kernel.enums import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation, UnknownKeys
 from kernel.errors import expected, unknown
 from shell.settings.choose_service import ServiceChoice
 from shell.settings.flags import conform, doc, fields_of
@@ -45,6 +45,8 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
     dataset_format: Annotated[DatasetFormat, doc("row format; auto: seen in each row", "FORMAT")] = DatasetFormat.AUTO
+    dataset_map: Annotated[Text | None, doc("your columns: user=question,assistant=answer,...", "MAP")] = None
+    unknown_keys: Annotated[UnknownKeys, doc("keys of rows that nothing reads", "HOW")] = UnknownKeys.REFUSE
     max_bad_rows: Annotated[Count, doc("unreadable rows of a source that are skipped")] = 0
     train_on_what: Annotated[TrainOnWhat | None, doc("default: the dataset's own; or", "WHAT")] = None
     split_turns: Annotated[Literal["auto", "never"], doc("auto: one example per turn where needed")] = "auto"
@@ -116,6 +118,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dataset_split: Annotated[Text, doc("split of an hf: dataset to train on", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
     dataset_format: Annotated[DatasetFormat, doc("row format; auto: seen in each row", "FORMAT")] = DatasetFormat.AUTO
+    dataset_map: Annotated[Text | None, doc("your columns: user=question,assistant=answer,...", "MAP")] = None
+    unknown_keys: Annotated[UnknownKeys, doc("keys of rows that nothing reads", "HOW")] = UnknownKeys.REFUSE
     streaming: Annotated[bool, doc("read an hf: dataset as it arrives, never whole")] = False
     shuffle_buffer: Annotated[Size, doc("rows in the shuffle buffer of a stream")] = 10_000
     streaming_length: Annotated[Size | None, doc("rows per epoch of a stream")] = None

@@ -102,6 +102,8 @@ def conform(field: Field, raw: object, at: str) -> Any:
     """A value in the field's own type: text is read as a number where one is expected, "none" as None where allowed."""
     if isinstance(raw, str) and raw.lower() in ("none", "null") and field.may_be(inspect.NoneType):
         return None
+    if field.shape == "MAP" and isinstance(raw, dict) and all(isinstance(one, str) for one in raw.values()):
+        raw = ",".join(f"{name}={one}" for name, one in raw.items())
     got = "a value that is not shown" if field.secret else shown(raw)
     if isinstance(raw, str) and ("\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw)):
         raise expected("text in UTF-8 without NUL", got, at)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from kernel.row_keys import ignored_keys
 from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from shell.data.load_dataset import Source
 from shell.data.mixture_spec import intake, intakes
@@ -50,6 +51,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> lis
         *foreign_line(config.model_name or "", opened.renderer_name),
         f"data      {data.source.description}; {training_on(data.renderer.settings.train_on_what.value)}",
         *mixture_lines(data.source),
+        *([f"ignored   {ignored_keys(data.ignored)}"] if data.ignored else []),
         *split_line(data.row_counts, data.split_factor),
         *evaluation_lines(opened),
         *([f"prepared  {data.preparation.description}"] if data.preparation else []),

@@ -77,7 +77,7 @@ def test_keys_that_are_no_content_are_passed_over() -> None:
         ({"messages": []}, "expected a list of at least one message, got an empty list - at train.jsonl:17 $.messages"),
         ({"messages": None}, "got null - at train.jsonl:17 $.messages"),
         ({"messages": ["x"]}, "got text - at train.jsonl:17 $.messages[0]"),
-        ({"messages": [{"from": "human", "value": "x"}]}, "ShareGPT"),
+        ({"messages": [{"from": "critic", "value": "x"}]}, "unknown speaker 'critic'"),
         (
             {"messages": [USER, {"role": "user", "content": None}]},
             "text, got null - at train.jsonl:17 $.messages[1].content",
@@ -89,7 +89,7 @@ def test_keys_that_are_no_content_are_passed_over() -> None:
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "a lone surrogate - at train.jsonl:17"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "$.messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "$.messages[0].content[0].text"),
-        ({"messages": [{**USER, "weight": 0}]}, "got a number - at train.jsonl:17 $.messages[0].weight"),
+        ({"messages": [{**USER, "weight": -1}]}, "of at least 0, got -1 - at train.jsonl:17 $.messages[0].weight"),
         ({"messages": [{**USER, "trainable": 1}]}, "expected true or false, got a number"),
         (
             {"messages": [{**USER, "tool_calls": [{"name": "f", "arguments": "[]"}]}]},

@@ -39,23 +39,25 @@ ROWS = {
     "NaN": (b'{"messages": NaN}', "expected a JSON object, got broken JSON (not a JSON value) - at {}:1:14"),
     "no messages": (
         GOOD + b'\n{"txt": "a"}',
-        "expected the key 'messages', or those of another shape (see --dataset-format), got 'txt' - at {}:2",
+        "expected the key 'messages', those of another shape (see --dataset-format), or --dataset-map "
+        "user=KEY,assistant=KEY, got 'txt' - at {}:2",
     ),
     "raw text among conversations": (
         GOOD + b'\n{"text": "a"}',
         "raw text needs --renderer-name text; qwen3_instruct renders conversations - at {}:2 $.text",
     ),
-    "a call in the old way": (
-        line(USER, {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "{}"}}),
-        "expected calls in the list 'tool_calls', got one under 'function_call' - at {}:1 $.messages[1].function_call",
+    "two calls that differ": (
+        line(USER, {**ANSWER, "function_call": {"name": "f"}, "tool_calls": [{"name": "g"}]}),
+        "the calls here and those under 'tool_calls' differ: keep one of them - at {}:1 $.messages[1].function_call",
     ),
-    "tools in the old way": (
-        line(USER, ANSWER, functions=[{"name": "f"}]),
-        "expected tools in the list 'tools', got some under 'functions' - at {}:1 $.functions",
+    "a key that is not read": (
+        line(USER, {**ANSWER, "mood": "glad"}),
+        "the key 'mood' is not read (remove it, or pass --unknown-keys ignore) - at {}:1 $.messages[1].mood",
     ),
     "a refusal": (
         line(USER, {**ANSWER, "refusal": "no"}),
-        "a refusal must be the content, not beside it - at {}:1 $.messages[1].refusal",
+        "expected one value under 'content' and 'refusal', which mean the same, got two that differ "
+        "- at {}:1 $.messages[1].refusal",
     ),
     "two shapes in a row": (
         GOOD + b'\n{"text": "a", "messages": []}',
@@ -102,7 +104,8 @@ ROWS = {
     ),
     "messages that are text": (
         b'{"messages": "hi"}',
-        "expected a list of at least one message, got text - at {}:1 $.messages",
+        "expected the JSON text of a list of messages, got text that is not JSON "
+        "(Expecting value: line 1 column 1 (char 0)) - at {}:1 $.messages",
     ),
     "a message that is a number": (
         b'{"messages": [1]}',
@@ -114,7 +117,8 @@ ROWS = {
     ),
     "no role": (
         line({"content": "x"}),
-        "expected text, got nothing (the key is missing) - at {}:1 $.messages[0].role",
+        "expected 'role' and 'content', or 'from' and 'value' (--dataset-map role=KEY,content=KEY names other keys), "
+        "got 'content' - at {}:1 $.messages[0]",
     ),
     "null content": (saying(None), "expected text, got null - at {}:1 $.messages[0].content"),
     "missing content": (
@@ -136,7 +140,8 @@ ROWS = {
     ),
     "calls that are text": (
         calling("look()"),
-        "expected a list of tool calls, got text - at {}:1 $.messages[1].tool_calls",
+        "expected the JSON text of a list of tool calls, got text that is not JSON "
+        "(Expecting value: line 1 column 1 (char 0)) - at {}:1 $.messages[1].tool_calls",
     ),
     "an image in a text format": (
         saying([{"type": "image", "image": "x.png"}]),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from kernel.enums import UnknownKeys
 from kernel.errors import InputError
 from shell.data.arrow_rows import ArrowRows
 from shell.data.json_rows import open_rows
@@ -52,11 +53,26 @@ def far(kind):
 
 def test_cells_that_nobody_reads_cannot_break_a_row(tmp_path):
     messages = [[{"role": "user", "content": "a"}]] * 2
-    columns = {"messages": messages, "n": [1, None], "when": far(None), "zoned": far("UTC"), "raw": [b"\xff", b"a"]}
-    columns["map"] = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
+    columns = {"messages": messages, "id": [b"\xff", b"a"], "when": far(None), "zoned": far("UTC")}
+    columns["meta"] = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
+    columns["embedding"] = [[0.5] * 3, None]
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     rows = open_rows(tmp_path / "a.parquet")
-    assert to_list(rows) == [{"messages": messages[0], "n": 1}, {"messages": messages[0]}]
+    assert to_list(rows) == [{"messages": messages[0]}] * 2
+    assert rows.ignored == dict.fromkeys(("id", "when", "zoned", "meta", "embedding"), 2)
+
+
+def test_a_column_of_a_name_that_nothing_reads_is_refused_where_it_holds_something(tmp_path):
+    columns = {"messages": [[{"role": "user", "content": "a"}]] * 2, "raw": [None, b"\xff"]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    rows = open_rows(tmp_path / "a.parquet", RowValidation(max_bad_rows=1))
+    good, bad = to_list(rows)
+    assert good == {"messages": columns["messages"][0]}
+    assert bad.reason.startswith("nothing reads the key 'raw': name what it is with --dataset-map")
+    left_out = RowValidation(unknown_keys=UnknownKeys.IGNORE)
+    rows = open_rows(tmp_path / "a.parquet", left_out)
+    assert to_list(rows) == [good, good]
+    assert rows.ignored == {"raw": 2}
 
 
 def test_texts_of_a_dictionary_are_texts(tmp_path):

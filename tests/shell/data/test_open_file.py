@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from kernel.enums import UnknownKeys
 from kernel.errors import InputError
 from shell.data import open_file
 from shell.data.json_rows import open_rows
@@ -25,7 +26,7 @@ from shell.data.open_file import cache_root, local_copy, prepared_root
 from shell.data.rows import Rejected, RowValidation
 
 ROWS = [
-    {"messages": [{"role": "user", "content": "é\u2028"}, {"role": "assistant", "content": None}], "n": 1},
+    {"messages": [{"role": "user", "content": "é\u2028"}, {"role": "assistant", "content": None}], "id": 1},
     {"messages": [{"role": "user", "content": "b"}], "tools": [None]},
     {"messages": [], "id": "c"},
 ]
@@ -95,7 +96,7 @@ def test_parquet_gives_the_rows_without_the_nulls_that_arrow_filled_in(tmp_path)
     rows = [
         {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "name": "c"}]},
         {"conversations": [{"from": "human", "value": "a"}]},
-        {"instruction": "a", "output": "b", "n": 7},
+        {"instruction": "a", "output": "b", "id": 7},
     ]
     path = tmp_path / "a.parquet"
     parquet.write_table(table(rows * 300), path, row_group_size=7)
@@ -104,8 +105,8 @@ def test_parquet_gives_the_rows_without_the_nulls_that_arrow_filled_in(tmp_path)
     assert opened.place(17) == f"{path}[17]"
     taken = opened.take(np.array([897, 1, 5, 3]))
     assert taken[0] == rows[0]
-    assert taken[1] == {"messages": [{"role": "user", "content": "a"}]}
-    assert (taken[2]["n"], [m["content"] for m in taken[2]["messages"]]) == (7, ["a", "b"])
+    assert taken[1] == {"messages": [{"from": "human", "value": "a"}]}
+    assert (opened.ignored, [m["content"] for m in taken[2]["messages"]]) == ({"id": 900}, ["a", "b"])
 
 
 def test_a_parquet_file_cut_short_empty_or_without_messages_is_refused(tmp_path):
@@ -152,7 +153,7 @@ def test_a_parquet_file_cut_short_empty_or_without_messages_is_refused(tmp_path)
         ),
         (
             b'[\n {"a": 1}]',
-            "expected the key 'messages', or those of another shape (see --dataset-format), got 'a' - a",
+            "expected the key 'messages', those of another shape (see --dataset-format), or --dataset-map ",
         ),
     ],
 )
@@ -303,9 +304,9 @@ def test_whatever_the_bytes_rows_or_one_sentence_come_out(tmp_path_factory, foun
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.text() | st.integers() | st.none(), max_size=3), min_size=1))
 def test_an_array_and_lines_of_the_same_rows_are_the_same_rows(tmp_path_factory, rows):
     folder = tmp_path_factory.getbasetemp()
-    rows = [{**row, "messages": []} for row in rows]
-    assert read(write(folder, array(rows), "a"), dataset_format="messages") == rows
-    assert read(write(folder, jsonl(rows), "b"), dataset_format="messages") == rows
+    rows, ignore = [{**row, "messages": []} for row in rows], {"unknown_keys": UnknownKeys.IGNORE}
+    assert read(write(folder, array(rows), "a"), dataset_format="messages", **ignore) == rows
+    assert read(write(folder, jsonl(rows), "b"), dataset_format="messages", **ignore) == rows
 
 
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}

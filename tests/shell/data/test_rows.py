@@ -1,8 +1,11 @@
 """Rows: digests of their content, several sources as one, and how many may be invalid."""
 
+import json
+
 import numpy as np
 import pytest
 
+from kernel.enums import UnknownKeys
 from kernel.errors import InputError
 from shell.data.json_rows import open_rows
 from shell.data.rows import ConcatRows, ListRows, Rejected, RowValidation, labels_of
@@ -49,3 +52,37 @@ def test_a_row_too_many_stops_once_and_a_row_read_twice_is_counted_once(n_bad, t
         assert rows.n_rejected == n_bad
     with pytest.raises(InputError, match=rf"rows:1|{n_bad} unreadable rows; --max-bad-rows allows {n_bad - 1}: "):
         open_rows(path, RowValidation(max_bad_rows=n_bad - 1)).check()
+
+
+def chat(**more):
+    return {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], **more}
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_ignored_keys_are_counted_in_one_look_through_all_rows(tmp_path):
+    listed = [chat(source="s"), chat(source="s", id=1), {"prompt": "Q", "completion": "A", "id": 2}, chat()]
+    rows = open_rows(written(tmp_path / "a", listed * 500), RowValidation())
+    assert rows.ignored == {}
+    rows.take(np.arange(100))
+    for _ in range(2):
+        assert [row["messages"][0]["content"] for _, block in rows.scan() for row in block] == ["Q"] * 2000
+        assert rows.ignored == {"source": 1000, "id": 1000}
+    other = open_rows(written(tmp_path / "b", [chat(id=3, hint="x")]), RowValidation(unknown_keys=UnknownKeys.IGNORE))
+    other.check()
+    assert ConcatRows([rows, other], ["a", "b"]).ignored == {"source": 1000, "id": 1001, "hint": 1}
+
+
+def test_columns_that_are_mapped_must_be_in_a_table():
+    validation = RowValidation(dataset_map="user=q,assistant=x.a,system=s")
+    validation.check_columns(["q", "x", "s"], "t")
+    with pytest.raises(InputError, match=r"expected the key 's' \(--dataset-map system=s\), got 'q', 'x' - at t"):
+        validation.check_columns(["q", "x"], "t")
+
+
+def test_what_decides_the_messages_of_rows_is_in_their_description():
+    given = [{}, {"dataset_map": "user=q"}, {"unknown_keys": UnknownKeys.IGNORE}, {"column": "chat"}]
+    assert len({RowValidation(**one).description for one in given}) == 4

@@ -111,3 +111,22 @@ def test_the_rows_of_a_mixture_are_counted_by_source_and_rendered_once(
     data.train.submit(0).result()
     assert set(counted.rendered.values()) == {1}
     assert data.row_counts.n_rows == data.train.n_rows
+
+
+def test_keys_of_rows_and_messages_that_are_ignored_are_counted_once_a_row(tmp_path: Path) -> None:
+    rows = [row(i) | {"source": "s"} for i in range(500)]
+    for one in rows[:10]:
+        for message in one["messages"]:
+            message["id"] = 3
+    file = tmp_path / "b.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    assert opened(file).ignored == {"source": 500, "messages[].id": 10}
+
+
+def test_a_key_that_nothing_reads_stops_a_run_before_it_starts_unless_it_is_to_be_ignored(tmp_path: Path) -> None:
+    rows = [row(i) | ({"hint": "h"} if i % 2 else {}) for i in range(300)]
+    file = tmp_path / "b.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    with pytest.raises(InputError, match=r"nothing reads the key 'hint': .* - at .*b.jsonl:2 \$\.hint"):
+        opened(file)
+    assert opened(file, unknown_keys="ignore").ignored == {"hint": 150}

@@ -400,3 +400,23 @@ def test_a_reader_that_closes_the_pipe_ends_a_recipe_quietly(argv: list[str], co
         done = process(argv, body="print('x' * 100_000)", stdout=closed)
     assert done.returncode in codes
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("map.toml", '[dataset_map]\nuser = "question"\nassistant = "meta.answer"\n'),
+        ("map.json", '{"dataset_map": {"user": "question", "assistant": "meta.answer"}}'),
+        ("map2.json", '{"dataset_map": "user=question,assistant=meta.answer"}'),
+    ],
+)
+def test_the_map_of_columns_is_a_table_or_text_in_a_file(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    argv = ["--log-path", "run", "--service", "embedded", "--config", str(tmp_path / name)]
+    assert resolve(argv).config.dataset_map == "user=question,assistant=meta.answer"
+
+
+def test_a_table_of_columns_holds_nothing_but_names(tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_text('{"dataset_map": {"user": 3}}')
+    with pytest.raises(InputError, match="got a table"):
+        resolve(["--log-path", "run", "--service", "embedded", "--config", str(tmp_path / "map.json")])
