@@ -22,7 +22,7 @@ from kernel.render.batch_renderer import BatchRenderer
 from kernel.renderer_language.pieces import Renderer
 from kernel.row_to_conversation import read_conversation
 from shell.data.dataset import Dataset
-from shell.data.json_rows import open_rows
+from shell.data.open_rows import open_rows
 from shell.data.rows import Row
 from shell.text.tokenizer import SAMPLE as SAMPLE_TOKENIZER
 

@@ -19,6 +19,7 @@ import numpy as np
 from kernel.errors import InputError, expected, problem, unknown
 from kernel.shuffle import hf_permutation
 from shell.data.arrow_rows import ArrowRows, without_nulls
+from shell.data.open_rows import is_saved
 from shell.data.rows import BLOCK, Int64, ListRows, Rejected, Row, Rows, RowValidation
 
 Kind = Literal["dataset", "model"]
@@ -125,6 +126,9 @@ def load_tables(
         datasets.disable_progress_bars()
     folder = Path(repo).expanduser()
     path = str(folder) if folder.is_dir() else repo
+    if folder.is_dir() and is_saved(folder):
+        with readable(repo):
+            return _saved_tables(path, streaming)
     silence = None if folder.is_dir() else unreachable(repo, datasets.config.HF_ENDPOINT)
     if silence is None:
         with readable(f"hf:{repo}"):
@@ -137,6 +141,15 @@ def load_tables(
         raise expected(f"{repo} from the Hugging Face Hub or the cache", reason) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = before
+
+
+def _saved_tables(path: str, streaming: bool) -> Any:
+    """The tables by split of a folder that `save_to_disk` wrote; without splits, "train"."""
+    import datasets
+
+    loaded = datasets.load_from_disk(path)
+    tables = loaded if isinstance(loaded, dict) else {"train": loaded}
+    return {split: table.to_iterable_dataset() if streaming else table for split, table in tables.items()}
 
 
 @contextmanager
@@ -189,7 +202,8 @@ class Stream:
     def __init__(
         self, table: Any, n_rows: int, *, validation: RowValidation, name: str = "stream", seed: int, buffer_size: int
     ) -> None:
-        self._table = table.shuffle(seed=seed, buffer_size=buffer_size)
+        narrow, self._unread = _narrowed(table, validation)
+        self._table = narrow.shuffle(seed=seed, buffer_size=buffer_size)
         self._n_rows = n_rows
         self._validation = validation
         self._name = name
@@ -216,7 +230,8 @@ class Stream:
             raise problem(f"a stream goes forward only: row {start} is before row {self._next}", at=self._name)
         n_skipped = start - self._next
         with readable(self._name):
-            rows = [without_nulls(row) for row in islice(self._iterator, n_skipped, n_skipped + n)]
+            taken = islice(self._iterator, n_skipped, n_skipped + n)
+            rows = [{**without_nulls(row, self._table.features), **self._unread} for row in taken]
         if len(rows) < n:
             raise expected(f"{start + n} rows in the stream", "its end", at=f"{self._name} (--streaming-length)")
         self._next = start + n
@@ -227,10 +242,27 @@ class Stream:
         return f"{self._name}, row {i} of the stream"
 
 
+def _narrowed(table: Any, validation: RowValidation) -> tuple[Any, dict[str, bool]]:
+    """A stream without the columns of vectors, bytes, dates and media that nobody reads, and True for each of them."""
+
+    def is_heavy(feature: Any) -> bool:
+        dtype = getattr(feature, "dtype", "")
+        return dtype.startswith(("timestamp", "date", "time", "duration", "binary", "large_binary")) or (
+            type(feature).__name__ in ("Image", "Audio", "Video", "Pdf")
+            or getattr(getattr(feature, "feature", None), "dtype", "").startswith(("float", "int", "uint"))
+        )
+
+    features = table.features or {}
+    unread = [name for name, feature in features.items() if not validation.reads(name) and is_heavy(feature)]
+    kept = [name for name in features if name not in unread]
+    return (table.select_columns(kept) if unread and kept else table), dict.fromkeys(unread if kept else (), True)
+
+
 def head(table: Any, n: int, validation: RowValidation, name: str) -> list[Any]:
     """The first n rows of an iterable dataset, as they come."""
+    narrow, unread = _narrowed(table, validation)
     with readable(name):
-        rows = [without_nulls(row) for row in table.take(n)]
+        rows = [{**without_nulls(row, narrow.features), **unread} for row in narrow.take(n)]
     if len(rows) < n:
         raise expected(f"at least {n} rows", str(len(rows)), at=name)
     return [validation.admit(i, row, lambda i: f"{name}[{i}]") for i, row in enumerate(rows)]

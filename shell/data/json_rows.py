@@ -1,66 +1,51 @@
-"""Rows of a JSON file, one object a line or the elements of one array, decoded strictly and on demand.
+"""Rows of a JSON file, one object a line, the elements of an array, or objects one after the other, read on demand.
 
-Opening finds where each row begins and ends. Nothing goes through Arrow, which fills in nulls and refuses mixed rows.
-Refused is all that RFC 8259 and RFC 3629 refuse, NaN, halves of surrogate pairs, and over 100 levels of nesting. A key
-given twice counts as its last, as in `json`. Row i of JSONL is always line i + 1.
+Nothing goes through Arrow, which fills in nulls and refuses mixed rows. Refused is all that RFC 8259 and RFC 3629
+refuse, halves of surrogate pairs, and over 100 levels of nesting; NaN and Infinity only where they would be read. A key
+given twice counts as its last, as in `json`. Row i of JSONL is always line i + 1. Floats of rows with tools keep their
+source text (`SourceFloat`).
 """
 
-import codecs
 import json
-import mmap
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from kernel.errors import InputError, expected
-from shell.data.open_file import PARQUET, Content, kind, open_content
-from shell.data.rows import BLOCK, Int64, Row, Rows, RowValidation
+from kernel.errors import InputError, Path, expected
+from kernel.source_float import read_float
+from shell.data.file_kinds import code_page
+from shell.data.json_scan import LEVELS
+from shell.data.json_spans import BLANK, Spans
+from shell.data.open_file import Content
+from shell.data.rows import BLOCK, Int64, Row, Rows, RowValidation, any_key, content_digest
 
-BLANK = b" \t\r\n"
 _BLOCK_BYTES = 1 << 19
-_LEVELS = 100
 _DECODER = msgspec.json.Decoder(dict[str, Any])
-_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _ESCAPE = re.compile(r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)|\\.")
-_SPACE = re.compile(rb"[ \t\r\n]*")
-_COMMA = re.compile(rb"[ \t\r\n]*,?[ \t\r\n]*")
-_NOT_FIRST = bytes(range(0x80, 0xC0))  # the bytes of UTF-8 that continue a character
-_WINDOW, _LONGEST_WINDOW = 1 << 16, 1 << 24
-_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-def open_rows(path: str | Path, validation: RowValidation | None = None) -> Rows:
-    """The rows of a file: JSONL, a JSON array, either of them packed, or Parquet, whatever it is called."""
-    content, first = open_content(path)
-    if first.startswith(PARQUET):
-        from shell.data.arrow_rows import parquet_rows
-
-        return parquet_rows(Path(content.name), validation or RowValidation())
-    return JsonRows(content, validation or RowValidation(), _opens_array(content.blocks()))
+_UNUSUAL = re.compile(rb"[0-9](?:\.[0-9]*0(?![0-9])|\.[0-9]{15}|(?:\.[0-9]+)?[eE][-+]?[0-9])")  # floats, mostly
 
 
 class JsonRows(Rows):
     """The JSON objects in a file."""
 
-    def __init__(self, content: Content, validation: RowValidation, is_array: bool = False) -> None:
+    def __init__(self, content: Content, validation: RowValidation, spans: Spans) -> None:
         self.name, self.validation, self._content = content.name, validation, content
-        self._where: Int64 | None = None
-        if is_array:
-            self._starts, self._stops, self._where = _elements(content)
-        else:
-            offsets = _lines(content)
-            self._starts, self._stops = offsets[:-1], offsets[1:]
-        self.fingerprint = content.fingerprint
+        self._starts, self._stops, self._where, split = spans
+        own = content.fingerprint
+        self.fingerprint = content_digest([own.encode(), split.encode()]) if split else own
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def place(self, i: int) -> str:
-        return f"{self.name}:{i + 1}" if self._where is None else f"{self.name}:{self._where[i, 0]}:{self._where[i, 1]}"
+        where = [i + 1] if self._where is None else self._where[i].tolist()
+        return ":".join([self.name, *map(str, where)])
 
     def take(self, indices: Int64) -> list[Any]:
         """The rows of these indices, int64[B], or a `Rejected` in a row's place."""
@@ -71,7 +56,7 @@ class JsonRows(Rows):
         for i, text in zip(indices.tolist(), texts, strict=True):
             if (row := validation.rejected.get(i)) is None:
                 try:
-                    decoded = decode(text, i, place, in_array)
+                    decoded = decode(text, i, place, in_array, validation.reads)
                 except InputError as error:
                     row = validation.reject(i, error)
                 else:
@@ -88,17 +73,64 @@ class JsonRows(Rows):
             start = stop
 
 
-def decode(text: bytes, i: int, place: Callable[[int], str], in_array: bool = False) -> Row:
-    """One row, row i; `place` gives its location for errors."""
+def decode(
+    text: bytes,
+    i: int,
+    place: Callable[[int], str],
+    in_array: bool = False,
+    reads: Callable[[str], bool] = any_key,
+) -> Row:
+    """One row, row i; `place` gives its location for errors, `reads` whether a key of the row is read."""
     try:
-        row = _DECODER.decode(text)
-        if text.count(b"[") + text.count(b"{") > _LEVELS and not _fits(row, _LEVELS):
+        try:
+            row = _DECODER.decode(text)
+            if _has_calls(row) and _UNUSUAL.search(text):
+                row = json.loads(text, parse_float=read_float)
+        except ValueError as error:
+            if (found := _with_odd_numbers(text)) is None:
+                raise _fault(text.rstrip(BLANK), error, place(i), in_array) from error
+            row = found
+            for path, number in _odd_numbers(row):
+                if reads(str(path[0])) and len(path) != len(("messages", 0, "score")):
+                    name = "NaN" if math.isnan(number) else "Infinity" if b"Infinity" in text else "one out of range"
+                    raise expected("a number that JSON has", name, at=place(i), path=path) from error
+        if text.count(b"[") + text.count(b"{") > LEVELS and not _fits(row, LEVELS):
             raise RecursionError
     except RecursionError as error:
-        raise expected(f"at most {_LEVELS} levels of lists and objects", "more", at=place(i)) from error
-    except ValueError as error:
-        raise _fault(text.rstrip(BLANK), error, place(i), in_array) from error
+        raise expected(f"at most {LEVELS} levels of lists and objects", "more", at=place(i)) from error
     return row
+
+
+def _has_calls(row: Row) -> bool:
+    """Whether a row may hold tools or calls."""
+    if "tools" in row or "functions" in row:
+        return True
+    for value in row.values():
+        if type(value) is list:
+            for item in value:
+                if type(item) is dict and (
+                    "tool_calls" in item or "function_call" in item or type(item.get("content")) is list
+                ):
+                    return True
+    return False
+
+
+def _with_odd_numbers(text: bytes) -> Row | None:
+    """The row, if nothing is wrong with it but numbers that JSON does not have: NaN, Infinity, 1e400."""
+    try:
+        row = json.loads(text.decode())
+        msgspec.json.encode(row)  # no half of a surrogate pair
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and any(_odd_numbers(row)) else None
+
+
+def _odd_numbers(value: Any, path: Path = ()) -> Iterator[tuple[Path, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _odd_numbers(item, (*path, key))
 
 
 def _fits(value: Any, levels: int) -> bool:
@@ -117,7 +149,7 @@ def _fault(text: bytes, error: ValueError, place: str, in_array: bool) -> InputE
         read = text.decode()
     except UnicodeDecodeError as wrong:
         at = _at(text[: wrong.start].decode(), start)
-        return expected("UTF-8", f"the byte 0x{text[wrong.start]:02x}", at)
+        return expected("UTF-8", f"the byte 0x{text[wrong.start]:02x}{code_page(text)}", at)
     for escape in _ESCAPE.finditer(read):
         if escape[1]:
             return expected("text", f"half a surrogate pair, {escape[1]}", _at(read[: escape.start()], start))
@@ -149,138 +181,3 @@ def _break(text: str, error: ValueError) -> tuple[int, str]:
         return 0, "not to be read"
     byte = re.search(r"byte (\d+)", str(error))  # what only msgspec refuses: NaN, Infinity
     return (len(text.encode()[: int(byte[1])].decode(errors="ignore")) if byte else 0), "not a JSON value"
-
-
-def _opens_array(blocks: Iterable[bytes]) -> bool:
-    """Whether the first byte that is not blank opens a list."""
-    for block in blocks:
-        if text := block.removeprefix(codecs.BOM_UTF8).lstrip(BLANK):
-            return text.startswith(b"[")
-    return False
-
-
-def _lines(content: Content) -> Int64:
-    """Where each line begins, and where the last one ends, int64[n + 1]; blank lines at the end are no rows."""
-    found, position = [np.zeros(1, np.int64)], 0
-    for block in content.blocks():
-        if position == 0 and block.startswith(codecs.BOM_UTF8):
-            found[0][0] = 3
-        found.append(np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + (position + 1))
-        position += len(block)
-    offsets = np.concatenate(found)
-    if position > offsets[-1]:
-        offsets = np.append(offsets, position)
-    n = len(offsets) - 1
-    while n and not content.slices(offsets[n - 1 : n].tolist(), offsets[n : n + 1].tolist())[0].strip(BLANK):
-        n -= 1
-    if not n:
-        raise expected(kind(content.name), "an empty file", at=content.name)
-    return offsets[: n + 1]
-
-
-class _BreakError(Exception):
-    """An array breaks at a byte: the position, what was expected, what came."""
-
-
-def _elements(content: Content) -> tuple[Int64, Int64, Int64]:
-    """Where each element of an array begins and ends, int64[n], and its line and column, int64[n, 2]."""
-    for _ in content.blocks():  # for the fingerprint
-        pass
-    with content.file() as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    starts, stops, where = list[int](), list[int](), list[tuple[int, int]]()
-    line = column = 1
-    position = 3 if data[:3] == codecs.BOM_UTF8 else 0
-
-    def move(to: int) -> None:
-        nonlocal position, line, column
-        while position < to:
-            passed = data[position : min(to, position + _WINDOW)]
-            position += len(passed)
-            if n_lines := passed.count(b"\n"):
-                line, column = line + n_lines, 1
-                passed = passed[passed.rindex(b"\n") + 1 :]
-            column += len(passed) if passed.isascii() else len(passed.translate(None, _NOT_FIRST))
-
-    try:
-        for start, stop in _spans(data, position):
-            move(start)
-            starts.append(start)
-            stops.append(stop)
-            where.append((line, column))
-    except _BreakError as error:
-        to, what, got = error.args
-        move(to)
-        raise expected(what, got, at=f"{content.name}:{line}:{column}") from None
-    if not starts:
-        raise expected("a JSON array of rows", "an empty array", at=content.name)
-    return np.array(starts, np.int64), np.array(stops, np.int64), np.array(where, np.int64)
-
-
-def _spans(data: mmap.mmap, position: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of each element of an array."""
-    try:
-        raws = _ELEMENTS.decode(memoryview(data)[position:])
-    except (ValueError, RecursionError):  # broken, or with an element that is refused, as half a surrogate pair
-        yield from _walk(data, position)
-        return
-    at = _skip(_SPACE, data, position) + 1
-    for raw in raws:  # views into the data, with nothing but blanks and a comma between them
-        start = _skip(_COMMA, data, at)
-        at = start + len(raw)
-        yield start, at
-
-
-def _walk(data: mmap.mmap, position: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of each element as `json` reads them, up to where the array breaks."""
-    at = _skip(_SPACE, data, position) + 1
-    expects = "a row, or ]"
-    while True:
-        at = _skip(_SPACE, data, at)
-        mark = data[at : at + 1]
-        if not mark:
-            raise _BreakError(at, "the end of the array, ]", "the end of the file")
-        if mark == b"]" and expects != "a row":
-            break
-        if expects == "a comma, or ]":
-            if mark != b",":
-                raise _BreakError(at, expects, _mark(data, at))
-            expects, at = "a row", at + 1
-            continue
-        if mark in b"],}":
-            raise _BreakError(at, expects, _mark(data, at))
-        stop = _value_end(data, at)
-        yield at, stop
-        expects, at = "a comma, or ]", stop
-    at = _skip(_SPACE, data, at + 1)
-    if at < len(data):
-        raise _BreakError(at, "nothing after ]", _mark(data, at))
-
-
-def _value_end(data: mmap.mmap, start: int) -> int:
-    """Where the JSON value that begins at a byte ends."""
-    size = _WINDOW
-    while True:
-        text = data[start : start + size].decode(errors="surrogateescape")
-        is_last = start + size >= len(data)
-        try:
-            stop = _SCANNER.raw_decode(text)[1]
-            if stop < len(text) or is_last:
-                return start + len(text[:stop].encode(errors="surrogateescape"))
-        except RecursionError:
-            raise _BreakError(start, f"at most {_LEVELS} levels of lists and objects", "more") from None
-        except json.JSONDecodeError as error:
-            if is_last or size >= _LONGEST_WINDOW:
-                at = start + len(text[: error.pos].encode(errors="surrogateescape"))
-                what = f"broken JSON ({error.msg[:1].lower()}{error.msg[1:]})"
-                raise _BreakError(at, "a JSON object", what) from None
-        size *= 4
-
-
-def _skip(pattern: re.Pattern[bytes], data: mmap.mmap, at: int) -> int:
-    found = pattern.match(data, at)
-    return found.end() if found else at
-
-
-def _mark(data: mmap.mmap, at: int) -> str:
-    return repr(data[at : at + 8].decode(errors="replace")[:1])

@@ -5,7 +5,6 @@ seed + e: with seed 0 that is the order of tinker-cookbook, row by row. A row he
 holdout: it would measure memory, and to take it from training would move every row after it.
 """
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ from kernel.errors import expected, problem, unknown
 from kernel.row_outcomes import RowOutcome
 from shell.data.arrow_rows import ArrowRows
 from shell.data.dataset import Dataset, Stream, head, load_dataset, load_tables
-from shell.data.json_rows import open_rows
 from shell.data.open_file import is_remote, local_copy
+from shell.data.open_rows import SUFFIXES, exists, is_saved, open_rows
 from shell.data.rows import RowValidation
 
-SUFFIXES = {".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst", ".bz2", ".xz"}
-"""endings by which a name is a file's, not a repository's"""
 SAMPLE = Path(__file__).parents[1] / "sample"
 ALL_ANSWERS, LAST_ANSWER = "all_assistant_messages", "last_assistant_message"
 
@@ -127,7 +124,7 @@ def open_source(spec: DatasetSpec) -> Source:
         raise expected("hf:REPO", "hf: alone", at="--dataset")
     if spec.dataset.startswith("hf:"):
         return (_open_stream if spec.streaming else _open_hub)(spec)
-    if spec.streaming or spec.dataset_config or spec.dataset_split != "train":
+    if spec.streaming or spec.dataset_config or (spec.dataset in NAMED and spec.dataset_split != "train"):
         raise problem(f"--streaming, --dataset-config and --dataset-split need --dataset hf:REPO, not {spec.dataset}")
     if spec.dataset in NAMED:
         return NAMED[spec.dataset](spec)
@@ -153,16 +150,18 @@ def _open_file(spec: DatasetSpec) -> Source:
     name = spec.dataset
     if is_remote(name):
         name = str(local_copy(name, Path(spec.prepared_dir).expanduser() if spec.prepared_dir else None))
-    if not os.path.exists(os.path.expanduser(name)):
+    if not exists(name):
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not set(Path(name).suffixes) & SUFFIXES:
             raise expected("a dataset or a JSONL file", f"no file {name} (of the Hub: hf:{name})", at="--dataset")
         if "/" not in name and not Path(name).suffix:
             raise unknown("dataset", name, [*NAMED, "hf:REPO", "FILE.jsonl"], at="--dataset")
-    return _with_holdout(spec, Dataset(open_rows(name, spec.validation())), 0)
+    return _with_holdout(spec, Dataset(open_rows(name, spec.validation(), spec.dataset_split)), 0)
 
 
 def _open_hub(spec: DatasetSpec) -> Source:
     repo = spec.repo(spec.dataset.removeprefix("hf:"))
+    if is_saved(repo):
+        return _open_file(msgspec.structs.replace(spec, dataset=repo))
     split = spec.dataset_split
     if not re.search(r"[\[+]", split):
         return _with_holdout(spec, load_dataset(repo, spec.dataset_config, spec.cache_dir)[split], 0)

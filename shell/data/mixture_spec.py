@@ -1,9 +1,10 @@
 """Data of one source or a mixture: `a.jsonl=0.7,b.jsonl=0.3` gives weights, `a.jsonl=5000rows,b.jsonl` counts.
 
-A path may hold commas and equals signs: if a file of that name exists, it is meant. Rows are held out by each source
-itself, or with `--test-size` of all together, as tinker-cookbook's interleaving does.
+A path may hold commas, equals signs and the marks of patterns: if a file of that name exists, it is meant. Rows are
+held out by each source itself, or with `--test-size` of all together, as tinker-cookbook's interleaving does.
 """
 
+import glob
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -18,12 +19,13 @@ from kernel.mixture_order import Mixture, mix
 from kernel.row_outcomes import Intake, Outcome, RowOutcome
 from shell.data.dataset import Dataset, Stream
 from shell.data.load_dataset import DatasetSpec, Source, open_source
+from shell.data.open_rows import SUFFIXES, exists
 from shell.data.rows import ConcatRows, Int64, labels_of
 
 _COUNT = re.compile(r"(\d[\d_]*)rows?")
 _WEIGHT = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _SHARE = re.compile(r"=[^=,]*$")
-_ENDINGS = re.compile(r"(\.(jsonl?|ndjson|parquet|gz|zst|bz2|xz))+$")
+_ENDINGS = re.compile(rf"({'|'.join(map(re.escape, sorted(SUFFIXES)[::-1]))})+$")
 
 
 class Share(NamedTuple):
@@ -36,11 +38,6 @@ class Share(NamedTuple):
     def __str__(self) -> str:
         share = f"={self.weight:g}" if self.weight is not None else f"={self.n_rows}rows" if self.n_rows else ""
         return self.dataset + share
-
-
-def exists(path: str) -> bool:
-    """Whether there is a file of that name."""
-    return os.path.exists(os.path.expanduser(path))
 
 
 def read_shares(text: str, exists: Callable[[str], bool] = exists) -> tuple[Share, ...]:
@@ -57,9 +54,17 @@ def read_shares(text: str, exists: Callable[[str], bool] = exists) -> tuple[Shar
 
 def names(shares: tuple[Share, ...]) -> tuple[str, ...]:
     """The names of the sources in metrics: the last part of each, or all of it if two would be alike."""
-    short = [_ENDINGS.sub("", os.path.basename(share.dataset.removeprefix("hf:").rstrip("/"))) for share in shares]
+    short = [_ENDINGS.sub("", os.path.basename(_plain(share.dataset).rstrip("/"))) for share in shares]
     whole = [share.dataset for share in shares]
     return tuple(a if a and short.count(a) == 1 else b for a, b in zip(short, whole, strict=True))
+
+
+def _plain(dataset: str) -> str:
+    """A source without what is no name: `hf:`, and the parts of a path that are patterns."""
+    path = dataset.removeprefix("hf:")
+    while glob.has_magic(path) and os.path.dirname(path) and not os.path.lexists(os.path.expanduser(path)):
+        path = os.path.dirname(path)
+    return path
 
 
 def _share(text: str, exists: Callable[[str], bool]) -> Share:

@@ -5,48 +5,20 @@ it is hashed again: other bytes end the run. Compressed data is recognised by it
 unnamed file in TMPDIR. A remote file is copied under a digest of its address and of what its server reports of it.
 """
 
-import bz2
-import gzip
+import codecs
 import hashlib
-import lzma
 import os
 import secrets
 import tempfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kernel.errors import InputError, expected, problem
+from shell.data.file_kinds import ARROW_FILE, ARROW_STREAM, HEAD, MARKS, PARQUET, foreign, kind
 from shell.data.rows import content_digest
-
-BLOCK = 1 << 16
-PARQUET = b"PAR1"
-
-
-def _zstd(file: BinaryIO) -> Any:
-    import pyarrow  # unlike the zstandard package it notices that a file was cut short
-
-    return pyarrow.CompressedInputStream(file, "zstd")
-
-
-_PACKED: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
-    b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
-    b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ": ("xz", lzma.LZMAFile),
-    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
-    **{bytes([byte]) + b"\x2a\x4d\x18": ("zstd", _zstd) for byte in range(0x50, 0x60)},  # a frame to skip
-}
-"""Compressed data by its first bytes: its name, and what unpacks it."""
-_OTHERS = {
-    b"PK\x03\x04": "a zip archive (unpack it first)",
-    b"SQLite format 3": "a database of SQLite",
-    b"ARROW1": "an Arrow file (hf:FOLDER reads what `datasets` saved)",
-    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file itself)",
-    b"<": "HTML or XML",
-}
-"""What people take for data, by its first bytes."""
+from shell.data.unpack import BLOCK, Codec, codec_of, unpacked
 
 
 class Content:
@@ -124,25 +96,22 @@ class Copy(Content):
 
 
 def open_content(path: str | Path) -> tuple[Content, bytes]:
-    """The bytes of a file of rows, unpacked, and the first of them."""
+    """The bytes of a file of rows, unpacked and in UTF-8, and the first of them."""
     own = OwnFile(path)
     content: Content = own
     first = _first(own)
-    if (packing := _packing(first)) is not None:
-        content = Copy(own.name, _unpacked(own.path, *packing))
+    if (codec := codec_of(first, own.name)) is not None:
+        content = Copy(own.name, _unpacked(own.path, codec))
         first = _first(content)
-        if first.startswith(PARQUET) or _packing(first):
-            raise expected("JSONL or a JSON array, packed once", "packed data inside", at=own.name)
-    for magic, what in _OTHERS.items():
-        if first.startswith(magic):
-            raise expected(kind(own.path), what, at=own.name)
+        if first.startswith((PARQUET, ARROW_FILE, ARROW_STREAM)) or codec_of(first, ""):
+            raise expected("JSON, CSV or TSV, packed once", "packed data inside (unpack it first)", at=own.name)
+    encoding = next((name for mark, name in MARKS.items() if first.startswith(mark)), None)
+    if encoding is not None and not first.startswith(ARROW_STREAM):
+        content = Copy(own.name, _recoded(content, encoding))
+        first = _first(content)
+    if (what := foreign(first, own.path)) is not None:
+        raise expected(kind(own.path), what, at=own.name)
     return content, first
-
-
-def kind(path: str | Path) -> str:
-    """What a file should be, judging by its name."""
-    suffixes = Path(path).suffixes
-    return "a Parquet file" if ".parquet" in suffixes else "a JSON file" if ".json" in suffixes else "a JSONL file"
 
 
 @contextmanager
@@ -178,28 +147,26 @@ def room(name: str) -> Iterator[None]:
 def _first(content: Content) -> bytes:
     with content.file() as file:
         file.seek(0)
-        first = file.read(64)
+        first = file.read(HEAD)
     if not first:
         raise expected(kind(content.name), "an empty file", at=content.name)
     return first
 
 
-def _packing(first: bytes) -> tuple[str, Callable[[Any], Any]] | None:
-    return next((packing for magic, packing in _PACKED.items() if first.startswith(magic)), None)
-
-
-def _unpacked(path: Path, what: str, unpack: Callable[[BinaryIO], Any]) -> Iterator[bytes]:
+def _unpacked(path: Path, codec: Codec) -> Iterator[bytes]:
     with opened(path) as file:
-        try:
-            with unpack(file) as stream:
-                while block := stream.read(BLOCK):
-                    yield block
-        except (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            cut = isinstance(error, EOFError) or "runcated" in str(error)
-            got = "one that ends in the middle (was it copied whole?)" if cut else f"a damaged one ({str(error)[:100]})"
-            raise expected(f"a whole file packed by {what}", got, at=str(path)) from error
+        yield from unpacked(path, file, codec)
+
+
+def _recoded(content: Content, encoding: str) -> Iterator[bytes]:
+    """The bytes of a text in UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for block in content.blocks():
+            yield decoder.decode(block).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:
+        raise expected(f"text in {encoding.upper()}", f"damaged text ({error.args[-1]})", at=content.name) from None
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

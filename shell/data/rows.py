@@ -3,6 +3,7 @@
 Rows never change and have no order of their own; orders are index arrays (`shell.data.dataset`).
 """
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,13 +25,32 @@ Int64: TypeAlias = NDArray[np.int64]
 
 BLOCK = 1024  # rows that are read together
 N_REASONS = 3  # how many reasons are given when too many rows are bad
-_CANONICAL = msgspec.json.Encoder(order="sorted", enc_hook=repr)
+_CANONICAL = msgspec.json.Encoder(order="sorted", enc_hook=lambda x: float(x) if isinstance(x, float) else repr(x))
 
 
 class Rejected(NamedTuple):
     """A row that cannot be read, once the user lets a run continue without such rows."""
 
     reason: str  # the sentence that would have stopped the run; it names the location
+
+
+class _Shifted(dict[int, Rejected]):
+    """The rejections of one file among those of all files, under its own row numbers."""
+
+    def __init__(self, shared: dict[int, Rejected], first: int) -> None:
+        self._shared, self._first = shared, first
+
+    def get(self, i: int, default: Any = None) -> Any:
+        return self._shared.get(self._first + i, default)
+
+    def __setitem__(self, i: int, rejected: Rejected) -> None:
+        self._shared[self._first + i] = rejected
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def values(self) -> Any:
+        return self._shared.values()
 
 
 class RowValidation:
@@ -55,6 +75,16 @@ class RowValidation:
         """What decides the messages that are read of a row."""
         how = "" if self.unknown_keys is UnknownKeys.REFUSE else f" {self.unknown_keys} unknown keys"
         return f"{self.dataset_format} {self.column}" + (f" {self.dataset_map}" if self.dataset_map else "") + how
+
+    def reads(self, key: str) -> bool:
+        """Whether a key of a row is read: columns of other keys are not."""
+        return key in self.reader.read_keys
+
+    def part(self, first: int) -> "RowValidation":
+        """The same validation for a file whose row 0 is row `first` of all."""
+        own = copy.copy(self)
+        own.rejected = _Shifted(self.rejected, first)
+        return own
 
     def check_columns(self, columns: Sequence[str], name: str) -> None:
         """Checks the columns of a table; raises InputError if no row of it can be valid."""
@@ -83,6 +113,11 @@ class RowValidation:
             return self.reader.read(row, "")
         except InputError as error:
             return self.reject(i, error.under(place(i)))
+
+
+def any_key(_: str) -> bool:
+    """All keys are read."""
+    return True
 
 
 class Rows:
@@ -180,22 +215,17 @@ class ListRows(Rows):
         return f"{self.name}[{i}]"
 
 
-class ConcatRows(Rows):
-    """Rows of several sources, one after the other."""
+class ChainedRows(Rows):
+    """Rows of several places, one after the other, as one source."""
 
-    def __init__(self, parts: Sequence[Rows], labels: Sequence[str]) -> None:
-        self.parts, self.labels = tuple(parts), tuple(labels)
+    def __init__(self, parts: Sequence[Rows], name: str, validation: RowValidation | None = None) -> None:
+        self.parts, self.name, self.validation = tuple(parts), name, validation
         self.offsets: Int64 = np.cumsum([0, *map(len, parts)])
         """int64[P + 1], where each part begins"""
-        self.name = ", ".join(dict.fromkeys(part.name for part in parts))
 
     @cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
         return content_digest(part.fingerprint.encode() for part in self.parts)
-
-    @property
-    def n_rejected(self) -> int:
-        return sum(part.n_rejected for part in self.parts)
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -235,6 +265,18 @@ class ConcatRows(Rows):
     def place(self, i: int) -> str:
         p = int(self.part_of(np.array([i]))[0])
         return self.parts[p].place(i - int(self.offsets[p]))
+
+
+class ConcatRows(ChainedRows):
+    """Rows of several sources, one after the other."""
+
+    def __init__(self, parts: Sequence[Rows], labels: Sequence[str]) -> None:
+        super().__init__(parts, ", ".join(dict.fromkeys(part.name for part in parts)))
+        self.labels = tuple(labels)
+
+    @property
+    def n_rejected(self) -> int:
+        return sum(part.n_rejected for part in self.parts)
 
 
 def labels_of(rows: Rows, indices: Int64) -> list[str]:

@@ -40,9 +40,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rows and the format they are rendered in: the settings of recipes that look at data and train nothing."""
 
-    dataset: Annotated[Text, doc("no_robots, tulu3, sample, FILE, URL or hf:REPO", "DATA")] = "sample"
+    dataset: Annotated[Text, doc("no_robots, tulu3, sample, PATH, URL or hf:REPO", "DATA")] = "sample"
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
-    dataset_split: Annotated[Text, doc("split of an hf: dataset", "NAME")] = "train"
+    dataset_split: Annotated[Text, doc("split of an hf: dataset, a file or a folder", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
     dataset_format: Annotated[DatasetFormat, doc("row format; auto: seen in each row", "FORMAT")] = DatasetFormat.AUTO
     dataset_map: Annotated[Text | None, doc("your columns: user=question,assistant=answer,...", "MAP")] = None
@@ -112,10 +112,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     submit_ahead: Annotated[Count, doc("steps queued ahead of the one awaited")] = 1
     silence_limit: Annotated[Size, doc("seconds without an answer after which the run stops")] = 600
 
-    dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, FILE, hf:REPO, or A=0.7,B=0.3", "DATA")] = None
+    dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, PATH, hf:REPO, or A=0.7,B=0.3", "DATA")] = None
     mix_stopping: Annotated[MixStopping | None, doc("when a mixture ends; by default the first", "HOW")] = None
     dataset_config: Annotated[Text | None, doc("configuration of an hf: dataset", "NAME")] = None
-    dataset_split: Annotated[Text, doc("split of an hf: dataset to train on", "NAME")] = "train"
+    dataset_split: Annotated[Text, doc("split to train on, of an hf: dataset, file or folder", "NAME")] = "train"
     dataset_column: Annotated[Text, doc("column that holds the messages", "NAME")] = "messages"
     dataset_format: Annotated[DatasetFormat, doc("row format; auto: seen in each row", "FORMAT")] = DatasetFormat.AUTO
     dataset_map: Annotated[Text | None, doc("your columns: user=question,assistant=answer,...", "MAP")] = None

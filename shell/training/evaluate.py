@@ -24,7 +24,8 @@ from kernel.loss import mean_nll, sum_loss, tokens_of
 from kernel.row_outcomes import Outcome, RowOutcome
 from shell.data.dataset import Dataset
 from shell.data.load_dataset import DatasetSpec, Source, open_source
-from shell.data.mixture_spec import Share, exists, names, own_rows
+from shell.data.mixture_spec import Share, names, own_rows
+from shell.data.open_rows import exists
 from shell.datums.render_rows import RowRenderer
 from shell.service.protocol import Client, Logprobs
 
@@ -123,6 +124,8 @@ def _spec_of(data: str, spec: DatasetSpec) -> DatasetSpec:
     if data.startswith("hf:"):
         repo, colon, split = data.removeprefix("hf:").partition(":")
         data, split, config = f"hf:{repo}", split if colon else "test", spec.dataset_config
+    elif not exists(data) and exists(path := data.rpartition(":")[0]):  # FILE:SPLIT
+        data, split = path, data.rpartition(":")[2]
     return msgspec.structs.replace(
         spec,
         dataset=data,

@@ -20,8 +20,7 @@ from kernel.errors import expected
 from kernel.parse_response.common import Parsed, Segment
 from kernel.render.token_program import assemble
 from kernel.row_to_conversation import read_conversation
-from shell.data.json_rows import open_rows
-from shell.data.mixture_spec import exists
+from shell.data.open_rows import exists, open_rows
 from shell.data.rows import RowValidation
 from shell.run_dir.atomic_files import append_lines
 from shell.run_dir.run_files import SAMPLES

@@ -10,7 +10,7 @@ import numpy as np
 from kernel.enums import TrainOnWhat
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.renderers import find_renderer
-from shell.data.json_rows import open_rows
+from shell.data.open_rows import open_rows
 from shell.data.rows import RowValidation
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings

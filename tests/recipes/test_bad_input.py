@@ -36,7 +36,7 @@ ROWS = {
         "expected a JSON object, got a list (JSONL has one object a line, with no brackets around) - at {}:2",
     ),
     "a number": (b"3", "expected a JSON object, got 3 - at {}:1"),
-    "NaN": (b'{"messages": NaN}', "expected a JSON object, got broken JSON (not a JSON value) - at {}:1:14"),
+    "NaN": (b'{"messages": NaN}', "expected a number that JSON has, got NaN - at {}:1 $.messages"),
     "no messages": (
         GOOD + b'\n{"txt": "a"}',
         "expected the key 'messages', those of another shape (see --dataset-format), or --dataset-map "
@@ -132,7 +132,10 @@ ROWS = {
     "a number for content": (saying(3), "expected text, got a number - at {}:1 $.messages[0].content"),
     "lone surrogate": (saying("a\ud800"), "expected text, got half a surrogate pair, \\ud800 - at {}:1:45"),
     "invalid UTF-8": (GOOD + b'\n{"messages": "\xff"}', "expected UTF-8, got the byte 0xff - at {}:2:15"),
-    "UTF-16": (GOOD.decode().encode("utf-16"), "expected UTF-8, got the byte 0xff - at {}:1:1"),
+    "UTF-16": (
+        GOOD.decode().encode("utf-16-le"),
+        "expected a JSONL file, got text in UTF-16 without a byte order mark (iconv -f UTF-16LE -t UTF-8 FILE) - at {}",
+    ),
     "broken arguments": (
         calling([{"function": {"name": "look", "arguments": "{at"}}]),
         "expected a JSON object, got text that is not JSON (Expecting property name enclosed in double quotes: line 1 "
@@ -167,9 +170,11 @@ def test_rows_that_cannot_be_used_are_told_with_file_line_and_path(what, name, a
 def test_what_is_no_file_is_told(name, ask, tmp_path):
     flags = ("--log-path", "run", *SMALL) if name == "sl_basic" else ()
     (tmp_path / "folder.jsonl").mkdir()
-    for path, got in (("none.jsonl", "no file of that name"), ("folder.jsonl", "a directory")):
+    kinds = "a folder with JSONL, JSON, CSV, TSV, Parquet or Arrow files"
+    files = {"none.jsonl": ("a JSONL file", "no file of that name"), "folder.jsonl": (kinds, "an empty folder")}
+    for path, (what, got) in files.items():
         told = ask(name, "--dataset", path, *flags)
-        assert told == (2, "", f"error: expected a JSONL file, got {got} - at {path}\n")
+        assert told == (2, "", f"error: expected {what}, got {got} - at {path}\n")
     told = ask(name, "--dataset", "no_robot", *flags)
     assert told == (2, "", "error: unknown dataset 'no_robot', did you mean 'no_robots'? - at --dataset\n")
 

@@ -9,7 +9,7 @@ import pytest
 from kernel.enums import TrainOnWhat
 from kernel.renderers import find_renderer
 from shell.data.dataset import Dataset
-from shell.data.json_rows import open_rows
+from shell.data.open_rows import open_rows
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.text.tokenizer import open_tokenizer

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from kernel.enums import UnknownKeys
 from kernel.errors import InputError
 from shell.data.arrow_rows import ArrowRows
-from shell.data.json_rows import open_rows
+from shell.data.open_rows import open_rows
 from shell.data.rows import Rejected, RowValidation
 
 CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]}
@@ -92,7 +92,7 @@ def test_bytes_and_dates_where_text_belongs_become_text_or_are_refused(tmp_path)
     assert isinstance(bad, Rejected)
     messages[0][0]["content"] = b"\xff"
     parquet.write_table(pa.table({"messages": pa.array(messages, kind)}), tmp_path / "b.parquet")
-    with pytest.raises(InputError, match=r"expected a Parquet file that can be read, got .*UTF8.* - at .*b.parquet"):
+    with pytest.raises(InputError, match=r"expected text in the column 'messages', got .*UTF8.* - at .*b.parquet"):
         open_rows(tmp_path / "b.parquet")
     table = datasets.Dataset.from_dict({"messages": [b"\xff"]})
     with pytest.raises(InputError, match=r"expected text in the column 'messages', got .*UTF8.* - at t\[0\]"):

@@ -11,7 +11,9 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from kernel.errors import InputError
 from shell.data import load_dataset
@@ -200,7 +202,7 @@ def test_a_test_size_beyond_the_test_split_or_below_zero_is_refused(opened):
         ("xyz", "unknown dataset 'xyz', expected one of 'no_robots', 'tulu3', 'sample', 'hf:REPO', 'FILE.jsonl'"),
         ("gone/train.jsonl", "expected a JSONL file, got no file of that name - at gone/train.jsonl"),
         ("some/repo", "expected a dataset or a JSONL file, got no file some/repo (of the Hub: hf:some/repo)"),
-        (".", "expected a JSONL file, got a directory - at ."),
+        (".", "expected a folder with JSONL, JSON, CSV, TSV, Parquet or Arrow files, got none"),
         ("~nobody-of-that-name/x", "expected a JSONL file, got no file of that name - at ~nobody-of-that-name/x"),
     ],
 )
@@ -244,8 +246,19 @@ def test_a_dataset_with_configurations_asks_for_one_of_them(opened, room):
 @pytest.mark.parametrize("option", [{"streaming": True}, {"dataset_config": "x"}, {"dataset_split": "test"}])
 @pytest.mark.parametrize("dataset", ["no_robots", "sample", "train.jsonl"])
 def test_options_of_the_hub_are_refused_elsewhere(opened, dataset, option):
+    if dataset == "train.jsonl" and "dataset_split" in option:
+        return  # a file may have splits
     with pytest.raises(InputError, match=f"--dataset-split need --dataset hf:REPO, not {dataset}"):
         opened(dataset, **option)
+
+
+def test_a_split_of_a_file_is_opened_by_its_name(opened, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"train": [row("a"), row("b")], "test": [row("c")]}, indent=1))
+    assert len(opened(str(path)).train) == 2
+    assert len(opened(str(path), dataset_split="test").train) == 1
+    with pytest.raises(InputError, match=r"unknown split 'dev', expected one of 'train', 'test'"):
+        opened(str(path), dataset_split="dev")
 
 
 def streamed(opened: Any, **options: Any) -> Source:
@@ -265,6 +278,50 @@ def test_a_stream_gives_the_rows_of_datasets_epoch_by_epoch(opened, shards):
         epochs.append([row["id"] for row in rows])
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert len(train) == 36
+
+
+NULLS = [row("a"), {"messages": [{"role": "assistant", "tool_calls": [{"arguments": {"a": None, "b": [1]}}]}]}]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "saved", "saved splits"])
+def test_json_of_datasets_keeps_its_nulls_streamed_or_not(form, opened, tmp_path):
+    features = datasets.Features({"messages": datasets.List(datasets.Json())})
+    table = datasets.Dataset.from_list(NULLS, features=features)
+    folder = tmp_path / form
+    if form == "saved":
+        table.save_to_disk(folder)
+    elif form == "saved splits":
+        datasets.DatasetDict(test=table.select([0]), train=table).save_to_disk(folder)
+    elif form == "parquet":
+        folder.mkdir()
+        table.to_parquet(folder / "train.parquet")
+    else:
+        jsonl(folder, NULLS)
+    by_role = lambda rows: sorted(rows, key=lambda row: row["messages"][0]["role"])  # noqa: E731
+    stream = opened(f"hf:{folder}", streaming=True, streaming_length=2).train
+    assert by_role(stream.read(0, 2)) == by_role(opened(f"hf:{folder}").train.to_list()) == by_role(NULLS)
+
+
+def test_a_saved_dataset_of_the_hub_s_flag_is_the_one_of_its_path(opened, tmp_path):
+    table = datasets.Dataset.from_list([row(str(i)) for i in range(9)])
+    table.save_to_disk(tmp_path / "saved")
+    both = [opened(f"{flag}{tmp_path / 'saved'}").train for flag in ("hf:", "")]
+    assert both[0].to_list() == both[1].to_list()
+    assert both[0].rows.fingerprint == both[1].rows.fingerprint
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_columns_that_nobody_reads_never_stop_a_table(streaming, opened, tmp_path):
+    far = pa.array([253_402_300_800_000_000] * 3, pa.timestamp("us", "UTC"))
+    messages = [[{"role": "user", "content": b"a"}]] * 3
+    columns = {"messages": messages, "when": far, "vector": [[0.5] * 4] * 3, "raw": [b"\xff"] * 3, "n": [1, 2, 3]}
+    (tmp_path / "far").mkdir()
+    parquet.write_table(pa.table(columns), tmp_path / "far" / "train.parquet")
+    options = {"streaming": True, "streaming_length": 3} if streaming else {}
+    train = opened(f"hf:{tmp_path / 'far'}", **options).train
+    rows = train.read(0, 3) if streaming else train.to_list()
+    unread = {"when": True, "vector": True, "raw": True}
+    assert [{**one, "n": 0} for one in rows] == [{"messages": [{"role": "user", "content": "a"}], "n": 0, **unread}] * 3
 
 
 def test_a_stream_resumes_by_reading_past(opened):

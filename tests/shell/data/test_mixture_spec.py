@@ -125,7 +125,7 @@ def test_rows_that_are_never_drawn_and_those_drawn_again_are_counted(files):
         (
             "a.jsonl,b.jsonl",
             {"dataset_split": "test"},
-            "--streaming, --dataset-config and --dataset-split need --dataset hf:REPO",
+            "there are no splits in the file, so none called 'test' (--dataset-split) - at",
         ),
         ("a.jsonl,b.jsonl", {"test_size": 16}, "expected test_size <= 15 rows, which leaves the sources their own"),
     ],
@@ -224,6 +224,19 @@ def test_what_is_no_list_of_sources_is_refused_in_one_sentence(text, sentence):
     with pytest.raises(InputError) as error:
         read(text)
     assert str(error.value).startswith(sentence)
+
+
+def test_a_pattern_and_a_folder_are_sources_with_names_of_their_own(files):
+    for i in range(3):
+        (files / "shards" / f"{i}.jsonl").parent.mkdir(exist_ok=True)
+        (files / "shards" / f"{i}.jsonl").write_text(json.dumps(row(f"s {i}")) + "\n")
+    for dataset in (f"{files}/shards/*.jsonl=2rows,{files}/b.jsonl", f"{files}/b.jsonl,{files}/shards=2rows"):
+        source = open_data(DatasetSpec(dataset=dataset))
+        assert set(intakes(source)) == {"shards", "b"}
+        assert Counter(text[0] for text in texts(source.train)) == {"s": 2, "b": 5}
+        assert all(re.search(r"shards/\d.jsonl:1|b.jsonl:\d", place) for place in source.train.places())
+    assert len(open_data(DatasetSpec(dataset=f"{files}/[ab].jsonl")).train) == 17
+    assert names((Share("data/v?/x*.jsonl"), Share("*.jsonl"))) == ("data", "*")
 
 
 def test_sources_of_one_name_are_called_by_their_whole_paths():

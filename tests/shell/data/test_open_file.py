@@ -20,9 +20,9 @@ from pyarrow import parquet
 from kernel.enums import UnknownKeys
 from kernel.errors import InputError
 from shell.data import open_file
-from shell.data.json_rows import open_rows
 from shell.data.load_dataset import DatasetSpec, open_source
 from shell.data.open_file import cache_root, local_copy, prepared_root
+from shell.data.open_rows import open_rows
 from shell.data.rows import Rejected, RowValidation
 
 ROWS = [
@@ -134,9 +134,9 @@ def test_a_parquet_file_cut_short_empty_or_without_messages_is_refused(tmp_path)
         (zstd(jsonl())[:-3], "expected a whole file packed by zstd, got one that ends in the middle (was it"),
         (zstd(jsonl()) + zstd(jsonl())[:7], "expected a whole file packed by zstd, got one that ends in the middle"),
         (zstd(jsonl()) + b"junkjunk", "expected a whole file packed by zstd, got a damaged one ("),
-        (gzip.compress(zstd(jsonl())), "expected JSONL or a JSON array, packed once, got packed data inside - at rows"),
+        (gzip.compress(zstd(jsonl())), "expected JSON, CSV or TSV, packed once, got packed data inside (unpack it"),
         (b"PK\x03\x04...", "expected a JSONL file, got a zip archive (unpack it first) - at rows"),
-        (b"<!doctype html>", "expected a JSONL file, got HTML or XML - at rows"),
+        (b"<!doctype html>", "expected a JSONL file, got HTML, a web page (was a page saved"),
         (b"version https://git-lfs.github.com/spec/v1\n", "expected a JSONL file, got a pointer of Git LFS (git lfs "),
         (b"[]", "expected a JSON array of rows, got an empty array - at rows"),
         (b"[", "expected the end of the array, ], got the end of the file - at rows:1:2"),

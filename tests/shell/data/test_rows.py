@@ -7,7 +7,7 @@ import pytest
 
 from kernel.enums import UnknownKeys
 from kernel.errors import InputError
-from shell.data.json_rows import open_rows
+from shell.data.open_rows import open_rows
 from shell.data.rows import ConcatRows, ListRows, Rejected, RowValidation, labels_of
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from kernel.errors import InputError
-from shell.data.json_rows import open_rows
 from shell.data.load_dataset import DatasetSpec
+from shell.data.open_rows import open_rows
 from shell.data.rows import Rows
 from shell.datums.open_run_data import OpenDataset, open_dataset
 from shell.fingerprints import ROOT, Provenance

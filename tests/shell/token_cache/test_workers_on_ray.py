@@ -7,8 +7,8 @@ import pytest
 
 from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
-from shell.data.json_rows import open_rows
 from shell.data.load_dataset import DatasetSpec
+from shell.data.open_rows import open_rows
 from shell.data.rows import Rows
 from shell.prepare import PrepareConfig, prepare
 from shell.settings.cli import main

@@ -81,6 +81,19 @@ def test_a_set_is_evaluated_whole_but_for_what_training_also_has(opened, tmp_pat
     assert len({entry.location for entry in mixed.entries}) == 14
 
 
+def test_a_set_is_a_split_of_a_file_a_folder_or_a_pattern(opened, tmp_path):
+    path = tmp_path / "both.json"
+    path.write_text(json.dumps({"train": [row("c")], "test": [row(f"d {i}") for i in range(3)]}))
+    (tmp_path / "shards").mkdir()
+    for i in range(2):
+        write(tmp_path / "shards" / f"{i}.jsonl", [row(f"e {i}")])
+    wanted = {"test": f"{path}:test", "train": str(path), "all": f"{tmp_path}/shards/*.jsonl"}
+    asked = read_names(",".join(f"{name}1={data}" for name, data in wanted.items()))
+    assert [one.n_rows for one in opened(**asked)] == [3, 1, 2]
+    with pytest.raises(InputError, match="unknown split 'tset', did you mean 'test'"):
+        opened(x=f"{path}:tset")
+
+
 def test_a_set_of_which_nothing_can_be_evaluated_is_refused(opened, tmp_path):
     with pytest.raises(InputError, match=r"expected a JSONL file, got an empty file"):
         opened(x=write(tmp_path / "empty.jsonl", []))
