@@ -32,7 +32,10 @@ class ToolSpec(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message. `trainable` replaces what the mode says of it; `tools` are declared with a system message."""
+    """One message. `trainable` replaces what the mode says of it; `tools` are declared with a system message.
+
+    Content of no parts is that of a message which only declares tools; "" is a text that says nothing.
+    """
 
     role: str
     content: str | tuple[Part, ...] = ""
@@ -119,8 +122,16 @@ def split_inline_reasoning(message: Message) -> Message:
     inside, closed, rest = content.lstrip()[len("<think>") :].partition("</think>")
     if not closed:
         return message
-    reasoning, text = inside.strip("\n"), rest.lstrip("\n")
+    return message._replace(content=beside_reasoning(inside, rest))
+
+
+def beside_reasoning(reasoning: str, content: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
+    """Reasoning and the content after it: newlines around it are neither's, and blank reasoning is none."""
+    if isinstance(content, str):
+        content = content.lstrip("\n")
+    elif content and content[0].kind == "text":
+        content = (content[0]._replace(text=content[0].text.lstrip("\n")), *content[1:])
     if not reasoning.strip():
-        return message._replace(content=text)
-    parts = (Part("thinking", reasoning), Part("text", text))
-    return message._replace(content=parts if text else parts[:1])
+        return content
+    after = parts_of(Message("assistant", content))
+    return (Part("thinking", reasoning.strip("\n")), *[part for part in after if part.text])

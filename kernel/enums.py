@@ -38,6 +38,13 @@ class Tail(StrEnum):
     KEEP = "keep"
 
 
+class Follow(StrEnum):
+    """Whose way of writing a format takes where the two differ: tinker-cookbook's, or the model's public template's."""
+
+    REFERENCE = "reference"
+    TEMPLATE = "template"
+
+
 class Order(StrEnum):
     """How rows are shuffled: as `datasets` does, or in constant memory."""
 

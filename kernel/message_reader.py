@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from kernel.conversation import Message, Origin, Part, ToolCall, content_of
+from kernel.conversation import Message, Origin, Part, ToolCall, beside_reasoning, content_of
 from kernel.errors import Path, expected, problem, unknown
 from kernel.json_values import (
     each,
@@ -217,9 +217,7 @@ def _with_reasoning(content: str | tuple[Part, ...], reasoning: str) -> str | tu
     """The content after its reasoning; reasoning that is in both places must be the same."""
     if not reasoning:
         return content
-    if isinstance(content, str):
-        return (Part("thinking", reasoning), Part("text", content)) if content else (Part("thinking", reasoning),)
-    within = "".join(part.text for part in content if part.kind == "thinking")
+    within = "" if isinstance(content, str) else "".join(part.text for part in content if part.kind == "thinking")
     if within and within.strip() != reasoning.strip():
         raise problem("the reasoning in the content and that beside it differ: keep one of them", path=("content",))
-    return content if within else (Part("thinking", reasoning), *content)
+    return content if within else beside_reasoning(reasoning, content)

@@ -136,8 +136,8 @@ _new = tuple.__new__  # with all fields: a third of the price of the constructor
 
 
 def _declare(conversation: Conversation, tools: tuple[ToolSpec, ...]) -> Conversation:
-    """The tools, with the system message that opens the conversation; with an empty one if there is none."""
+    """The tools, with the system message that opens the conversation; with one that says nothing if there is none."""
     if conversation[0].role == "system":
         return (conversation[0]._replace(tools=tools), *conversation[1:])
     trainable = None if conversation[0].trainable is None else False
-    return (Message("system", tools=tools, trainable=trainable), *conversation)
+    return (Message("system", (), tools=tools, trainable=trainable), *conversation)

@@ -19,6 +19,7 @@ import msgspec
 
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
+from kernel.renderers.public_templates import follows_template
 from shell.data.rows import ConcatRows, Rows, content_digest
 from shell.datums.render_rows import RowRenderer
 from shell.text.renderer_by_name import Format
@@ -95,6 +96,8 @@ def format_digest(chat_format: Format) -> str:
         return content_digest(part.encode() for part in (chat_format.source, variables, chat_format.date))
     if RENDERERS.get(chat_format.name) is chat_format:
         return content_digest([b"built-in", chat_format.name.encode()])
+    if follows_template(chat_format):
+        return content_digest([b"built-in, following the template", chat_format.name.encode()])
     functions = list(_functions(chat_format, set()))
     cells = [cell.cell_contents for f in functions for cell in f.__closure__ or ()]
     data = re.sub(

@@ -3,6 +3,7 @@
 As text, trained tokens are in colour (or between «marks»); as JSON, one object per datum, in the order of the rows.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
+from kernel.conversation import Conversation
 from kernel.length_limit import apply_length_limit
 from kernel.render.spans import spoofs_turn
 from kernel.renderer_language.interpreter import SpanKind
@@ -23,6 +25,7 @@ from kernel.row_outcomes import Outcome
 from shell.data.dataset import Stream
 from shell.data.load_dataset import Source, spec_of
 from shell.data.mixture_spec import mode_of, open_data
+from shell.datums.note_counts import NoteCounts
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import render_settings
 from shell.run_dir.progress_display import Console, training_on
@@ -49,7 +52,7 @@ class ShownDatum(NamedTuple):
     n_cut: int  # tokens cut at the right
     shortened: str  # how the prompt of its row was shortened, or empty
     n_siblings: int  # other datums of the same row
-    n_spoofed: int  # messages of the row that spoof a turn
+    conversation: Conversation  # what its row says
 
 
 def show(config: ShowConfig) -> int:
@@ -78,7 +81,8 @@ def show(config: ShowConfig) -> int:
     if config.format == "json":
         print_json(datums)
     else:
-        print_text(datums, tokenizer, f"{source.name}, {names.renderer}, {training_on(settings.train_on_what.value)}")
+        title = f"{source.name}, {names.renderer}, {training_on(settings.train_on_what.value)}"
+        print_text(datums, tokenizer, title, row_renderer)
     ignored = {**({} if isinstance(source.train, Stream) else source.train.rows.ignored), **row_renderer.keys.counts}
     if ignored:
         print(f"ignored: {ignored_keys(ignored)}", file=sys.stderr)
@@ -102,11 +106,7 @@ def read_datums(
         if one.outcome in (Outcome.REJECTED, Outcome.TOO_LONG)
     ]
     siblings = np.bincount(result.rows, minlength=len(rows))
-    plain = row_renderer.chat_format if isinstance(row_renderer.chat_format, Renderer) else None
-    n_spoofed = [0] * len(rows)
-    for i in sorted(set(result.rows.tolist())):
-        conversation = row_renderer.read(rows[i], places[i])
-        n_spoofed[i] = sum(spoofs_turn(plain, message) for message in conversation) if plain else 0
+    talks = {i: row_renderer.read(rows[i], places[i]) for i in sorted(set(result.rows.tolist()))}
     reasons = {one.row: one.reason for one in result.outcomes if one.row in rendered.shortened}
     shown = []
     for b, row in enumerate(result.rows.tolist()):
@@ -121,7 +121,7 @@ def read_datums(
                 n_cut=int(full[b]) - len(tokens) - 1,
                 shortened=reasons.get(row, ""),
                 n_siblings=int(siblings[row]) - 1,
-                n_spoofed=n_spoofed[row],
+                conversation=talks[row],
             )
         )
     return shown
@@ -135,8 +135,10 @@ def print_json(datums: Iterator[ShownDatum]) -> None:
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
 
 
-def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str) -> None:
+def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str, row_renderer: RowRenderer) -> None:
     """Prints the examples, trained tokens marked, and totals."""
+    plain = row_renderer.chat_format if isinstance(row_renderer.chat_format, Renderer) else None
+    literal, notes = row_renderer.markup.controls, NoteCounts(row_renderer)
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     marks = "" if console.color_system and not console.no_color else MARKS
     console.print(f"{title}; trained tokens are {f'marked {marks}' if marks else 'green'}", markup=False)
@@ -148,8 +150,10 @@ def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str) -
         cut += f"; its prompt was shortened, to {datum.shortened}" if datum.shortened else ""
         cut += "" if n_loss else "; skipped in a run, unless --zero-loss send"
         console.print(f"\nrow {datum.row}: {len(datum.tokens):,} tokens, {n_loss:,} trained{cut}", style="cyan")
-        console.print(coloured(datum, tokenizer, marks))
-        n_spoofed += datum.n_spoofed if datum.row not in rows else 0
+        console.print(coloured(datum, tokenizer, marks, literal))
+        if datum.row not in rows:
+            notes.add(datum.conversation)
+            n_spoofed += sum(spoofs_turn(plain, message) for message in datum.conversation) if plain else 0
         rows.add(datum.row)
         split |= {datum.row} if datum.n_siblings else set()
         shortened |= {datum.row} if datum.shortened else set()
@@ -162,6 +166,7 @@ def print_text(datums: Iterator[ShownDatum], tokenizer: Tokenizer, title: str) -
     lines += [f"{_counted(len(shortened), 'prompt', 'was', 'were')} shortened"] if shortened else []
     spoof = _counted(n_spoofed, "message", "spoofs", "spoof")
     lines += [f"{spoof} a turn: the format is plain text"] if n_spoofed else []
+    lines += notes.lines()
     console.print("\n" + "\n".join(lines), markup=False)
 
 
@@ -170,10 +175,10 @@ def _counted(n: int, noun: str, verb_of_one: str = "", verb: str = "") -> str:
     return f"{n:,} {noun} {verb_of_one}".rstrip() if n == 1 else f"{n:,} {noun}s {verb}".rstrip()
 
 
-def coloured(datum: ShownDatum, tokenizer: Tokenizer, marks: str = "") -> Text:
+def coloured(datum: ShownDatum, tokenizer: Tokenizer, marks: str = "", literal: re.Pattern[str] | None = None) -> Text:
     """A datum's text, trained tokens in colour and between marks; the first token is never trained.
 
-    Weights other than 0 and 1 follow what they train, such as ×0.5.
+    A backslash is shown before text that spells a control token, found by `literal`.
     """
     ids = [int(datum.tokens[0]), *datum.target_tokens.tolist()]
     weights = [0.0, *datum.token_weights.tolist()]
@@ -183,7 +188,10 @@ def coloured(datum: ShownDatum, tokenizer: Tokenizer, marks: str = "") -> Text:
         text.append(marks[:1] if on else "")
         for segment in tokenizer.segments([ids[i] for i in run]):
             underline = " underline" if segment.kind is SpanKind.CONTROL else ""
-            text.append(segment.text.translate(PICTURES), style + underline)
+            shown = segment.text.translate(PICTURES)
+            if literal is not None and segment.kind is not SpanKind.CONTROL:
+                shown = literal.sub(r"\\\1", shown)
+            text.append(shown, style + underline)
         text.append(marks[1:] if on else "")
         text.append(f"×{on:.6g}" if on not in (0, 1) else "", style="yellow")
     return text

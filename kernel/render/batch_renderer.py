@@ -91,7 +91,7 @@ class BatchRenderer:
                 skeleton, ready, weighted = skeleton_of(conversation, mode, at)
                 add(skeleton, ready, weighted)
             except InputError as error:
-                raise at_origin(error, conversation) from None
+                raise at_origin(error.under(at), conversation) from None
         unchecked = self.renderer.refuses_reasoning and not self.split_turns
         return builder.program(where, self.renderer.name if unchecked else "")
 

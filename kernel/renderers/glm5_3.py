@@ -68,6 +68,9 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
 @joins_parts
 def _ordered(conversation: Conversation) -> Conversation:
     """Results in the order of their calls, and the assistant's reasoning before its text, which is trimmed."""
+    if conversation and conversation[0].tools and conversation[0].content == "":  # an empty system message of its own
+        declares, says = conversation[0]._replace(content=()), conversation[0]._replace(tools=())
+        conversation = declares, says, *conversation[1:]
     out: list[Message] = []
     for role, group in groupby(conversation, lambda message: message.role):
         messages = [_gathered(message) if role == "assistant" else message for message in group]

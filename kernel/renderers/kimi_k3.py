@@ -117,8 +117,8 @@ def _prepared(conversation: Conversation, effort: str) -> Conversation:
     first = conversation[0] if conversation else Message("")
     ready: list[Message] = []
     if first.tools:
-        ready.append(first._replace(role="tool_declare", content=""))
-        conversation = (first._replace(tools=()), *conversation[1:]) if first.content else conversation[1:]
+        ready.append(first._replace(role="tool_declare", content=()))
+        conversation = (first._replace(tools=()), *conversation[1:]) if first.content != () else conversation[1:]
     elif first.role == "tool_declare":
         ready, conversation = [first], conversation[1:]
     if effort and (not conversation or conversation[0].role != "thinking_effort"):

@@ -14,7 +14,7 @@ from kernel.parse_response.by_token import parse_blocks
 from kernel.renderer_language.pieces import Content, Header, Reasoning, Renderer, Row, Sampled, Text
 from kernel.renderers.qwen3 import CONTROLS, END, header, system, turn
 from kernel.renderers.qwen3_5 import added_system, declared, read_xml_call, xml_calls
-from kernel.renderers.tool_syntax import C, Data, Markup, Schema, fields
+from kernel.renderers.tool_syntax import SPACE, C, Data, Markup, Schema, fields
 
 
 def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
@@ -127,13 +127,10 @@ def _disabled(renderer: Renderer) -> Renderer:
     return replace(renderer, name=f"{renderer.name}_disable_thinking", cue=cue, refuses_reasoning=True)
 
 
-_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.strip` takes off
-
-
 def _asking(renderer: Renderer, name: str, effort: str) -> Renderer:
     user = (
         *header("user"),
-        Text(rstrip=_SPACE, unless=(C.LAST_USER,)),
+        Text(rstrip=SPACE, unless=(C.LAST_USER,)),
         Text(when=(C.LAST_USER,)),
         Sampled("\n\n", when=(C.LAST_USER, C.HAS_TEXT)),
         Sampled(f"{{reasoning effort: {effort}}}", when=(C.LAST_USER,)),

@@ -62,15 +62,20 @@ def _read_call(text: str) -> ToolCall | str:
     return ToolCall(name, json.dumps(arguments), call_id if isinstance(call_id, str) else "")
 
 
-def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
+def declared(lines: str) -> Markup:
+    """Declarations, one per line, and how to call them."""
     return (
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
         "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n",
-        Data("\n".join(map(json.dumps, function_objects(tools)))),
+        Data(lines),
         "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
         "<tool_call></tool_call> XML tags:\n<tool_call>\n"
         '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>',
     )
+
+
+def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
+    return declared("\n".join(map(json.dumps, function_objects(tools))))
 
 
 _PARSE = partial(parse_blocks, stop="<|im_end|>", read_call=_read_call)

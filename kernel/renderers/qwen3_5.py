@@ -23,15 +23,15 @@ def added_system(conversation: Conversation) -> Message:
     return Message("system", trainable=False if any(m.trainable is not None for m in conversation) else None)
 
 
-def xml_calls(scalar: Callable[[object], str]) -> Calls:
-    """The calls of a message as XML; `scalar` writes an argument that is a number, a boolean or null."""
-    return Calls(partial(_write_xml_call, scalar=scalar), join="\n")
+def xml_calls(scalar: Callable[[object], str], nested: Callable[[object], str] = json.dumps) -> Calls:
+    """The calls of a message as XML; `scalar` writes an argument that is no text, list or object, `nested` the last."""
+    return Calls(partial(_write_xml_call, scalar=scalar, nested=nested), join="\n")
 
 
-def _write_xml_call(_: int, call: ToolCall, scalar: Callable[[object], str]) -> Markup:
+def _write_xml_call(_: int, call: ToolCall, scalar: Callable[[object], str], nested: Callable[[object], str]) -> Markup:
     markup: list[str | Data] = ["<tool_call>\n<function=", Data(call.name), ">\n"]
     for name, value in json.loads(call.arguments).items():
-        write = json.dumps if isinstance(value, dict | list) else scalar
+        write = nested if isinstance(value, dict | list) else scalar
         text = value if isinstance(value, str) else write(value)
         markup += ["<parameter=", Data(name), ">\n", Data(text), "\n</parameter>\n"]
     return *markup, "</function>\n</tool_call>"

@@ -15,6 +15,7 @@ from kernel.renderer_language.pieces import Row as Row
 
 C = Condition
 Schema = Mapping[str, object]
+SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.strip` takes off
 NAMED_RESULT = Refuse("the name of the tool, or a call that this is the result of", unless=(C.HAS_NAME,))
 
 

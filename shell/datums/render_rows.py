@@ -21,13 +21,14 @@ from kernel.length_limit import (
 from kernel.ragged_batches import Examples, Ragged, concat, reorder, take
 from kernel.render.token_program import TokenProgram, assemble
 from kernel.renderer_language.pieces import Renderer
+from kernel.renderers.own_markup import read_own_markup
 from kernel.row_keys import KeyPolicy
 from kernel.row_outcomes import Outcome, RowOutcome
 from kernel.row_to_conversation import read_conversation
 from shell.data.rows import Rejected, Row
 from shell.datums.images import image_lengths
 from shell.datums.render_settings import RenderSettings
-from shell.text.renderer_by_name import Format, batch_renderer_of
+from shell.text.renderer_by_name import Format, batch_renderer_of, markup_of
 from shell.text.tokenizer import Tokenizer
 
 Int64 = NDArray[np.int64]
@@ -83,6 +84,7 @@ class RowRenderer:
     def __init__(self, chat_format: Format, tokenizer: Tokenizer, settings: RenderSettings) -> None:
         tokenizer.check_controls(chat_format.name, chat_format.controls)
         self.chat_format, self.tokenizer, self.settings = chat_format, tokenizer, settings
+        self.markup = markup_of(chat_format)
         self._batch_renderer = batch_renderer_of(chat_format, settings.split_turns)
         self._constants = tokenizer.encode_constants([])
         self.keys = KeyPolicy(settings.unknown_keys)
@@ -158,14 +160,16 @@ class RowRenderer:
         )
 
     def read(self, row: Row, location: str) -> Conversation:
-        """The conversation of one row, which has been rendered before."""
-        return read_conversation(row, location, self.settings.column, KeyPolicy(self.settings.unknown_keys))
+        """The conversation of a row, with the format's own markup in its texts read; InputError for what is none."""
+        return self._read(row, location, KeyPolicy(self.settings.unknown_keys))
+
+    def _read(self, row: Row, location: str, keys: KeyPolicy) -> Conversation:
+        return read_own_markup(self.markup, read_conversation(row, location, self.settings.column, keys))
 
     def _program(self, rows: dict[int, Row], locations: Sequence[str]) -> TokenProgram:
         """Some rows of a call rendered, numbered by their keys."""
         at = [locations[i] for i in rows]
-        column, keys = self.settings.column, self.keys
-        talks = [read_conversation(*pair, column, keys) for pair in zip(rows.values(), at, strict=True)]
+        talks = [self._read(*pair, self.keys) for pair in zip(rows.values(), at, strict=True)]
         program = self._batch_renderer.render(talks, self.settings.train_on_what, at)
         return program._replace(rows=np.array(list(rows), np.int64)[program.rows], places=locations)
 

@@ -11,7 +11,17 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from kernel.enums import DatasetFormat, MixStopping, Order, Reduction, Tail, TrainOnWhat, Truncation, UnknownKeys
+from kernel.enums import (
+    DatasetFormat,
+    Follow,
+    MixStopping,
+    Order,
+    Reduction,
+    Tail,
+    TrainOnWhat,
+    Truncation,
+    UnknownKeys,
+)
 from kernel.errors import expected, unknown
 from shell.settings.choose_service import ServiceChoice
 from shell.settings.flags import conform, doc, fields_of
@@ -52,6 +62,7 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     split_turns: Annotated[Literal["auto", "never"], doc("auto: one example per turn where needed")] = "auto"
     model_name: Annotated[Text, doc("model whose renderer and tokenizer to use", "NAME")] = "tinsmith/tiny"
     renderer_name: Annotated[Text | None, doc("chat format; by default the model's", "NAME")] = None
+    follow: Annotated[Follow, doc("whose format where two differ", "WHICH")] = Follow.REFERENCE
     template_variables: Annotated[Text | None, doc("variables for hf_template, as JSON", "JSON")] = None
     tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
 
@@ -144,6 +155,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tokenizer: Annotated[Text | None, doc("name or tokenizer.json; by default the model's", "NAME")] = None
     encoder: Annotated[Literal["auto", "fast", "tokenizers"], doc("tokenizer backend; both give the same ids")] = "auto"
     renderer_name: Annotated[Text | None, doc("chat format; by default the model's", "NAME")] = None
+    follow: Annotated[Follow, doc("whose format where two differ", "WHICH")] = Follow.REFERENCE
     template_variables: Annotated[Text | None, doc("variables for hf_template, as JSON", "JSON")] = None
     load_checkpoint_path: Annotated[Text | None, doc("start from the weights of a tinker:// path or a run", "PATH")] = (
         None

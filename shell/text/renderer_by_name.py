@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
+from kernel.enums import Follow
 from kernel.errors import InputError, expected, unknown
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
+from kernel.renderers.own_markup import OwnMarkup, own_markup, pattern_of
+from kernel.renderers.public_templates import following_template
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 
@@ -40,6 +43,8 @@ class NamesFormat(Protocol):
     def tokenizer(self) -> str | None: ...
     @property
     def template_variables(self) -> str | None: ...
+    @property
+    def follow(self) -> Follow: ...
 
 
 class FormatNames(msgspec.Struct, frozen=True):
@@ -50,6 +55,7 @@ class FormatNames(msgspec.Struct, frozen=True):
     revision: str | None = None
     variables: str | None = None  # what a template reads besides, as JSON
     encoder: Choice = "auto"  # tokenizer backend; both give the same ids
+    follow: Follow = Follow.REFERENCE
 
     def open(self, log: Callable[[str], object] | None = None) -> tuple[Format, Tokenizer]:
         """The format and the tokenizer, whose lines are logged by `log`; InputError where one cannot be used."""
@@ -57,7 +63,8 @@ class FormatNames(msgspec.Struct, frozen=True):
         variables = read_variables(self.variables)
         tokenizer = open_tokenizer(self.tokenizer, self.revision, self.encoder)
         tokenizer.log = log or tokenizer.log
-        return open_format(self.renderer, tokenizer, self.tokenizer, self.revision, variables), tokenizer
+        chat_format = open_format(self.renderer, tokenizer, self.tokenizer, self.revision, variables)
+        return followed(chat_format, self.follow), tokenizer
 
 
 def format_names(config: NamesFormat, encoder: Choice = "auto") -> FormatNames:
@@ -72,7 +79,12 @@ def format_names(config: NamesFormat, encoder: Choice = "auto") -> FormatNames:
     revision = model.revision if model and not tokenizer else None
     renderer = renderer or (model.renderers[0] if model else "")
     return FormatNames(
-        renderer, tokenizer or (model.tokenizer if model else ""), revision, config.template_variables, encoder
+        renderer,
+        tokenizer or (model.tokenizer if model else ""),
+        revision,
+        config.template_variables,
+        encoder,
+        config.follow,
     )
 
 
@@ -108,6 +120,13 @@ def open_format(
     return open_template(tokenizer, spec, revision, variables)
 
 
+def followed(chat_format: Format, follow: Follow) -> Format:
+    """The format as it follows the reference, or the model's public template; a chat template is one already."""
+    if follow is Follow.REFERENCE or not isinstance(chat_format, Renderer):
+        return chat_format
+    return following_template(chat_format)
+
+
 def read_variables(text: str | None, at: str = "--template-variables") -> Mapping[str, Any] | None:
     """Variables of a chat template from a JSON object; InputError for other text."""
     if text is None:
@@ -133,6 +152,15 @@ def _own(name: str, at: str) -> Renderer:
     if not isinstance(found, Renderer):
         raise expected(f"a Renderer called {attribute} in {path}", f"{type(found).__name__}", at)
     return found
+
+
+def markup_of(chat_format: Format) -> OwnMarkup:
+    """What a format reads of its own markup in text."""
+    if isinstance(chat_format, Renderer):
+        return own_markup(chat_format)
+    reads = chat_format.habits
+    calls = reads.arguments != "none"
+    return OwnMarkup(pattern_of(chat_format.controls), chat_format.stops, bool(reads.reasoning), calls)
 
 
 def batch_renderer_of(chat_format: Format, split_turns: bool = True) -> BatchRenderer | TemplateRenderer:

@@ -32,8 +32,8 @@ OF_THE_MODEL = ("model_name", "lora_rank", "train_mlp", "train_attn", "train_une
 """settings that are part of a checkpoint, so no change of them can be accepted"""
 SETTINGS = (
     *OF_THE_MODEL, "seed", "batch_size", "max_length", "truncation", "cut_answers", "zero_loss", "dataset_column",
-    "dataset_format", "dataset_map", "unknown_keys", "split_turns", "reduction", "tail", "order", "adam_beta1",
-    "adam_beta2", "adam_eps", "weight_decay", "grad_clip_norm",
+    "dataset_format", "dataset_map", "unknown_keys", "follow", "split_turns", "reduction", "tail", "order",
+    "adam_beta1", "adam_beta2", "adam_eps", "weight_decay", "grad_clip_norm",
 )  # fmt: skip
 """settings that decide the steps by their own value"""
 

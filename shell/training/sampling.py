@@ -19,13 +19,14 @@ from kernel.conversation import Conversation, Message, parts_of, text_of
 from kernel.errors import expected
 from kernel.parse_response.common import Parsed, Segment
 from kernel.render.token_program import assemble
+from kernel.renderers.own_markup import read_own_markup
 from kernel.row_to_conversation import read_conversation
 from shell.data.open_rows import exists, open_rows
 from shell.data.rows import RowValidation
 from shell.run_dir.atomic_files import append_lines
 from shell.run_dir.run_files import SAMPLES
 from shell.service.protocol import SamplingParams
-from shell.text.renderer_by_name import Format, batch_renderer_of
+from shell.text.renderer_by_name import Format, batch_renderer_of, markup_of
 from shell.text.tokenizer import Tokenizer
 
 FLAG = "--sample-prompts"
@@ -60,7 +61,8 @@ def open_prompts(text: str, chat_format: Format, tokenizer: Tokenizer, column: s
                 "a conversation whose last message is from the user or a tool", f"the {conversation[-1].role}", at=at
             )
     batch_renderer = batch_renderer_of(chat_format)
-    program = batch_renderer.prompts([conversation for conversation, _ in conversations])
+    markup = markup_of(chat_format)
+    program = batch_renderer.prompts([read_own_markup(markup, conversation) for conversation, _ in conversations])
     if program.images:
         raise expected("prompts of text", "one with an image", at=f"{FLAG} {text}")
     examples = assemble(

@@ -11,6 +11,7 @@ from kernel.row_keys import ignored_keys
 from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from shell.data.load_dataset import Source
 from shell.data.mixture_spec import intake, intakes
+from shell.datums.note_counts import note_lines
 from shell.run_dir.folder import FLAG
 from shell.run_dir.progress_display import set_name, training_on
 from shell.run_dir.run_files import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics
@@ -53,6 +54,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> lis
         *mixture_lines(data.source),
         *([f"ignored   {ignored_keys(data.ignored)}"] if data.ignored else []),
         *split_line(data.row_counts, data.split_factor),
+        *_headed("notes", note_lines(data.source, data.renderer)),
         *evaluation_lines(opened),
         *([f"prepared  {data.preparation.description}"] if data.preparation else []),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",

@@ -61,7 +61,7 @@ def test_a_tool_result_keeps_its_name_and_id() -> None:
     "tools", [[{"name": "f"}], [{"type": "function", "function": {"name": "f"}}], '[{"name": "f"}]']
 )
 def test_tools_of_a_row_are_declared_with_the_system_message(tools: object) -> None:
-    assert read(USER, tools=tools)[0] == Message("system", tools=(ToolSpec("f", '{"name": "f"}'),))
+    assert read(USER, tools=tools)[0] == Message("system", (), tools=(ToolSpec("f", '{"name": "f"}'),))
     assert read({"role": "system", "content": "s"}, USER, tools=tools)[0].content == "s"
 
 

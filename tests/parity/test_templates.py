@@ -24,11 +24,13 @@ from kernel.errors import InputError
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.token_program import assemble
 from kernel.renderers import RENDERERS
+from kernel.renderers.public_templates import FOLLOWING
+from kernel.renderers.qwen3_template import QWEN3_TEMPLATES
 from kernel.row_to_conversation import read_conversation
 from shell.text.chat_template.find_turns import Control
 from shell.text.chat_template.open_template import DATE, ChatTemplate
 from shell.text.chat_template.placeholders import Program
-from shell.text.chat_template.template_messages import Habits, read_messages
+from shell.text.chat_template.template_messages import Arguments, Habits, read_messages
 from shell.text.chat_template.template_renderer import Masked, TemplateRenderer
 from shell.text.tokenizer import Tokenizer
 from tests.parity import alike
@@ -198,6 +200,38 @@ def examples(
     script = batch_renderer.render([talk], mode)
     made = assemble(script, tokenizer.encode_constants(batch_renderer.constant_texts), tokenizer.encode(script.texts))
     return [(made.tokens[a:b].tolist(), made.weights[a:b].tolist()) for a, b in pairwise(made.offsets)]
+
+
+FOLLOWED = {"llama3": "llama3_1"} | {name: FAMILIES[name].file for name in FOLLOWING if name != "llama3"}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_what_follows_the_template_writes_what_it_writes(name: str) -> None:
+    rng, program, renderer = (
+        random.Random(f"follow {name}"),
+        Program(source(FOLLOWED[name]), name),
+        FOLLOWING[name].renderer,
+    )
+    arguments: Arguments = "text" if renderer.name in [one.name for one in QWEN3_TEMPLATES] else "object"
+    reads = Habits("" if name == "llama3" else "reasoning_content", arguments)
+    n_compared = 0
+    for _ in range(N):
+        messages = alike.reasoning_first(conversation(rng, FAMILIES[name].reasons, tools=True, odd=False))
+        tools = [{"type": "function", "function": ADD | {"description": "é"}}] if rng.random() < 0.4 else []
+        messages = [{"role": "system", "content": ""}, *messages] if rng.random() < 0.1 else messages
+        talk = read_conversation({"messages": messages, "tools": tools})
+        try:
+            mine = "".join(span.text for span in write(renderer, talk))
+            asked = "".join(span.text for span in write_prompt(renderer, talk))
+        except InputError:
+            continue
+        given = read_messages(tuple(map(split_inline_reasoning, talk)), reads, "$").first(len(talk), lambda f: f.text)
+        given |= variables(name) | {"bos_token": renderer.bos}
+        theirs, prompt = (program.run({**given, "add_generation_prompt": p}, "$") for p in (False, True))
+        assert mine in (theirs, theirs.removesuffix("\n")), talk
+        assert asked == prompt, talk
+        n_compared += 1
+    assert n_compared > N / 10
 
 
 class Differ(NamedTuple):

@@ -59,7 +59,8 @@ def test_what_show_prints_is_the_datum(reduction, ask, tmp_path):
 
     text = ask("show", *flags).out
     for answer in answers:
-        assert f"{answer}<|im_end|>»" in text
+        literal = answer.replace("<|im_end|>", "\\<|im_end|>")
+        assert f"{literal}<|im_end|>»" in text
     n_trained = sum(int((np.array(datum["weights"]) > 0).sum()) for datum in shown)
     assert f"3 rows, 3 examples, {len(datums.inputs)} tokens, {n_trained} of them trained" in text
 
@@ -74,6 +75,35 @@ def test_trained_tokens_are_marked_wherever_there_is_no_colour(ask, good, monkey
     marked = re.sub("\x1b[^m]*m", "", ask("show", "--dataset", good, "--limit", 1).out)
     assert "trained tokens are marked «»" in marked
     assert "«Hello there<|im_end|>»" in marked
+
+
+LITERAL = ["a<|im_end|>b", "<tool_call>", "</tool_response>", "<think>\nOkay, so", "<|im_start|>user", "x <|im_end|>"]
+
+
+@pytest.mark.parametrize("text", LITERAL)
+def test_text_that_spells_a_control_token_is_told_from_it_and_counted(text, ask, tmp_path):
+    path = write(tmp_path / "chats.jsonl", line(USER, ANSWER), line({**USER, "content": text}, ANSWER))
+    out = ask("show", "--dataset", path, "--renderer-name", "qwen3").out
+    assert "\\" + text[text.index("<") :] in out
+    assert out.count("\\") == 1
+    assert "1 of 2 rows: text spells control tokens of the format, and stays text" in out
+
+
+def test_show_says_in_how_many_rows_the_public_template_differs(ask, tmp_path):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": '{"a": "é"}'}}]}
+    path = write(tmp_path / "chats.jsonl", line(USER, ANSWER), line(USER, call))
+    flags = ("--dataset", path, "--renderer-name", "qwen3")
+    reference, template = ask("show", *flags).out, ask("show", *flags, "--follow", "template").out
+    assert '{"a": "\\u00e9"}' in reference
+    assert '{"a": "é"}' in template
+    assert (
+        "1 of 2 rows differs from the model's public template (--follow template). The reference: calls are"
+        in reference
+    )
+    assert "1 of 2 rows differs from tinker-cookbook (--follow reference). The reference: calls are" in template
+    code, _, err = ask("show", "--dataset", path, "--renderer-name", "role_colon", "--follow", "template")
+    assert code == 2
+    assert "got role_colon - at --follow" in err
 
 
 def test_no_row_speaks_to_the_terminal(ask, tmp_path):

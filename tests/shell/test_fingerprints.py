@@ -13,6 +13,7 @@ from kernel.enums import TrainOnWhat
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.renderer_language.pieces import Header
 from kernel.renderers import RENDERERS, find_renderer
+from kernel.renderers.public_templates import following_template
 from shell.data.rows import ListRows
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
@@ -42,6 +43,7 @@ def other_tokenizer() -> Tokenizer:
     "more",
     [
         {"renderer": find_renderer("qwen3_instruct")},
+        {"renderer": following_template(QWEN3)},
         {"renderer": replace(QWEN3, cue=(Header("<|im_start|>assistant\n\n"),))},
         {"renderer": replace(QWEN3, before=lambda talk: talk)},
         {"tokenizer": other_tokenizer()},
@@ -50,7 +52,7 @@ def other_tokenizer() -> Tokenizer:
         {"split_turns": False},
         {"length_policy": LengthPolicy(Truncation.KEEP_ANSWER)},
     ],
-    ids=["renderer", "piece", "function", "tokenizer", "mode", "column", "split", "shortening"],
+    ids=["renderer", "template", "piece", "function", "tokenizer", "mode", "column", "split", "shortening"],
 )
 def test_what_decides_a_token_changes_the_identity(more: dict[str, object]) -> None:
     assert key(**more) != key()

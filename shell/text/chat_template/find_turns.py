@@ -148,8 +148,11 @@ class Rendering:
         prompt = self.render(i, prompt=True)
         n = whole.n_shared(prompt)
         if n < len(prompt.text):
-            asks, writes = (repr(one.text[n : n + 40]) for one in (prompt, whole))
-            raise self._unproven(i, f"{asks} before the turn, as in its prompt", writes)
+            asks, writes = (one.text[n : n + 40] for one in (prompt, whole))
+            if whole.text.startswith(prompt.text):
+                own = f"{asks!r} of the template's own before the turn"
+                raise self._unproven(i, own, "the same text from the data")
+            raise self._unproven(i, f"{asks!r} before the turn, as in its prompt", repr(writes))
         return n
 
     def _unproven(self, i: int, what: str, got: str) -> UnprovenError:

@@ -1,7 +1,7 @@
 """Rendered text with its origin: what the template writes itself, and which data it shows where.
 
 A template is run twice, on the data and on a placeholder for each string of it. The real text must be the text with
-placeholders, with the data in their place: as it is, trimmed, in JSON or in another case. Else it is refused.
+placeholders, with the data in their place: as it is, trimmed, escaped or in another case. Else it is refused.
 """
 
 import json
@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import do_title
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import escape
 
 from kernel.errors import InputError
 from shell.text.chat_template.template_messages import MARKS, PLACEHOLDER, Shown, number_of
@@ -134,7 +136,12 @@ def _ascii_json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
-_FORMS: tuple[Callable[[str], str], ...] = (str, _json, str.upper, str.lower, str.capitalize, str.title)
+def _escaped(text: str) -> str:
+    return str(escape(text))
+
+
+_CASES = str.upper, str.lower, str.capitalize, str.title, do_title
+_FORMS: tuple[Callable[[str], str], ...] = (str, _json, *_CASES, _escaped)
 
 
 def _readings(real: str, at: int, piece: Shown, forms: Sequence[Callable[[str], str]], after: str) -> list[Run]:

@@ -65,7 +65,7 @@ def read_messages(conversation: Conversation, habits: Habits, at: str) -> Messag
             raise InputError("tool declarations must be with the first message", at, ("messages", i))
         reader.message = i
         tools += [{"type": "function", "function": reader.json("tool", json.loads(t.json))} for t in message.tools]
-        bare = message.tools and not message.content and message.role == "system"
+        bare = message.tools and message.content == () and message.role == "system"
         try:
             messages.append(None if bare else reader.read(message))
         except InputError as error:

@@ -74,7 +74,8 @@ def test_tools_have_a_system_message_of_their_own() -> None:
     assert text.startswith(f"{OPENING}<|system|>\n# Tools\n\nYou may call")
     assert '<tools>\n{"name": "add", "description": "ä"}\n</tools>' in text
     assert text.endswith("...</tool_call><|system|>Be brief.<|user|>2+2?")
-    assert written(GLM, (Message("system", tools=tools), ASK)).endswith("...</tool_call><|user|>2+2?")
+    assert written(GLM, (Message("system", (), tools=tools), ASK)).endswith("...</tool_call><|user|>2+2?")
+    assert written(GLM, (Message("system", "", tools=tools), ASK)).endswith("...</tool_call><|system|><|user|>2+2?")
 
 
 def test_spelled_control_tokens_stay_text() -> None:

@@ -99,6 +99,13 @@ def test_tools_come_first_and_the_effort_second() -> None:
     )
 
 
+def test_an_empty_system_message_beside_tools_is_written_and_one_that_only_declares_is_not() -> None:
+    tools, user = (ToolSpec("f", '{"name": "f"}'),), Message("user", "1+2?")
+    empty = f'effort=max`.{END}<|open|>message role="system"<|sep|>{END}{USER}'
+    assert empty in prompt(MAX, (Message("system", "", tools=tools), user))
+    assert empty not in prompt(MAX, (Message("system", (), tools=tools), user))
+
+
 def test_the_variants_differ_in_the_effort_alone() -> None:
     high, most = (prompt(one, TALK[:1]) for one in (HIGH, MAX))
     assert high.replace("effort=high", "effort=max") == most

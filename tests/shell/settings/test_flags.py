@@ -49,7 +49,7 @@ def test_a_file_is_named_in_either_spelling(words: str) -> None:
         ("--learnin-rate 1", "unknown flag '--learnin-rate', did you mean '--learning-rate', '--min-learning-rate'?"),
         ("--learnin-rate=1", "unknown flag '--learnin-rate', did you mean '--learning-rate', '--min-learning-rate'?"),
         ("--no-streming", "unknown flag '--no-streming', did you mean '--no-streaming', '--streaming'?"),
-        ("--foo 1", "unknown flag '--foo', expected one that --help-all lists"),
+        ("--xyz 1", "unknown flag '--xyz', expected one that --help-all lists"),
         ("learnin_rate=1", "unknown setting 'learnin_rate', did you mean 'learning_rate', 'min_learning_rate'?"),
         ("elsewhere.seed=1", "unknown setting 'elsewhere.seed', expected one that --help-all lists"),
         ("64", "expected --flag VALUE or key=value, got 64"),

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from kernel.conversation import Message
-from kernel.enums import TrainOnWhat
+from kernel.enums import Follow, TrainOnWhat
 from kernel.errors import InputError
+from kernel.renderer_language.pieces import Renderer
+from kernel.renderers import RENDERERS
 from kernel.renderers.llama3 import LLAMA3
-from shell.text.renderer_by_name import batch_renderer_of, open_format, read_variables
+from kernel.renderers.public_templates import follows_template
+from shell.text.renderer_by_name import FormatNames, batch_renderer_of, open_format, read_variables
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 from tests.shell.text.chat_template import samples
 
@@ -78,3 +81,14 @@ except InputError as error:
 def test_without_jinja2_only_the_template_is_missing() -> None:
     done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True)
     assert "hf_template needs jinja2, which is not installed: pip install 'tinsmith[templates]'" in done.stdout
+
+
+def test_a_format_follows_the_public_template_where_it_is_asked_to() -> None:
+    for name in ("qwen3", "llama3", "qwen3_5"):
+        renderer, _ = FormatNames(name, "sample", follow=Follow.TEMPLATE).open()
+        assert isinstance(renderer, Renderer)
+        assert follows_template(renderer)
+        assert FormatNames(name, "sample").open()[0] is RENDERERS[name]
+    for name in ("role_colon", "kimi_k2", "glm5_3_low_reasoning"):
+        with pytest.raises(InputError, match=f"got {name} - at --follow"):
+            FormatNames(name, "sample", follow=Follow.TEMPLATE).open()

@@ -137,7 +137,7 @@ ELSEWHERE = {
     "truncation": "drop", "cut_answers": "skip", "zero_loss": "send", "split_turns": "never", "reduction": "none",
     "tail": "keep", "order": "cipher", "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_eps": 0.5, "weight_decay": 0.5,
     "grad_clip_norm": 0.5, "lora_rank": 3, "train_mlp": False, "train_attn": False, "train_unembed": False,
-    "model_name": "tinsmith/other", "unknown_keys": "ignore",
+    "model_name": "tinsmith/other", "unknown_keys": "ignore", "follow": "template",
 }  # fmt: skip
 FREE = {
     "log_path": "elsewhere", "submit_ahead": 4, "eval_every": 1, "save_every": 1, "save_every_tokens": 1,
@@ -167,7 +167,7 @@ def test_a_fingerprint_is_the_same_wherever_and_whenever_it_is_taken(tmp_path):
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_each_setting_that_decides_shows_by_its_name(name):
-    also = {"rows"} if name == "seed" else set()  # the builder's order
+    also = {"seed": {"rows"}, "follow": {"renderer"}}.get(name, set())  # the builder's order; the format followed
     assert changed(**{name: ELSEWHERE[name]}) - {"schedule"} == {name} | also
 
 

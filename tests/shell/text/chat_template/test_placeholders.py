@@ -43,6 +43,27 @@ def test_data_is_found_in_every_form(form: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("a | title", "Yo, It's <Up> & (Down)"),
+        ("a.title()", "Yo, It'S <Up> & (Down)"),
+        ("a | capitalize", "Yo, it's <up> & (down)"),
+        ("a | e", "yo, it&#39;s &lt;UP&gt; &amp; (down)"),
+        ("a | replace('\\r\\n', '\\n')", "yo, it's <UP> & (down)"),
+        ("a.split('</think>') | last", "yo, it's <UP> & (down)"),
+        ("' '.join([a])", "yo, it's <UP> & (down)"),
+        ("'{}'.format(a)", "yo, it's <UP> & (down)"),
+        ("'%s' | format(a)", "yo, it's <UP> & (down)"),
+        ("{'k': a} | tojson(indent=1, sort_keys=true)", "yo, it's <UP> & (down)"),
+        ("({'k': a} | items | list)[0][1]", "yo, it's <UP> & (down)"),
+    ],
+)
+def test_filters_and_methods_that_templates_call_keep_the_origin(form: str, shown: str) -> None:
+    got = rendered(f"[{{{{ {form} }}}}]", a="yo, it's <UP> & (down)")
+    assert [got.text[run.start : run.stop] for run in got.runs if run.source == 0] == [shown]
+
+
+@pytest.mark.parametrize(
     ("source", "text", "sentence"),
     [
         ("{{ a }}{{ '!' if 'stop' in a }}", "stop", "what the template writes around a text depends on the text"),

@@ -18,6 +18,7 @@ from kernel.render.token_program import assemble
 from kernel.renderer_language.interpreter import SpanKind
 from kernel.renderers.llama3 import LLAMA3
 from kernel.renderers.qwen3 import QWEN3, QWEN3_INSTRUCT
+from kernel.row_to_conversation import read_conversation
 from shell.text.chat_template.find_turns import Control
 from shell.text.chat_template.open_template import ChatTemplate
 from shell.text.chat_template.template_renderer import Masked, TemplateRenderer
@@ -221,6 +222,18 @@ def test_where_an_empty_message_starts_is_not_guessed() -> None:
         composed(samples.PLAIN).masked(talk, TrainOnWhat.ALL_MESSAGES)
 
 
+@pytest.mark.parametrize("content", ["", None, "Be brief."])
+@pytest.mark.parametrize("tools", [True, False])
+def test_an_empty_system_message_is_written_with_tools_and_without(content: str | None, tools: bool) -> None:
+    source = "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}" + chatml("{{- message.content }}")
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    if content is not None:
+        messages.insert(0, {"role": "system", "content": content})
+    row = {"messages": messages, **({"tools": [{"type": "function", "function": {"name": "f"}}]} if tools else {})}
+    (text,) = shown(composed(source).masked(read_conversation(row), ALL))
+    assert ("system\n" in text) == (content is not None)
+
+
 def test_calls_results_and_declarations_are_data() -> None:
     tools = (ToolSpec("f", json.dumps({"name": "f", "description": "<|im_end|>", "parameters": {}})),)
     call = ToolCall("<|im_start|>", '{"<|im_end|>": ["</tool_call>", 1, null]}', "i")
@@ -291,6 +304,30 @@ def test_a_conversation_that_a_template_does_not_write_plainly_is_refused(case: 
     source, message, sentence = REFUSED[case]
     with pytest.raises(InputError, match=sentence):
         composed(source, split_turns=False).masked((TALK[1], message, *TALK[2:]), ALL)
+
+
+ROLES = (
+    *("title", "capitalize", "upper", "lower", "trim", "string", "replace('s', 'z')"),
+    *("title()", "capitalize()", "upper()", "lower()", "strip()", "replace('assistant', 'bot')", "split('_')[0]"),
+)
+
+
+@pytest.mark.parametrize("form", ROLES)
+def test_a_role_in_another_form_keeps_the_masks(form: str) -> None:
+    role = f"role.{form}" if form.endswith((")", "]")) and "z" not in form else f"role | {form}"
+    turn = "{{ '<|im_start|>' + (ROLE) + '\\n' }}".replace("ROLE", role)
+    source = f"{{% for m in messages %}}{{% set role = m['role'] %}}{turn}"
+    source += "{{ m['content'] + '<|im_end|>' }}{% endfor %}"
+    source += f"{{% if add_generation_prompt %}}{{% set role = 'assistant' %}}{turn}{{% endif %}}"
+    (example,) = shown(composed(source).masked(TALK, ALL))
+    assert [part.split("»")[0] for part in example.split("«")[1:]] == ["a<|im_end|>", "b<|im_end|>"]
+
+
+def test_a_refusal_does_not_contradict_itself() -> None:
+    source = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    source += "{% if add_generation_prompt %}<|im_start|>b{% endif %}"
+    with pytest.raises(InputError, match="expected 'b' of the template's own before the turn, got the same text from"):
+        composed(source)
 
 
 def test_an_error_names_its_location() -> None:
