@@ -1,11 +1,13 @@
 """The number of steps of a run, and the rows of step k: a function of k, so a resumed run replays nothing."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.enums import Order
 from kernel.enums import Tail as Tail
-from kernel.errors import expected, unknown
+from kernel.errors import expected, problem, unknown
 from kernel.shuffle import shuffled_rows
 
 Int64 = NDArray[np.int64]
@@ -37,30 +39,31 @@ def n_batches(n_rows: int, batch_size: int, tail: Tail = Tail.DROP) -> int:
     if tail == "keep":
         return -(-n_rows // batch_size)
     if n_rows < batch_size:
-        hint = "--tail keep trains them as one short batch"
-        raise expected(f"batch_size <= {n_rows} rows", str(batch_size), at=f"$.batch_size ({hint})")
+        rows = "1 row is" if n_rows == 1 else f"{n_rows} rows are"
+        ways = f"type --batch-size {n_rows}, or --tail keep to train them as one short batch"
+        raise problem(f"{rows} fewer than a batch of {batch_size}: {ways}")
     return n_rows // batch_size
 
 
-def n_steps(n_batches: int, n_epochs: int, max_steps: int | None = None) -> int:
+def n_steps(n_batches: int, n_epochs: float, max_steps: int | None = None) -> int:
     """The number of steps of a run.
 
     Args:
         n_batches: batches of an epoch, >= 1.
-        n_epochs: >= 1.
+        n_epochs: > 0; a fraction of an epoch is rounded down to whole batches, at least one.
         max_steps: >= 1, an upper bound; None for none.
 
     Raises:
         InputError: a size below 1.
 
-    >>> n_steps(3, n_epochs=2), n_steps(3, n_epochs=2, max_steps=4)
-    (6, 4)
+    >>> n_steps(3, n_epochs=2), n_steps(3, n_epochs=2, max_steps=4), n_steps(3, n_epochs=1.5)
+    (6, 4, 4)
     """
-    if n_epochs < 1:
-        raise expected("num_epochs >= 1", str(n_epochs), at="$.num_epochs")
+    if not 0 < n_epochs < math.inf:
+        raise expected("num_epochs > 0", str(n_epochs), at="$.num_epochs")
     if max_steps is not None and max_steps < 1:
         raise expected("max_steps >= 1", str(max_steps), at="$.max_steps")
-    total = n_batches * n_epochs
+    total = max(1, math.floor(n_batches * n_epochs + 1e-9))
     return total if max_steps is None else min(total, max_steps)
 
 

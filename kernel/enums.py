@@ -46,10 +46,11 @@ class Follow(StrEnum):
 
 
 class Order(StrEnum):
-    """How rows are shuffled: as `datasets` does, or in constant memory."""
+    """The order of rows: shuffled as `datasets` does, or in constant memory; or as they are in the file."""
 
     HF = "hf"
     CIPHER = "cipher"
+    FILE = "file"
 
 
 class MixStopping(StrEnum):

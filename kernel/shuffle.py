@@ -1,8 +1,9 @@
-"""Shuffled orders of rows: the row at a position, as a function of the number of rows and a seed.
+"""Orders of rows: the row at a position, as a function of the number of rows and a seed.
 
 `hf` is numpy's permutation of a seeded PCG64, as in `datasets.Dataset.shuffle`. `cipher` needs no memory: a Feistel
 network shuffles the smallest even square that holds the rows, and a position beyond the last row is shuffled again
 (Black and Rogaway, 2002). On an odd square every round would be an even permutation: half of all orders out of reach.
+`file` leaves rows as they are, in every epoch.
 """
 
 import math
@@ -108,5 +109,9 @@ def _encrypt(positions: Int64, n: np.uint64, side: np.uint64, keys: UInt64) -> I
     return rows
 
 
-ORDERS: dict[str, Callable[[int, int, Int64], Int64]] = {"hf": _hf_rows, "cipher": _cipher_rows}
+ORDERS: dict[str, Callable[[int, int, Int64], Int64]] = {
+    "hf": _hf_rows,
+    "cipher": _cipher_rows,
+    "file": lambda _n, _seed, positions: positions,
+}
 """(n, seed, positions) -> the row at each position"""

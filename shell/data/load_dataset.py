@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.dataset_formats import COLUMN
-from kernel.enums import DatasetFormat, MixStopping, UnknownKeys
+from kernel.enums import DatasetFormat, MixStopping, Order, UnknownKeys
 from kernel.errors import expected, problem, unknown
 from kernel.row_outcomes import RowOutcome
 from shell.data.arrow_rows import ArrowRows
@@ -41,8 +41,9 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dataset_map: str | None = None
     unknown_keys: UnknownKeys = UnknownKeys.REFUSE
     max_bad_rows: int = 0
-    test_size: int | None = None  # rows to hold out; None: as the dataset says, else none.
+    test_size: int | float | None = None  # rows to hold out, below 1 a fraction; None: as the dataset says, else none.
     seed: int = 0
+    order: str = Order.HF  # FILE: rows to train on are not shuffled
     streaming: bool = False
     shuffle_buffer: int = 10_000
     streaming_length: int | None = None
@@ -52,6 +53,11 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """When a mixture of several sources ends; None: all_exhausted, or with counts each row once."""
     prepared_dir: str | None = None  # the folder of token caches and copies; None: `cache_root`.
     cache_dir: str | None = None  # where `datasets` keeps its tables; None: its usual folder.
+
+    def n_test(self, n_rows: int, default: int = 0) -> int:
+        """How many of some rows are held out."""
+        size = default if self.test_size is None else self.test_size
+        return max(1, round(size * n_rows)) if 0 < size < 1 else int(size)
 
     def repo(self, name: str) -> str:
         """The folder in place of a repository, or its name."""
@@ -173,7 +179,10 @@ def _open_hub(spec: DatasetSpec) -> Source:
 def _open_stream(spec: DatasetSpec) -> Source:
     if spec.streaming_length is None or spec.streaming_length <= 0:
         raise expected("the number of rows of an epoch", str(spec.streaming_length), at="--streaming-length")
-    repo, n_test = spec.repo(spec.dataset.removeprefix("hf:")), spec.test_size or 0
+    if 0 < (spec.test_size or 0) < 1 or spec.order == Order.FILE:
+        flag = "--order file" if spec.order == Order.FILE else "a fraction as --test-size"
+        raise problem(f"{flag} needs all rows, which a stream never has: leave out --streaming, or the flag")
+    repo, n_test = spec.repo(spec.dataset.removeprefix("hf:")), int(spec.test_size or 0)
     splits = load_tables(repo, spec.dataset_config, streaming=True, cache_dir=spec.cache_dir)
     if spec.dataset_split not in splits:
         raise unknown("split", spec.dataset_split, splits, at="--dataset-split")
@@ -204,20 +213,28 @@ def _with_own_test(spec: DatasetSpec, train: Dataset, test: Dataset) -> Source:
     """Data with test rows of its own; `test_size` takes the first of them."""
     train, test = _validated(spec, train), _validated(spec, test)
     if spec.test_size is not None:
+        if 0 < spec.test_size < 1:
+            raise problem(f"{spec.dataset} has test rows of its own: give a number of them", at="--test-size")
         if spec.test_size > len(test):
             raise expected(f"test_size <= {len(test)} rows", str(spec.test_size), at="--test-size")
-        test = test.take(spec.test_size)
-    return _source(spec, train.shuffle(spec.seed), test, ALL_ANSWERS)
+        test = test.take(int(spec.test_size))
+    return _source(spec, _in_order(spec, train.shuffle(spec.seed)), test, ALL_ANSWERS)
 
 
 def _with_holdout(spec: DatasetSpec, rows: Dataset, test_size: int, train_on_what: str = ALL_ANSWERS) -> Source:
     """Data whose first rows, once shuffled, are held out."""
     rows = _validated(spec, rows)
-    n_test = test_size if spec.test_size is None else spec.test_size
+    n_test = spec.n_test(len(rows), test_size)
     if n_test >= len(rows):
-        raise expected(f"test_size < {len(rows)} rows", str(n_test), at="--test-size")
+        kept = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
+        raise problem(f"{kept} all there is, and {n_test} would be held out: type a smaller --test-size, or 0")
     shuffled = rows.shuffle(spec.seed)
-    return _source(spec, shuffled.skip(n_test), shuffled.take(n_test), train_on_what)
+    return _source(spec, _in_order(spec, shuffled.skip(n_test)), shuffled.take(n_test), train_on_what)
+
+
+def _in_order(spec: DatasetSpec, shuffled: Dataset) -> Dataset:
+    """The rows to train on, back in the order of their file where that was asked for."""
+    return Dataset(shuffled.rows, np.sort(shuffled.indices)) if spec.order == Order.FILE else shuffled
 
 
 def _validated(spec: DatasetSpec, dataset: Dataset) -> Dataset:

@@ -194,7 +194,7 @@ def _mixture(shares: Sequence[Share], sizes: Sequence[int], spec: DatasetSpec) -
         counts=counts if has_counts else None,
         strategy=spec.mix_stopping or (once if has_counts else MixStopping.ALL_EXHAUSTED),
         seed=spec.seed,
-        n_test=spec.test_size or 0,
+        n_test=spec.n_test(sum(sizes)),
     )
 
 

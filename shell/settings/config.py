@@ -4,6 +4,7 @@ A name is a flag, a key of a file and a key of `config.json` at once. Values tha
 are in `PRESETS`; a file or a flag overrides them.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -22,7 +23,7 @@ from kernel.enums import (
     Truncation,
     UnknownKeys,
 )
-from kernel.errors import expected, unknown
+from kernel.errors import expected, problem, unknown
 from shell.settings.choose_service import ServiceChoice
 from shell.settings.flags import conform, doc, fields_of
 
@@ -33,6 +34,7 @@ Length = Annotated[int, Meta(ge=2)]
 Rate = Annotated[float, Meta(gt=0)]
 Amount = Annotated[float, Meta(ge=0)]
 Beta = Annotated[float, Meta(ge=0, lt=1)]
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
 CutAnswers = Literal["train", "skip"]
 
 N_SHOWN = 10
@@ -134,7 +136,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     streaming: Annotated[bool, doc("read an hf: dataset as it arrives, never whole")] = False
     shuffle_buffer: Annotated[Size, doc("rows in the shuffle buffer of a stream")] = 10_000
     streaming_length: Annotated[Size | None, doc("rows per epoch of a stream")] = None
-    test_size: Annotated[Count | None, doc("rows held out; by default the dataset's own")] = None
+    test_size: Annotated[Count | Fraction | None, doc("rows held out, or a fraction; by default the dataset's own")] = (
+        None
+    )
     batch_size: Annotated[Size, doc("rows per step")] = 128
     max_length: Annotated[Length, doc("max tokens per example")] = 32768
     truncation: Annotated[Truncation, doc("what to do with longer examples", "HOW")] = Truncation.RIGHT
@@ -149,7 +153,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["always", "auto", "never"], doc("cache tokens: before training or beside it (auto)", "WHEN")
     ] = "auto"
     prepared_dir: Annotated[Text | None, doc("folder of the token cache [~/.cache/tinsmith]", "FOLDER")] = None
-    order: Annotated[Order, doc("row shuffle: as datasets does, or in O(1) memory")] = Order.HF
+    order: Annotated[Order, doc("rows as datasets shuffles, in O(1) memory, or as in the file")] = Order.HF
 
     model_name: Annotated[Text | None, doc("model to train; by default the service's own", "NAME")] = None
     tokenizer: Annotated[Text | None, doc("name or tokenizer.json; by default the model's", "NAME")] = None
@@ -168,8 +172,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     learning_rate: Annotated[Rate | Literal["auto"], doc("peak rate; auto: as advised for the model")] = 2e-4
     lr_schedule: Annotated[Literal["linear", "cosine", "constant"], doc("decay after warmup", "HOW")] = "linear"
     warmup_steps: Annotated[Count, doc("steps of linear warmup")] = 0
+    warmup_ratio: Annotated[Beta, doc("the same as a fraction of the run")] = 0.0
     min_learning_rate: Annotated[Amount, doc("floor of the decay")] = 0.0
-    num_epochs: Annotated[Size, doc("passes over the data")] = 1
+    num_epochs: Annotated[Size | Rate, doc("passes over the data; 0.5 is half of one")] = 1
     adam_beta1: Annotated[Beta, doc("decay of Adam's first moment")] = 0.9
     adam_beta2: Annotated[Beta, doc("decay of Adam's second moment")] = 0.95
     adam_eps: Annotated[Rate, doc("epsilon in Adam's denominator")] = 1e-8
@@ -205,6 +210,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.learning_rate != "auto" and self.min_learning_rate > self.learning_rate:
             floor, peak = f"{self.min_learning_rate:g}", f"{self.learning_rate:g}"
             raise expected(f"a floor of at most the learning rate {peak}", floor, at="--min-learning-rate")
+
+        if self.warmup_steps and self.warmup_ratio:
+            raise problem("--warmup-steps and --warmup-ratio are two ways to say the same; give one")
+
+    def n_warmup(self, n_steps: int) -> int:
+        """Steps of warmup in a run of `n_steps`."""
+        return math.ceil(self.warmup_ratio * n_steps - 1e-9) or self.warmup_steps
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"

@@ -100,7 +100,7 @@ def open_run(
             sample_every=sample_every if samples else 0,
         ),
         rate,
-        schedule(config.lr_schedule, total, config.warmup_steps, config.min_learning_rate / rate),
+        schedule(config.lr_schedule, total, config.n_warmup(total), config.min_learning_rate / rate),
         sets,
         rare_sets,
         samples,

@@ -59,7 +59,7 @@ def schedule_line(config: Config, n_steps: int) -> str:
     follows = config.lr_schedule != "constant"
     parts = [f"{config.lr_schedule} to step {n_steps}" if follows else "constant"]
     parts += [f"no lower than {config.min_learning_rate:g}"] if follows and config.min_learning_rate else []
-    parts += [f"{config.warmup_steps} steps of warmup"] if config.warmup_steps else []
+    parts += [f"{config.n_warmup(n_steps)} steps of warmup"] if config.n_warmup(n_steps) else []
     return ", ".join(parts)
 
 

@@ -163,6 +163,8 @@ def evaluation_lines(opened: OpenRun) -> list[str]:
     if opened.samples and plan.sample_every:
         n = len(opened.samples.prompts)
         lines.append(f"{n} {'prompt' if n == 1 else 'prompts'} sampled every {plan.sample_every} steps")
+    if opened.data.source.held_out is None and not (opened.sets or opened.rare_sets):
+        lines.append("nothing is held out; --test-size 0.1 holds out a tenth of the rows, and evaluates them")
     return _headed("evaluates", lines)
 
 

@@ -44,7 +44,9 @@ def test_steps_of_an_epoch_and_what_is_left_over_are_all_its_rows(size, tail, or
 def test_fewer_rows_than_a_batch_train_only_when_the_tail_is_kept():
     with pytest.raises(InputError) as error:
         n_batches(120, 128)
-    assert str(error.value).startswith("expected batch_size <= 120 rows, got 128 - at $.batch_size")
+    assert str(error.value) == (
+        "120 rows are fewer than a batch of 128: type --batch-size 120, or --tail keep to train them as one short batch"
+    )
     assert "--tail keep" in str(error.value)
     assert positions(1, 120, 128, "keep")[0] == 1
     assert len(positions(1, 120, 128, "keep")[1]) == 120
@@ -63,7 +65,7 @@ def test_max_steps_only_ever_shortens_a_run():
         (lambda: n_batches(10, -3), "expected batch_size >= 1, got -3 - at $.batch_size"),
         (lambda: n_batches(0, 4, "keep"), "expected at least 1 row to train on, got 0 - at $.dataset"),
         (lambda: n_batches(10, 4, "kept"), "unknown tail 'kept', did you mean 'keep'? - at $.tail"),
-        (lambda: n_steps(3, 0), "expected num_epochs >= 1, got 0 - at $.num_epochs"),
+        (lambda: n_steps(3, 0), "expected num_epochs > 0, got 0 - at $.num_epochs"),
         (lambda: n_steps(3, 1, 0), "expected max_steps >= 1, got 0 - at $.max_steps"),
     ],
 )
@@ -71,3 +73,24 @@ def test_sizes_that_make_no_step_are_refused(ask, said):
     with pytest.raises(InputError) as error:
         ask()
     assert str(error.value) == said
+
+
+@pytest.mark.parametrize(("n_epochs", "n"), [(0.5, 3), (0.01, 1), (1.0, 7), (2.3, 16), (0.1 * 10, 7)])
+def test_a_fraction_of_an_epoch_is_whole_batches(n_epochs: float, n: int) -> None:
+    assert n_steps(7, n_epochs) == n
+
+
+@pytest.mark.parametrize("n_epochs", [0, -1.5, float("nan"), float("inf")])
+def test_no_number_of_epochs_is_refused(n_epochs: float) -> None:
+    with pytest.raises(InputError, match="expected num_epochs > 0"):
+        n_steps(7, n_epochs)
+
+
+def test_in_file_order_every_epoch_is_the_file() -> None:
+    rows = [rows_of_step(step, 5, 2, "keep", "file")[1].tolist() for step in range(6)]
+    assert rows == [[0, 1], [2, 3], [4]] * 2
+
+
+def test_one_row_says_what_to_type() -> None:
+    with pytest.raises(InputError, match="1 row is fewer than a batch of 128: type --batch-size 1, or --tail keep"):
+        n_batches(1, 128)

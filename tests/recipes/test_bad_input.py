@@ -197,13 +197,16 @@ FLAGS = [
     ("--config", "expected a value, got none - at --config"),
 ]
 RUN_FLAGS = [
-    ("--batch-size 9", "expected batch_size <= 8 rows, got 9 - at $.batch_size (--tail keep trains them as one short "),
+    (
+        "--batch-size 9",
+        "8 rows are fewer than a batch of 9: type --batch-size 8, or --tail keep to train them as one short batch",
+    ),
     ("--batch-size 0", "expected an integer >= 1, got 0 - at --batch-size"),
-    ("--num-epochs -1", "expected an integer >= 1, got -1 - at --num-epochs"),
+    ("--num-epochs -1", "expected an integer >= 1 or a number > 0, got -1 - at --num-epochs"),
     ("--lora-rank 0", "expected an integer >= 1, got 0 - at --lora-rank"),
     ("--lora-rank 257", "expected a rank of at most 256 (local service), got 257 - at --lora-rank"),
-    ("--test-size 8", "expected test_size < 8 rows, got 8 - at --test-size"),
-    ("--test-size -1", "expected an integer >= 0 or none, got -1 - at --test-size"),
+    ("--test-size 8", "8 rows are all there is, and 8 would be held out: type a smaller --test-size, or 0"),
+    ("--test-size -1", "expected an integer >= 0 or a number > 0 and < 1 or none, got -1 - at --test-size"),
     ("--learning-rate 0", "expected a number > 0 or 'auto', got 0 - at --learning-rate"),
     ("--learning-rate nan", "expected a number > 0 or 'auto', got 'nan' - at --learning-rate"),
     ("--learning-rate inf", "expected a number below 2**31, got 'inf' - at --learning-rate"),

@@ -201,7 +201,7 @@ def test_another_runs_weights_are_where_a_new_run_begins(whole, rows, tmp_path):
     ("flags", "sentence"),
     [
         (("--renderer-name", "qwne3"), "unknown renderer 'qwne3', did you mean 'qwen3'"),
-        (("--batch-size", "17"), "expected batch_size <= 16 rows, got 17"),
+        (("--batch-size", "17"), "16 rows are fewer than a batch of 17"),
         (("--load-checkpoint-path", "/nowhere"), "/nowhere (no such folder) - at --load-checkpoint-path"),
         (("--warmup-steps", "9"), "expected warmup_steps from 0 to the run's 8 steps, got 9"),
         (("--service", "http://127.0.0.1:1"), "there is no Tinker service at http://127.0.0.1:1: [Errno 111]"),

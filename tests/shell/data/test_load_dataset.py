@@ -184,7 +184,7 @@ def test_a_test_split_that_stands_in_training_leaves_no_holdout(opened, tmp_path
 @pytest.mark.parametrize("n", [3, 4, 1000])
 def test_a_holdout_that_leaves_nothing_to_train_on_is_refused(opened, tmp_path, n):
     file = jsonl(tmp_path, [row("a"), row("b"), row("c")])
-    with pytest.raises(InputError, match=f"expected test_size < 3 rows, got {n} - at --test-size"):
+    with pytest.raises(InputError, match=f"3 rows are all there is, and {n} would be held out"):
         opened(str(file), test_size=n)
 
 
@@ -391,3 +391,35 @@ def test_places_of_the_train_rows_lead_back_to_the_rows(opened, theirs, tulu3):
     whole = theirs(tulu3)
     read = source.train.read(np.array([3, 0]))
     assert read == [whole[int(source.train.place(i).rpartition("[")[2][:-1])] for i in (3, 0)]
+
+
+def rows_file(tmp_path, n):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": [{"role": "user", "content": str(i)}]}) + "\n" for i in range(n)))
+    return str(path)
+
+
+@pytest.mark.parametrize(("size", "n"), [(0.1, 2), (0.01, 1), (0.5, 10), (3, 3)])
+def test_a_fraction_of_the_rows_is_held_out(size, n, tmp_path):
+    source = open_source(DatasetSpec(dataset=rows_file(tmp_path, 20), test_size=size))
+    assert len(source.held_out) == n
+    assert len(source.train) == 20 - n
+
+
+def test_in_file_order_the_same_rows_are_held_out_and_the_others_keep_their_order(tmp_path):
+    path = rows_file(tmp_path, 20)
+    shuffled, kept = (open_source(DatasetSpec(dataset=path, test_size=4, order=order)) for order in ("hf", "file"))
+    assert kept.held_out.indices.tolist() == shuffled.held_out.indices.tolist()
+    assert kept.train.indices.tolist() == sorted(shuffled.train.indices.tolist())
+
+
+@pytest.mark.parametrize("more", [{"test_size": 0.1}, {"order": "file"}])
+def test_a_stream_says_that_it_has_not_all_rows(more):
+    spec = DatasetSpec(dataset="hf:some/set", streaming=True, streaming_length=9, **more)
+    with pytest.raises(InputError, match="needs all rows, which a stream never has"):
+        open_source(spec)
+
+
+def test_a_fraction_of_a_dataset_with_test_rows_of_its_own_is_refused():
+    with pytest.raises(InputError, match="sample has test rows of its own: give a number of them"):
+        open_source(DatasetSpec(dataset="sample", test_size=0.1))

@@ -140,7 +140,7 @@ def test_data_in_which_nothing_is_trained_is_refused(tmp_path: Path) -> None:
 
 def test_fewer_rows_than_a_batch_are_refused_unless_the_tail_is_kept(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", [row(0), row(1)])
-    with pytest.raises(InputError, match=r"expected batch_size <= 2 rows, got 4"):
+    with pytest.raises(InputError, match=r"2 rows are fewer than a batch of 4"):
         built(path)
     assert built(path, tail="keep").train.batch(0).datums.n_examples == 2
 

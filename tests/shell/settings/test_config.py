@@ -113,3 +113,13 @@ def test_a_bare_word_that_names_no_dataset_is_refused_with_the_nearest_name(
         check_dataset("zoo")
     for name in (*DATASETS, "hf:allenai/tulu", "missing.jsonl", "a/b", "~/x"):
         check_dataset(name)
+
+
+@pytest.mark.parametrize(("ratio", "n"), [(0.1, 10), (0.001, 1), (0.0, 0), (0.07, 7)])
+def test_a_ratio_of_warmup_is_rounded_up_to_steps(ratio: float, n: int) -> None:
+    assert Config(log_path="x", warmup_ratio=ratio).n_warmup(100) == n
+
+
+def test_warmup_is_given_once() -> None:
+    with pytest.raises(InputError, match="two ways to say the same"):
+        Config(log_path="x", warmup_ratio=0.1, warmup_steps=3)
