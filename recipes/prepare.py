@@ -6,18 +6,7 @@ python recipes/prepare.py --dataset s3://bucket/chats.parquet --ray auto --prepa
 
 import sys
 
-from shell.prepare import PrepareConfig
-from shell.settings.cli import Resolved, main
-
-
-def run(resolved: Resolved[PrepareConfig]) -> int:
-    """Build the token cache that runs with the same data and renderer train from."""
-    from shell.prepare import prepare
-    from shell.run_dir.progress_display import row_progress
-
-    prepare(resolved.config, row_progress())
-    return 0
-
+from shell.command import main
 
 if __name__ == "__main__":
-    sys.exit(main(run, config_type=PrepareConfig))
+    sys.exit(main("prepare"))

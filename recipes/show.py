@@ -6,16 +6,7 @@ python recipes/show.py --dataset chats.jsonl --model-name Qwen/Qwen3-8B --format
 
 import sys
 
-from shell.settings.cli import Resolved, main
-from shell.settings.config import ShowConfig
-
-
-def run(resolved: Resolved[ShowConfig]) -> int:
-    """Print the first rows, trained tokens marked, or every datum as JSON."""
-    from shell.show import show
-
-    return show(resolved.config)
-
+from shell.command import main
 
 if __name__ == "__main__":
-    sys.exit(main(run, config_type=ShowConfig))
+    sys.exit(main("show"))

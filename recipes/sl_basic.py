@@ -8,16 +8,7 @@ Every setting is a flag (`--help`, `--help-all`), a `key=value` in tinker-cookbo
 
 import sys
 
-from shell.settings.cli import Resolved, main
-from shell.settings.config import Config
-
-
-def run(resolved: Resolved[Config]) -> int:
-    """Train, or resume, in the folder of `--log-path`."""
-    from shell.train import train
-
-    return train(resolved)
-
+from shell.command import main
 
 if __name__ == "__main__":
-    sys.exit(main(run))
+    sys.exit(main("train"))

@@ -1,4 +1,4 @@
-"""What `recipes/prepare.py` can be asked, and how it builds a token cache: by all cores, or on a Ray cluster.
+"""The prepare command: builds a token cache, by all cores or on a Ray cluster.
 
 The cache is the one that training with the same data, renderer and tokenizer looks for; a whole one is left as it is.
 """
@@ -7,28 +7,16 @@ import os
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import Annotated, ClassVar
 
-from kernel.enums import Truncation
 from kernel.row_keys import ignored_keys
-from shell.settings.config import DataConfig, Length, Size, Text
-from shell.settings.flags import doc
+from shell.settings.config import PrepareConfig
 
 
-class PrepareConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Render conversations to tokens once, for all runs that train on them."""
+def run_prepare(config: PrepareConfig) -> None:
+    """Builds the token cache, with its progress on the screen."""
+    from shell.run_dir.progress_display import row_progress
 
-    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "truncation": "Token cache"}
-    examples: ClassVar[tuple[str, ...]] = (
-        "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
-        "--dataset s3://b/a.parquet --ray auto",
-    )
-
-    truncation: Annotated[Truncation, doc("keep_answer alone cuts before rows are kept", "HOW")] = Truncation.RIGHT
-    max_length: Annotated[Length, doc("tokens that keep_answer cuts to")] = 32768
-    prepared_dir: Annotated[Text | None, doc("where token caches are; by default ~/.cache/tinsmith", "FOLDER")] = None
-    workers: Annotated[Size | None, doc("processes; by default one a core")] = None
-    ray: Annotated[Text | None, doc("a Ray cluster: local, auto, or its address", "WHERE")] = None
+    prepare(config, row_progress())
 
 
 def prepare(

@@ -31,7 +31,8 @@ LAYERS = (
     ("shell.local_service",),
     ("shell.service",),
     ("shell.training",),
-    ("shell.train", "shell.show", "shell.prepare"),
+    ("shell.train", "shell.show", "shell.prepare", "shell.catalog"),
+    ("shell.command", "shell.api", "shell.tinsmith"),
 )
 """from the lowest up, by the longest prefix of a name; a module imports its own layer and those below"""
 

@@ -1,4 +1,4 @@
-"""Serves alone, for any program that uses the SDK: `python -m shell.local_service --port 8765 --state-dir D`.
+"""Serves alone, for any program that uses the SDK: `tinsmith serve --port 8765 --state-dir D`.
 
 Prints one line of JSON, {"url": ...}, when it is ready. Ctrl-C, SIGTERM or the end of --parent-pid stops it.
 """
@@ -12,17 +12,18 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse the flags and serve until stopped; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m shell.local_service", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="tinsmith serve", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--port", type=int, default=8765, help="0 for any free port (default: 8765)")
     parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints and requests")
     parser.add_argument("--parent-pid", type=int, help="end when this process, the parent, ends")
-    flags = parser.parse_args()
+    flags = parser.parse_args(argv)
     if flags.parent_pid is not None:
         threading.Thread(target=_end_with_parent, args=(flags.parent_pid,), daemon=True).start()
     # One BLAS thread, so that results repeat bit for bit; set before numpy is imported.

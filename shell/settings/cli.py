@@ -8,18 +8,18 @@ It works for any flat struct. `main` runs a recipe and turns errors into one sen
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import NODEFAULT, Struct
+from msgspec import NODEFAULT, Struct, inspect
 
-from kernel.errors import InputError, expected
+from kernel.errors import InputError, expected, problem
 from shell.settings.choose_service import ServiceChoice, choose_service, read_environment
-from shell.settings.config import PRESETS, Config, check_dataset, presets_of
-from shell.settings.flags import Field, conform, fields_of, read_flags, shown, unknown_field
+from shell.settings.config import COMMAND_CONFIGS, PRESETS, Config, check_dataset, presets_of
+from shell.settings.flags import COOKBOOK_NAMES, Field, conform, fields_of, read_flags, shown, unknown_field
 
 C = TypeVar("C", bound=Struct)
 
@@ -140,15 +140,40 @@ def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setti
         table = table["config"]  # the config.json of a run
     if not isinstance(table, dict):
         raise expected("a table of settings", shown(table), at=path)
-    typed = {}
-    for name, raw in table.items():
-        at = f"{path} $.{name}"
-        if isinstance(raw, dict) and not (name in fields and fields[name].shape == "MAP"):
-            raise expected("settings without sections", "a table", at)
-        if name not in fields:
-            raise unknown_field("setting", str(name), fields, at)
-        typed[name] = Setting(conform(fields[name], raw, at), f"file {path}")
+    known = {**fields, **{name: f for struct in COMMAND_CONFIGS.values() for name, f in fields_of(struct).items()}}
+    typed: dict[str, Setting] = {}
+    for keys, name, raw in _flat(table, known):
+        at = f"{path} $.{'.'.join(keys)}"
+        if name not in fields and name not in known:
+            raise unknown_field("setting", name, fields, at)
+        if name in typed:
+            raise problem(f"{name} is there twice", at)
+        if name in fields:  # the others are of other commands
+            typed[name] = Setting(conform(fields[name], _as_text(fields[name], raw), at), f"file {path}")
     return typed
+
+
+def _flat(
+    table: Mapping[str, Any], known: Mapping[str, Field], above: tuple[str, ...] = ()
+) -> Iterator[tuple[Any, str, Any]]:
+    """The keys, the name and the value of each setting of a table; tables in it group settings."""
+    for key, raw in table.items():
+        name = str(key).replace("-", "_")
+        name = name if name in known else COOKBOOK_NAMES.get(name, name)
+        if isinstance(raw, dict) and not (name in known and known[name].may_be(inspect.StrType)):
+            yield from _flat(raw, known, (*above, str(key)))
+        else:
+            yield (*above, str(key)), name, raw
+
+
+def _as_text(field: Field, raw: object) -> object:
+    """A list or a table as the text that the flag takes: sources `a,b`, pairs `a=1,b=2`."""
+    if field.shape == "MAP":
+        return raw
+    parts = [f"{key}={value}" for key, value in raw.items()] if isinstance(raw, dict) else raw
+    if isinstance(parts, list) and field.may_be(inspect.StrType) and all(isinstance(part, str) for part in parts):
+        return ",".join(parts)
+    return raw
 
 
 def _parse_file(path: Path) -> object:

@@ -86,6 +86,22 @@ class ShowConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     format: Annotated[Literal["text", "json"], doc("text for people, or json: one object per datum")] = "text"
 
 
+class PrepareConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Render conversations to tokens once, for all runs that train on them."""
+
+    headings: ClassVar[dict[str, str]] = {"dataset": "Data", "model_name": "Model", "truncation": "Token cache"}
+    examples: ClassVar[tuple[str, ...]] = (
+        "--dataset chats.jsonl --model-name Qwen/Qwen3-8B",
+        "--dataset s3://b/a.parquet --ray auto",
+    )
+
+    truncation: Annotated[Truncation, doc("keep_answer alone cuts before rows are kept", "HOW")] = Truncation.RIGHT
+    max_length: Annotated[Length, doc("tokens that keep_answer cuts to")] = 32768
+    prepared_dir: Annotated[Text | None, doc("where token caches are; by default ~/.cache/tinsmith", "FOLDER")] = None
+    workers: Annotated[Size | None, doc("processes; by default one a core")] = None
+    ray: Annotated[Text | None, doc("a Ray cluster: local, auto, or its address", "WHERE")] = None
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fine-tune a model on conversations."""
 
@@ -243,3 +259,7 @@ def check_dataset(dataset: str, at: str = "--dataset") -> None:
         is_word = not any(mark in name for mark in "./\\:~")
         if is_word and name not in DATASETS and not os.path.exists(name):
             raise unknown("dataset", name, DATASETS, at)
+
+
+COMMAND_CONFIGS: Mapping[str, type[Struct]] = {"train": Config, "show": ShowConfig, "prepare": PrepareConfig}
+"""the settings of each command; a file may hold those of all"""

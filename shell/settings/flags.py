@@ -9,7 +9,6 @@ import difflib
 import functools
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct, inspect
 
 from kernel.errors import InputError, expected, unknown
+from shell.process.typed import program
 
 LIMIT = 2**31  # no count, size or rate reaches it; services and arrays hold 32 bits
 COOKBOOK_NAMES = {
@@ -215,7 +215,7 @@ def _build_parser(config_type: type[Struct], is_all: bool) -> argparse.ArgumentP
     """A parser of all flags, whose help lists those in the struct's `common`, or all."""
     columns = min(shutil.get_terminal_size(fallback=(100, 24)).columns, 110)
     parser = argparse.ArgumentParser(
-        prog=sys.argv[0] if not sys.argv[0].endswith(".py") else f"python {sys.argv[0]}",
+        prog=program(),
         usage="%(prog)s [--flag VALUE | key=value ...]",
         description=(config_type.__doc__ or "").partition("\n")[0],
         epilog=_notes(config_type, columns),

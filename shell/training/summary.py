@@ -1,7 +1,6 @@
 """Lines about a run for people: before it starts, when it stops, and at its end, with row totals that must add up."""
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, t
 from shell.data.load_dataset import Source
 from shell.data.mixture_spec import intake, intakes
 from shell.datums.note_counts import note_lines
+from shell.process.typed import program, serve_program
 from shell.run_dir.folder import FLAG
 from shell.run_dir.progress_display import set_name, training_on
 from shell.run_dir.run_files import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics
@@ -101,10 +101,10 @@ def end_lines(last: Checkpoint, endpoint: ServiceChoice, folder: Path, source: S
     ]
     again = f"--config {shlex.quote(str(folder / CONFIG))} --load-checkpoint-path {shlex.quote(str(folder))}"
     again += f" --log-path {shlex.quote(f'{folder}-next')}"
-    lines += [f"next      python {shlex.quote(sys.argv[0])} {again} trains on from these weights"]
+    lines += [f"next      {program()} {again} trains on from these weights"]
     if endpoint.url is None:
         state = shlex.quote(str(folder / SERVICE_FOLDER))
-        lines += [f"          python -m shell.local_service --state-dir {state} serves them to any program"]
+        lines += [f"          {serve_program()} --state-dir {state} serves them to any program"]
     return lines
 
 
@@ -145,7 +145,7 @@ def resume_hint(folder: Path) -> str:
     checkpoints = read_checkpoints(folder)
     where = f"The last checkpoint is {checkpoints[-1].name}" if checkpoints else "There is no checkpoint yet"
     config = shlex.quote(str(folder / CONFIG))
-    return f"{where}; resume with: python {shlex.quote(sys.argv[0])} --config {config} {FLAG} resume"
+    return f"{where}; resume with: {program()} --config {config} {FLAG} resume"
 
 
 def _losses(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shell.settings.cli import main
+from shell.command import main
 from shell.training.open_run import compile_kernel
 from tests.recipes.running import ANSWER, GOOD, RUNS, SMALL, USER, Told, finish, line, process_of, write
 
@@ -27,8 +27,7 @@ def ask(capsys):
     """Runs a recipe in this process: exit code, standard output, standard error."""
 
     def ask(name, *argv):
-        run, config_type = RUNS[name]
-        code = main(run, [str(word) for word in argv], config_type)
+        code = main(RUNS[name], [str(word) for word in argv])
         return Told(code, *capsys.readouterr())
 
     return ask

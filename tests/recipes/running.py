@@ -1,13 +1,10 @@
 """Running the recipes, in this process or as processes, and rows to run them on."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
-
-from shell.settings.config import Config, ShowConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 USER = {"role": "user", "content": "Hi"}
@@ -16,14 +13,8 @@ CALL = {"type": "function", "function": {"name": "look", "arguments": '{"at": "x
 SMALL = ("--service", "embedded", "--batch-size", "2", "--lora-rank", "2")
 
 
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-RUNS = {"sl_basic": (recipe("sl_basic").run, Config), "show": (recipe("show").run, ShowConfig)}
+RUNS = {"sl_basic": "train", "show": "show"}
+"""the command of each recipe"""
 Told = namedtuple("Told", "code out err")
 
 

@@ -10,8 +10,8 @@ from kernel.enums import TrainOnWhat
 from kernel.renderers import RENDERERS
 from kernel.renderers.public_templates import following_template
 from shell.data.dataset import Dataset
-from shell.data.open_rows import open_rows
 from shell.data.load_dataset import Source
+from shell.data.open_rows import open_rows
 from shell.datums.note_counts import note_lines
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from kernel.errors import InputError
 from shell.settings.cli import Resolved, describe, main, resolve
-from shell.settings.config import PRESETS, Config
+from shell.settings.config import PRESETS, Config, PrepareConfig, ShowConfig
 from shell.settings.flags import doc, fields_of
 
 ROOT = Path(__file__).parents[3]
@@ -139,7 +139,7 @@ def test_the_three_kinds_of_file_say_the_same(name: str, tmp_path: Path) -> None
     ("name", "content", "sentence"),
     [
         ("run.toml", "batch_size = 0", "expected an integer >= 1, got 0 - at run.toml $.batch_size"),
-        ("run.toml", "[train]\nseed = 1", "expected settings without sections, got a table - at run.toml $.train"),
+        ("run.toml", "[train]\nsede = 1", "unknown setting 'sede', did you mean 'seed'? - at run.toml $.train.sede"),
         (
             "run.toml",
             "batch_sise = 1",
@@ -420,3 +420,36 @@ def test_a_table_of_columns_holds_nothing_but_names(tmp_path: Path) -> None:
     (tmp_path / "map.json").write_text('{"dataset_map": {"user": 3}}')
     with pytest.raises(InputError, match="got a table"):
         resolve(["--log-path", "run", "--service", "embedded", "--config", str(tmp_path / "map.json")])
+
+
+def test_one_file_serves_every_command(tmp_path: Path) -> None:
+    """Tables group settings, dashes are underscores, sources are a list, and each command takes what is its own."""
+    path = tmp_path / "all.toml"
+    path.write_text(
+        '[model]\nmodel-name = "Qwen/Qwen3-8B"\nlora-rank = 8\n[data]\ndataset = ["a.jsonl=0.7", "b.jsonl=0.3"]\n'
+        'max-length = 512\n[prepare]\nworkers = 2\n[run]\nlog-path = "x"\nservice = "embedded"\n'
+    )
+    argv = ["--config", str(path)]
+    trained, shown, prepared = (resolve(argv, of).config for of in (Config, ShowConfig, PrepareConfig))
+    assert (trained.log_path, trained.lora_rank, trained.dataset) == ("x", 8, "a.jsonl=0.7,b.jsonl=0.3")
+    assert (shown.max_length, shown.model_name) == (512, "Qwen/Qwen3-8B")
+    assert (prepared.workers, prepared.max_length) == (2, 512)
+
+
+def test_a_table_of_sources_is_a_mixture(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text('{"log_path": "x", "dataset": {"a.jsonl": 0.7, "b.jsonl": 0.3}}')
+    assert resolve(["--config", str(path)]).config.dataset == "a.jsonl=0.7,b.jsonl=0.3"
+
+
+def test_the_config_of_a_run_serves_the_other_commands(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(msgspec.json.encode(describe(resolve(["--log-path", "x", "--max-length", "99"]))))
+    assert resolve(["--config", str(path)], ShowConfig).config.max_length == 99
+
+
+def test_a_setting_that_a_file_has_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('log-path = "x"\nlora_rank = 8\n[model]\nlora-rank = 9\n')
+    with pytest.raises(InputError, match=r"lora_rank is there twice - at .*run\.toml \$\.model\.lora-rank"):
+        resolve(["--config", str(path)])

@@ -4,8 +4,7 @@ import pytest
 from msgspec import Struct
 
 from kernel.errors import InputError
-from shell.prepare import PrepareConfig
-from shell.settings.config import PRESETS, Config, ShowConfig
+from shell.settings.config import PRESETS, Config, PrepareConfig, ShowConfig
 from shell.settings.flags import fields_of, read_flags
 
 

@@ -123,7 +123,8 @@ SCRIPT = """
 import multiprocessing, sys
 from pathlib import Path
 from shell.settings.cli import main
-from shell.prepare import PrepareConfig, prepare
+from shell.prepare import prepare
+from shell.settings.config import PrepareConfig
 print("once", flush=True)
 def progress(n_done, n_rows):
     print(n_done, *(one.pid for one in multiprocessing.active_children()), flush=True)

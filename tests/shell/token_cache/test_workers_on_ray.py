@@ -10,8 +10,9 @@ from kernel.errors import InputError
 from shell.data.load_dataset import DatasetSpec
 from shell.data.open_rows import open_rows
 from shell.data.rows import Rows
-from shell.prepare import PrepareConfig, prepare
+from shell.prepare import prepare
 from shell.settings.cli import main
+from shell.settings.config import PrepareConfig
 from shell.text.renderer_by_name import FormatNames
 from shell.token_cache.build import BuildSpec, finish
 from shell.token_cache.cache import MANIFEST, shard_name
