@@ -31,7 +31,7 @@ LAYERS = (
     ("shell.local_service",),
     ("shell.service",),
     ("shell.training",),
-    ("shell.train", "shell.show", "shell.prepare", "shell.catalog"),
+    ("shell.train", "shell.show", "shell.prepare", "shell.catalog", "shell.run_reader"),
     ("shell.command", "shell.api", "shell.tinsmith"),
 )
 """from the lowest up, by the longest prefix of a name; a module imports its own layer and those below"""

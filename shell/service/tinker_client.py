@@ -55,21 +55,7 @@ class TinkerClient:
     def sample(self, prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
         """As `Client.sample`; keeps no checkpoint, and the answers are fetched on a thread."""
         exported = self.training.save_weights_and_get_sampling_client()  # a snapshot, queued when it is called
-        sdk_params = tinker.SamplingParams(**params._asdict())
-        answer: Future[list[list[int]]] = Future()
-
-        def fetch() -> list[list[int]]:
-            sampler = exported.result()
-            self._answered()
-            sent = [sampler.sample(tinker.ModelInput.from_ints(ids.tolist()), 1, sdk_params) for ids in prompts]
-            sampled = []
-            for one in sent:
-                sampled.append([int(i) for i in one.result().sequences[0].tokens])
-                self._answered()
-            return sampled
-
-        threading.Thread(target=resolve, args=(answer, fetch, self._secret), daemon=True).start()
-        return answer
+        return sampling_with(exported.result, self._secret, self._answered)(prompts, params)
 
     def _chained(self, sent: "tinker.APIFuture[S]", read: Callable[[S], T]) -> "Future[T]":
         """The answer to a request, as `read` decodes it, in a standard future; any failure becomes a `ServiceFault`."""
@@ -81,6 +67,33 @@ class TinkerClient:
 
         sent.future().add_done_callback(resolve_from)
         return answer
+
+
+def sampling_with(
+    open_sampler: Callable[[], tinker.SamplingClient],
+    secret: str | None = None,
+    answered: Callable[[], None] = lambda: None,
+) -> Callable[[Sequence[NDArray[np.int32]], SamplingParams], "Future[list[list[int]]]"]:
+    """What samples prompts, all at once, with a client that is opened on a thread."""
+
+    def sample(prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
+        sdk_params = tinker.SamplingParams(**params._asdict())
+        answer: Future[list[list[int]]] = Future()
+
+        def fetch() -> list[list[int]]:
+            sampler = open_sampler()
+            answered()
+            sent = [sampler.sample(tinker.ModelInput.from_ints(ids.tolist()), 1, sdk_params) for ids in prompts]
+            sampled = []
+            for one in sent:
+                sampled.append([int(i) for i in one.result().sequences[0].tokens])
+                answered()
+            return sampled
+
+        threading.Thread(target=resolve, args=(answer, fetch, secret), daemon=True).start()
+        return answer
+
+    return sample
 
 
 def _logprobs(offsets: np.ndarray[Any, np.dtype[np.int64]], output: tinker.ForwardBackwardOutput) -> Logprobs:

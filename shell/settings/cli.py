@@ -104,12 +104,26 @@ def resolve(
     for name, field in fields.items():
         if field.default is NODEFAULT and name not in typed:
             raise expected(f"{field.flag} {field.metavar}", "nothing")
+    return _complete(typed, config_type)
+
+
+def resolve_config(config: C) -> Resolved[C]:
+    """The settings of a struct built in Python: those that differ from the defaults count as given."""
+    fields = fields_of(type(config))
+    values = {name: getattr(config, name) for name in fields}
+    given = {name: Setting(value, "argument") for name, value in values.items() if value != fields[name].default}
+    return _complete(given, type(config))
+
+
+def _complete(typed: Mapping[str, Setting], config_type: type[C]) -> Resolved[C]:
+    """The settings that were given, and those that follow from them."""
+    fields = fields_of(config_type)
     chosen = {name: setting for name, setting in typed.items() if setting.value is not None}
     if "dataset" in chosen:
         check_dataset(chosen["dataset"].value, at=chosen["dataset"].source.removeprefix("flag ").removeprefix("file "))
     endpoint, presets = _choose(chosen) if issubclass(config_type, Config) else (None, {})
     defaults = {name: Setting(field.default, "default") for name, field in fields.items()}
-    settings = defaults | typed | presets | chosen  # a preset replaces what was typed as "none"
+    settings = defaults | dict(typed) | presets | chosen  # a preset replaces what was typed as "none"
     config = config_type(**{name: value for name, (value, _) in settings.items()})
     return Resolved(config, {name: source for name, (_, source) in settings.items()}, endpoint)
 
