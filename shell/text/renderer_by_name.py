@@ -7,9 +7,7 @@ hf_template            the Jinja template beside the tokenizer, masked by proof 
 
 from __future__ import annotations  # the template's types are not imported before one is opened
 
-import runpy
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -21,6 +19,7 @@ from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
 from kernel.renderers.own_markup import OwnMarkup, own_markup, pattern_of
 from kernel.renderers.public_templates import following_template
+from shell.process.plugs import is_plug, load_plug
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer
 
@@ -90,7 +89,7 @@ def format_names(config: NamesFormat, encoder: Choice = "auto") -> FormatNames:
 
 def check_name(name: str, at: str = "--renderer-name") -> None:
     """Raises InputError, with the nearest names, for a name that no format can have."""
-    if name not in RENDERERS and name != TEMPLATE and ".py:" not in name:
+    if name not in RENDERERS and name != TEMPLATE and not is_plug(name):
         raise unknown("renderer", name, [*RENDERERS, TEMPLATE], at)
 
 
@@ -138,19 +137,10 @@ def read_variables(text: str | None, at: str = "--template-variables") -> Mappin
 
 
 def _own(name: str, at: str) -> Renderer:
-    """The renderer that a Python file of the user's defines. The file is run, as any program of the user's is."""
-    path, _, attribute = name.rpartition(":")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise expected("a Python file with a renderer in it", f"no file {path}", at)
-    try:
-        found = runpy.run_path(str(file)).get(attribute)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever a program of the user's raises, an exit too
-        raise expected(f"a Python file that runs, {path}", f"{type(error).__name__}: {error}", at) from error
+    """The renderer that a Python file of the user's defines."""
+    found = load_plug(name, at, "a Renderer").found
     if not isinstance(found, Renderer):
-        raise expected(f"a Renderer called {attribute} in {path}", f"{type(found).__name__}", at)
+        raise expected(f"a Renderer under {name}", f"{type(found).__name__}", at)
     return found
 
 

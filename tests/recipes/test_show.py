@@ -123,9 +123,12 @@ def test_show_says_what_was_cut_and_how_far_a_row_trains(ask, good):
 
 OWN = "from kernel import Header, Renderer, Sampled, Text\nfrom kernel.parse_response.common import parse_plain\n"
 OWN_RENDERERS = {
-    "no Python": ("MINE = (", "expected a Python file that runs, {0}, got SyntaxError: '(' was never closed"),
-    "no such module": ("import nowhere", "{0}, got ModuleNotFoundError: No module named 'nowhere' - at"),
-    "an exit": ("raise SystemExit(0)", "expected a Python file that runs, {0}, got SystemExit: 0 - at"),
+    "no Python": ("MINE = (", "{0} is not Python: '(' was never closed in line 1 - at"),
+    "no such module": (
+        "import nowhere",
+        "{0}:MINE raised ModuleNotFoundError: No module named 'nowhere' in {0}:1 - at",
+    ),
+    "an exit": ("raise SystemExit(0)", "{0}:MINE raised SystemExit: 0 in {0}:1 - at"),
     "no piece": (
         OWN + "MINE = Renderer('mine', {'user': (Text(), 7)}, (Header('>'),), ('!',), parse_plain)",
         "expected pieces (Header, Sampled, Text, ...) in a tuple, got 7 - at mine, user",
