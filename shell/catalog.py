@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -58,4 +59,10 @@ def schema(argv: Sequence[str]) -> int:
     schemas = {name: msgspec.json.schema(COMMAND_CONFIGS[name]) for name in names}
     document = schemas[names[0]] if len(names) == 1 else schemas
     print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    return 0
+
+
+def agents(_argv: Sequence[str]) -> int:
+    """Prints the page for coding agents that ships with the package."""
+    print((Path(__file__).parent / "AGENTS.md").read_text(encoding="utf-8"), end="")
     return 0

@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "renderers": Command("list the built-in renderers", "shell.catalog:CatalogConfig", "shell.catalog:renderers"),
     "schema": Command("print the JSON schema of all settings", "", "shell.catalog:schema"),
+    "agents": Command("print instructions for coding agents", "", "shell.catalog:agents"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ import pytest
 from shell.command import COMMANDS, main
 from shell.process import typed
 from shell.settings.config import COMMAND_CONFIGS
+from shell.settings.flags import fields_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,3 +96,11 @@ def test_help_imports_nothing_heavy() -> None:
     code = "import sys; from shell.command import main; main(argv=['--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert {"numpy", "tinker", "datasets", "msgspec"}.isdisjoint(done.stdout.split())
+
+
+def test_the_page_for_coding_agents_names_commands_and_settings_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv=["agents"]) == 0
+    page = capsys.readouterr().out
+    assert set(re.findall(r"tinsmith ([a-z]+)[ `,]", page)) - {"import"} <= set(COMMANDS)
+    flags = {field.flag for struct in COMMAND_CONFIGS.values() for field in fields_of(struct).values()}
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= flags | {"--help", "--help-all", "--config"}
