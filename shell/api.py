@@ -16,7 +16,7 @@ from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
 from shell.run_reader import Run
 from shell.settings.cli import resolve_config
-from shell.settings.config import Config
+from shell.settings.config import Config, ShowConfig
 from shell.text.renderer_by_name import format_names
 
 __all__ = ["Config", "Encoded", "Run", "encode", "train"]
@@ -100,7 +100,7 @@ def encode(
     >>> [sum(label != -100 for label in one["labels"]) for one in encoded.dicts()]  # doctest: +SKIP
     [2]
     """
-    names = Names(model_name, renderer_name, tokenizer)
+    names = ShowConfig(model_name=model_name, renderer_name=renderer_name, tokenizer=tokenizer)
     chat_format, opened = format_names(names).open()
     settings = RenderSettings(train_on_what=TrainOnWhat(train_on_what), max_length=max_length, split_turns=split_turns)
     locations = [f"row {i}" for i in range(len(rows))]
@@ -114,12 +114,3 @@ def encode(
         raise problem(f"a weight of {examples.weights[uneven[0]]:g} cannot be a label; leave out weights", row)
     labels = np.where(examples.weights > 0, examples.tokens, UNTRAINED).astype(np.int64)
     return Encoded(examples.tokens, labels, examples.offsets, examples.rows)
-
-
-class Names(NamedTuple):
-    """The names of a model, a renderer and a tokenizer."""
-
-    model_name: str | None
-    renderer_name: str | None
-    tokenizer: str | None
-    template_variables: str | None = None
