@@ -1,6 +1,5 @@
 """Rows and settings that cannot be used, in every recipe: one sentence with the location, and nothing is written."""
 
-import gzip
 import json
 
 import pytest
@@ -19,6 +18,7 @@ from tests.recipes.running import (
     saying,
     write,
 )
+from tests.shell.packing import packed_by_gzip
 
 ROWS = {
     "empty file": (b"", "expected a JSONL file, got an empty file - at {}"),
@@ -91,7 +91,7 @@ ROWS = {
     ),
     "a zip archive": (b"PK\x03\x04", "expected a JSONL file, got a zip archive (unpack it first) - at {}"),
     "gzip cut short": (
-        gzip.compress(GOOD)[:-4],
+        packed_by_gzip(GOOD)[:-4],
         "expected a whole file packed by gzip, got one that ends in the middle (was it copied whole?) - at {}",
     ),
     "another column": (

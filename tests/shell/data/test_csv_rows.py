@@ -1,7 +1,6 @@
 """CSV and TSV: whatever separates, quotes and encodes the cells, the rows are those of the table."""
 
 import csv
-import gzip
 import io
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from kernel.errors import InputError
 from shell.data.open_rows import open_rows
 from shell.data.rows import Rejected, RowValidation
+from tests.shell.packing import packed_by_gzip
 
 ROWS = [("a, b", 'say "hi"'), ("é\nc", "d\te;f|g"), ("x", "y")]
 
@@ -48,7 +48,7 @@ TABLES = {
     "g.csv": "\ufeff" + table(end="\r\n"),
     "h.csv": "sep=;\n" + table(";"),
     "i.csv": table().encode("utf-16"),
-    "j.csv.gz": gzip.compress(table().encode()),
+    "j.csv.gz": packed_by_gzip(table().encode()),
     "k": table(),
     "l.jsonl": table(),
     "m.csv": table().replace("prompt,completion", '"prompt" , "completion"').replace('" , "', '","'),

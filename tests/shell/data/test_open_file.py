@@ -1,7 +1,6 @@
 """Files of rows: the same rows whatever they are packed in, one sentence for what is none, bad rows in their places."""
 
 import bz2
-import gzip
 import json
 import lzma
 import os
@@ -24,6 +23,7 @@ from shell.data.load_dataset import DatasetSpec, open_source
 from shell.data.open_file import cache_root, local_copy, prepared_root
 from shell.data.open_rows import open_rows
 from shell.data.rows import Rejected, RowValidation
+from tests.shell.packing import packed_by_gzip
 
 ROWS = [
     {"messages": [{"role": "user", "content": "é\u2028"}, {"role": "assistant", "content": None}], "id": 1},
@@ -69,14 +69,14 @@ KINDS = {
     "an array with a mark": b"\xef\xbb\xbf" + array(),
     "an array in many lines": array(indent=2),
     "an array behind blanks": b"\n \r\n\t" + array() + b"\n\n",
-    "gzip": gzip.compress(jsonl()),
-    "gzip in two members": gzip.compress(jsonl()[:40]) + gzip.compress(jsonl()[40:]),
+    "gzip": packed_by_gzip(jsonl()),
+    "gzip in two members": packed_by_gzip(jsonl()[:40]) + packed_by_gzip(jsonl()[40:]),
     "zstd": zstd(jsonl()),
     "zstd in two frames": zstd(jsonl()[:40]) + zstd(jsonl()[40:]),
     "zstd behind a frame to skip": b"\x50\x2a\x4d\x18\x02\x00\x00\x00ab" + zstd(jsonl()),
     "bzip2": bz2.compress(jsonl()),
     "xz": lzma.compress(jsonl()),
-    "an array in gzip": gzip.compress(array()),
+    "an array in gzip": packed_by_gzip(array()),
     "an array in zstd": zstd(array(indent=1)),
 }
 
@@ -124,17 +124,17 @@ def test_a_parquet_file_cut_short_empty_or_without_messages_is_refused(tmp_path)
     ("data", "message"),
     [
         (b"", "expected a JSONL file, got an empty file - at rows"),
-        (gzip.compress(b""), "expected a JSONL file, got an empty file - at rows"),
+        (packed_by_gzip(b""), "expected a JSONL file, got an empty file - at rows"),
         (zstd(b""), "expected a JSONL file, got an empty file - at rows"),
-        (gzip.compress(jsonl())[:-9], "expected a whole file packed by gzip, got one that ends in the middle (was it"),
-        (gzip.compress(jsonl())[:5], "expected a whole file packed by gzip, got one that ends in the middle (was it"),
-        (gzip.compress(jsonl()) + b"junk", "expected a whole file packed by gzip, got a damaged one (Not a gzip"),
-        (gzip.compress(jsonl())[:-8] + b"12345678", "expected a whole file packed by gzip, got a damaged one (C"),
-        (gzip.compress(jsonl())[:10] + b"\xff" * 40, "expected a whole file packed by gzip, got a damaged one ("),
+        (packed_by_gzip(jsonl())[:-9], "expected a whole file packed by gzip, got one that ends in the middle (was it"),
+        (packed_by_gzip(jsonl())[:5], "expected a whole file packed by gzip, got one that ends in the middle (was it"),
+        (packed_by_gzip(jsonl()) + b"junk", "expected a whole file packed by gzip, got a damaged one (Not a gzip"),
+        (packed_by_gzip(jsonl())[:-8] + b"12345678", "expected a whole file packed by gzip, got a damaged one (C"),
+        (packed_by_gzip(jsonl())[:10] + b"\xff" * 40, "expected a whole file packed by gzip, got a damaged one ("),
         (zstd(jsonl())[:-3], "expected a whole file packed by zstd, got one that ends in the middle (was it"),
         (zstd(jsonl()) + zstd(jsonl())[:7], "expected a whole file packed by zstd, got one that ends in the middle"),
         (zstd(jsonl()) + b"junkjunk", "expected a whole file packed by zstd, got a damaged one ("),
-        (gzip.compress(zstd(jsonl())), "expected JSON, CSV or TSV, packed once, got packed data inside (unpack it"),
+        (packed_by_gzip(zstd(jsonl())), "expected JSON, CSV or TSV, packed once, got packed data inside (unpack it"),
         (b"PK\x03\x04...", "expected a JSONL file, got a zip archive (unpack it first) - at rows"),
         (b"<!doctype html>", "expected a JSONL file, got HTML, a web page (was a page saved"),
         (b"version https://git-lfs.github.com/spec/v1\n", "expected a JSONL file, got a pointer of Git LFS (git lfs "),
@@ -171,7 +171,7 @@ def test_broken_json_in_an_array_is_told_with_line_and_column(tmp_path):
 BAD = [b'{"mess', b"", b'{"id": 1}', b"[]", b'{"messages": NaN}', b'{"text": "\xff"}']
 
 
-@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+@pytest.mark.parametrize("packed", [bytes, packed_by_gzip])
 def test_bad_rows_keep_their_numbers_and_places_and_give_their_reasons(packed, tmp_path):
     lines = [line for bad in BAD for line in (bad, b'{"messages": []}')]
     path = write(tmp_path, packed(b"\n".join(lines) + b"\n\n"))
@@ -224,14 +224,14 @@ def test_a_file_that_changes_while_it_is_gone_through_is_refused(tmp_path):
 
 
 def test_what_was_unpacked_is_read_whatever_becomes_of_the_file(tmp_path):
-    path = write(tmp_path, gzip.compress(jsonl()))
+    path = write(tmp_path, packed_by_gzip(jsonl()))
     rows = open_rows(path, RowValidation())
     path.unlink()
     assert rows.take(np.array([2, 0])) == [ROWS[2], ROWS[0]]
 
 
 def test_the_same_bytes_have_one_fingerprint_packed_or_not(tmp_path):
-    files = [jsonl(), gzip.compress(jsonl()), zstd(jsonl()), jsonl() + b"\n"]
+    files = [jsonl(), packed_by_gzip(jsonl()), zstd(jsonl()), jsonl() + b"\n"]
     found = [open_rows(write(tmp_path, data, str(i)), RowValidation()).fingerprint for i, data in enumerate(files)]
     assert found[0] == found[1] == found[2] != found[3]
 
@@ -240,7 +240,7 @@ def test_a_full_folder_for_temporary_files_is_told_with_the_way_on(tmp_path, mon
     def full():
         raise OSError(28, "No space left on device")
 
-    path = write(tmp_path, gzip.compress(jsonl()))
+    path = write(tmp_path, packed_by_gzip(jsonl()))
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     told = refusal(path)
     assert told.startswith("rows cannot be unpacked to ")
@@ -248,7 +248,7 @@ def test_a_full_folder_for_temporary_files_is_told_with_the_way_on(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "packed", [jsonl, array, lambda rows: gzip.compress(jsonl(rows)), lambda rows: zstd(array(rows))]
+    "packed", [jsonl, array, lambda rows: packed_by_gzip(jsonl(rows)), lambda rows: zstd(array(rows))]
 )
 def test_opening_keeps_no_row_in_memory(packed, tmp_path):
     row = {"messages": "x" * 20_000}
@@ -286,7 +286,7 @@ pieces = st.sampled_from(
 def test_whatever_the_bytes_rows_or_one_sentence_come_out(tmp_path_factory, found, packed, max_bad_rows):
     path = tmp_path_factory.getbasetemp() / "fuzzed"
     data = b"".join(found)
-    path.write_bytes(gzip.compress(data) if packed else data)
+    path.write_bytes(packed_by_gzip(data) if packed else data)
     validation, told = RowValidation(max_bad_rows=max_bad_rows), str(path)
     try:
         rows = open_rows(path, validation)
