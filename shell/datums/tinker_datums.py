@@ -1,12 +1,16 @@
 """Batches as the SDK's objects, built without pydantic's validation.
 
 Validating token lists costs many times as much as all else, so the ids are checked here, once per batch, and each
-object is a copy of one that the SDK's own constructors built, with other arrays in it.
+object is a copy of one that the SDK's own constructors built, with other arrays in it. Where such a copy is not what
+the SDK writes, its public constructors are called.
 """
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from itertools import pairwise
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tinker
@@ -18,13 +22,14 @@ from shell.datums.images import read_image
 from shell.process.gc_and_cpus import collection_paused
 
 T = TypeVar("T")
+Weights = NDArray[np.float32]
 
 PYDANTIC = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 """attributes of a pydantic object beside its fields"""
 
 
-def datums_to_tinker(datums: Datums) -> list[tinker.Datum]:
-    """One `tinker.Datum` per example, views into one copy of the batch's arrays; an image is a chunk of its own.
+def datums_to_tinker(datums: Datums, sdk: ModuleType = tinker) -> list[Any]:
+    """One `Datum` of the SDK per example, views into one copy of the batch's arrays; an image is a chunk of its own.
 
     They are copied because the SDK serialises later, on its own thread.
     """
@@ -37,37 +42,60 @@ def datums_to_tinker(datums: Datums) -> list[tinker.Datum]:
     spans: dict[int, list[Media]] = {}
     for media in datums.media:
         spans.setdefault(media.example, []).append(media)
+    make = constructors_of(sdk)
     with collection_paused():
         return [
-            _datum(_chunks(inputs[a:b], spans.get(i)), targets[a:b], weights[a:b])
+            make.datum(_chunks(inputs[a:b], spans.get(i), make.text, sdk), targets[a:b], weights[a:b])
             for i, (a, b) in enumerate(pairwise(datums.offsets.tolist()))
         ]
 
 
-def _datum(chunks: list[Any], targets: NDArray[np.int64], weights: NDArray[np.float32]) -> tinker.Datum:
-    shape = [len(targets)]
-    tensors = {
-        "target_tokens": _targets({"_numpy": targets, "shape": shape}),
-        "weights": _weights({"_numpy": weights, "shape": shape}),
-    }
-    return _example({"model_input": _model_input({"chunks": chunks}), "loss_fn_inputs": tensors})
+class Constructors(NamedTuple):
+    """What builds the SDK's objects: a chunk of ids, and a datum of chunks, targets and weights."""
+
+    text: Callable[[NDArray[np.int32]], Any]
+    datum: Callable[[list[Any], NDArray[np.int64], Weights], Any]
+    is_fast: bool
 
 
-def _chunks(tokens: NDArray[np.int32], media: list[Media] | None) -> list[Any]:
-    """The text and the images of an example's inputs, in order; no chunk of text is empty unless it is the only one."""
-    if not media:
-        return [_text({"tokens": tokens})]
-    chunks: list[Any] = []
-    at = 0
-    for span in sorted(media, key=lambda span: span.start):
-        if span.start > at:
-            chunks.append(_text({"tokens": tokens[at : span.start]}))
-        image = read_image(span.key)
-        chunks.append(tinker.types.ImageChunk(data=image.data, format=image.format, expected_tokens=span.length))
-        at = span.start + span.length
-    if at < len(tokens):
-        chunks.append(_text({"tokens": tokens[at:]}))
-    return chunks
+@cache
+def constructors_of(sdk: ModuleType) -> Constructors:
+    """Copies, if the SDK writes them as what its public constructors build; else those."""
+    public = _public(sdk)
+    try:
+        copying = _copying(sdk)
+        is_same = _wire(sdk, copying) == _wire(sdk, public)
+    except Exception:  # whatever a release lacks
+        return public
+    return copying if is_same else public
+
+
+def _public(sdk: ModuleType) -> Constructors:
+    as_tensor = sdk.TensorData.from_numpy
+
+    def datum(chunks: list[Any], targets: NDArray[np.int64], weights: Weights) -> Any:
+        tensors = {"target_tokens": as_tensor(targets), "weights": as_tensor(weights)}
+        return sdk.Datum(model_input=sdk.ModelInput(chunks=chunks), loss_fn_inputs=tensors)
+
+    return Constructors(lambda ids: sdk.EncodedTextChunk(tokens=ids.tolist()), datum, is_fast=False)
+
+
+def _copying(sdk: ModuleType) -> Constructors:
+    text = _copies(sdk.EncodedTextChunk.model_construct(tokens=[], type="encoded_text"))
+    model_input = _copies(sdk.ModelInput(chunks=[]))
+    int64s = _copies(sdk.TensorData(np.zeros(0, np.int64), "int64", [0]))
+    float32s = _copies(sdk.TensorData(np.zeros(0, np.float32), "float32", [0]))
+    example = _copies(sdk.Datum(sdk.ModelInput(chunks=[]), {}))
+
+    def datum(chunks: list[Any], targets: NDArray[np.int64], weights: Weights) -> Any:
+        shape = [len(targets)]
+        tensors = {
+            "target_tokens": int64s({"_numpy": targets, "shape": shape}),
+            "weights": float32s({"_numpy": weights, "shape": shape}),
+        }
+        return example({"model_input": model_input({"chunks": chunks}), "loss_fn_inputs": tensors})
+
+    return Constructors(lambda ids: text({"tokens": ids}), datum, is_fast=True)
 
 
 def _copies(one: T) -> Callable[[dict[str, Any]], T]:
@@ -86,8 +114,36 @@ def _copies(one: T) -> Callable[[dict[str, Any]], T]:
     return copy
 
 
-_text = _copies(tinker.EncodedTextChunk.model_construct(tokens=[], type="encoded_text"))
-_model_input = _copies(tinker.ModelInput(chunks=[]))
-_targets = _copies(tinker.TensorData(np.zeros(0, np.int64), "int64", [0]))
-_weights = _copies(tinker.TensorData(np.zeros(0, np.float32), "float32", [0]))
-_example = _copies(tinker.Datum(tinker.ModelInput(chunks=[]), {}))
+def _wire(sdk: ModuleType, make: Constructors) -> bytes:
+    """A small request as the SDK writes it; raises where it may write JSON, which holds no arrays."""
+    package = sdk.Datum.__module__.partition(".")[0]
+    if (
+        "proto_write_fwdbwd"
+        in import_module(f"{package}.types.client_config_response").ClientConfigResponse.__annotations__
+    ):
+        raise ValueError("a service may ask for JSON")
+    chunks = [make.text(np.array([5, 6, 7], np.int32))]
+    one = make.datum(chunks, np.array([6, 7, 8]), np.array([0, 0.5, 0.25], np.float32))
+    inputs = sdk.types.ForwardBackwardInput(data=[one], loss_fn="cross_entropy")
+    request = sdk.types.ForwardBackwardRequest(forward_backward_input=inputs, model_id="m", seq_id=1)
+    convert = import_module(f"{package}.proto.request_conv").forward_backward_request_to_proto
+    return bytes(convert(request).SerializeToString(deterministic=True))
+
+
+def _chunks(
+    tokens: NDArray[np.int32], media: list[Media] | None, text: Callable[..., Any], sdk: ModuleType
+) -> list[Any]:
+    """The text and the images of an example's inputs, in order; no chunk of text is empty unless it is the only one."""
+    if not media:
+        return [text(tokens)]
+    chunks: list[Any] = []
+    at = 0
+    for span in sorted(media, key=lambda span: span.start):
+        if span.start > at:
+            chunks.append(text(tokens[at : span.start]))
+        image = read_image(span.key)
+        chunks.append(sdk.types.ImageChunk(data=image.data, format=image.format, expected_tokens=span.length))
+        at = span.start + span.length
+    if at < len(tokens):
+        chunks.append(text(tokens[at:]))
+    return chunks

@@ -238,10 +238,16 @@ def _sampler(call: Call) -> dict[str, Any]:
     return {"sampler_id": sampler.sampler_id, "base_model": sampler.base_model, "model_path": sampler.path}
 
 
+_CLIENT_CONFIG = _constant(
+    proto_compress_fwdbwd=False,
+    sample_join_sampling_session=True,
+    proto_write_fwdbwd=True,  # both for SDK 0.24, which would send JSON
+    fwd_via_fwdbwd=True,
+)
 _ONE = "training_runs/{model_id}/checkpoints/{segment}/{name}"  # a checkpoint's id holds a slash: weights/000020
 
 LOOKUPS: list[tuple[str, str, Answer]] = [
-    ("POST", "client/config", _constant(proto_compress_fwdbwd=False, sample_join_sampling_session=True)),
+    ("POST", "client/config", _CLIENT_CONFIG),
     ("POST", "client/dynamic_config", _constant(sample_cancel_enabled=True)),
     ("POST", "telemetry", _constant(status="accepted")),
     ("GET", "healthz", lambda _: {"status": "ok"}),

@@ -160,12 +160,13 @@ def _sample(task: Task) -> Outcome:
         _score_prompt(weights, prompt, asked, rule, seed, answer)
     for i in range(asked.num_samples):
         found = sample(weights, prompt, np.random.default_rng([seed, i]), rule, max_tokens, stop, n_top)
-        answer.sequences.add(
+        sequence = answer.sequences.add(
             stop_reason=proto.STOP_REASON_STOP if found.stopped else proto.STOP_REASON_LENGTH,
             tokens=found.tokens.astype("<i4").tobytes(),
             logprobs=found.logprobs.astype("<f4").tobytes(),
-            topk_sampled_logprobs=_top(found.tops, n_top) if n_top else None,
         )
+        if n_top:
+            _write_top(sequence.topk_sampled_logprobs, found.tops, n_top)
     return Outcome(bytes(answer.SerializeToString()))
 
 
@@ -196,7 +197,7 @@ def _score_prompt(
     if asked.prompt_logprobs:
         answer.prompt_logprobs = own.astype("<f4").tobytes()
     if n_top:
-        answer.topk_prompt_logprobs.CopyFrom(_top(tops, n_top))
+        _write_top(answer.topk_prompt_logprobs, tops, n_top)
     if n_drawn:
         for tensor, values, dtype in (
             (answer.prompt_alt_tokens.tokens, np.array(drawn, "<i4"), proto.DTYPE_INT32),
@@ -213,9 +214,11 @@ def _score_prompt(
             tensor.sparse_csr.col_indices = np.array(target.sparse_col_indices or (), "<i8").tobytes()
 
 
-def _top(tops: list[Top], k: int) -> proto.TopkLogprobs:
-    ids, logprobs = np.array([top.ids for top in tops], "<i4"), np.array([top.logprobs for top in tops], "<f4")
-    return proto.TopkLogprobs(token_ids=ids.tobytes(), logprobs=logprobs.tobytes(), k=k, length=len(tops))
+def _write_top(message: Any, tops: list[Top], k: int) -> None:
+    """Fills a TopkLogprobs, a message that older releases name otherwise."""
+    message.token_ids = np.array([top.ids for top in tops], "<i4").tobytes()
+    message.logprobs = np.array([top.logprobs for top in tops], "<f4").tobytes()
+    message.k, message.length = k, len(tops)
 
 
 HANDLERS: dict[str, Callable[[Task], Outcome]] = {

@@ -11,16 +11,17 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 import httpx
-import tinker
-from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError, expected
+from shell.datums.tinker_datums import constructors_of
 from shell.run_dir.run_files import Checkpoint, last_checkpoint
 from shell.service.local_process import LocalProcess, check_importable, import_checkpoint
 from shell.service.protocol import SILENCE_LIMIT, Liveness, ServiceFault, ServiceHealth, answer, listening
+from shell.service.sdk import is_users, load_sdk, settled, status_of, takes, version_of
 from shell.service.tinker_client import TinkerClient, error_text, resolve
 from shell.settings.choose_service import ServiceChoice, is_loopback
 from shell.settings.config import Config
@@ -33,7 +34,8 @@ MACHINE_CREDENTIALS = ("TINKER_CREDENTIAL_CMD", "CLOUDFLARE_ACCESS_CLIENT_ID", "
 class Connection(NamedTuple):
     """An open service; `answered` is called when a request is done, `opening` is set while the SDK is being opened."""
 
-    sdk: tinker.ServiceClient
+    module: ModuleType
+    sdk: Any
     url: str
     check: Callable[[], ServiceHealth]
     answered: Callable[[], None]
@@ -80,8 +82,11 @@ def connected(
     metadata: Mapping[str, str],
     log: Callable[[str], None],
     silence_limit: float = SILENCE_LIMIT,
+    sdk_name: str = "tinker",
+    session_name: str | None = None,
 ) -> Iterator[Connection]:
     """A connection to the service; a local one is started first, with its state in `folder`/service."""
+    module = load_sdk(sdk_name)
     with ExitStack() as stack:
         url, local = endpoint.url, None
         if url is None:
@@ -99,8 +104,11 @@ def connected(
                 local.check()
             return liveness.check()
 
-        sdk = tinker.ServiceClient(user_metadata=dict(metadata), base_url=url, api_key=endpoint.api_key)
-        connection = Connection(sdk, url, check, liveness.note_answer, opening, endpoint.api_key, log)
+        options: dict[str, Any] = {"base_url": url, "api_key": endpoint.api_key, "user_metadata": dict(metadata)}
+        if session_name is not None and takes(module.ServiceClient, "display_name"):
+            options["display_name"] = session_name
+        sdk = module.ServiceClient(**options)
+        connection = Connection(module, sdk, url, check, liveness.note_answer, opening, endpoint.api_key, log)
         try:
             yield connection
         except BaseException:
@@ -115,7 +123,10 @@ def connected(
 def open_model(connection: Connection, config: Config, weights: Weights, metadata: Mapping[str, str]) -> TinkerClient:
     """Opens the model to train and waits for it; an InputError if the service refuses it, or loads another."""
     assert config.model_name is not None
-    model: Future[tinker.TrainingClient] = Future()
+    if not constructors_of(connection.module).is_fast:
+        version = version_of(connection.module)
+        connection.log(f"sdk       {version}: rows are sent through its public constructors, which is slower")
+    model: Future[Any] = Future()
 
     def open_sdk() -> None:
         create = partial(_create_model, connection.sdk, config, weights, dict(metadata))
@@ -137,27 +148,23 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
     trained = training.get_info().model_data.model_name
     if trained is not None and trained.split(":")[0] != config.model_name.split(":")[0]:
         raise expected(f"a checkpoint of {config.model_name}", f"one of {trained}", at=weights.named_by)
-    return TinkerClient(training, connection.check, connection.secret, connection.answered)
+    return TinkerClient(training, connection.check, connection.secret, connection.answered, connection.module)
 
 
-def _create_model(
-    sdk: tinker.ServiceClient, config: Config, weights: Weights, metadata: dict[str, str]
-) -> tinker.TrainingClient:
+def _create_model(sdk: Any, config: Config, weights: Weights, metadata: dict[str, str]) -> Any:
     if weights.path is None:
         assert config.model_name is not None
         options = {name: getattr(config, name) for name in ("seed", "train_mlp", "train_attn", "train_unembed")}
         options |= {"rank": config.lora_rank, "user_metadata": metadata}
-        return sdk.create_lora_training_client(config.model_name, **options).result()
+        return settled(sdk.create_lora_training_client(config.model_name, **options))
     if weights.with_optimizer:
-        return sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=metadata).result()
-    return sdk.create_training_client_from_state(weights.path, user_metadata=metadata).result()
+        return settled(sdk.create_training_client_from_state_with_optimizer(weights.path, user_metadata=metadata))
+    return settled(sdk.create_training_client_from_state(weights.path, user_metadata=metadata))
 
 
 def _is_refusal(error: BaseException) -> bool:
     """Whether the request itself is at fault, so that repeating it cannot help."""
-    if isinstance(error, tinker.RequestFailedError):
-        return error.category is RequestErrorCategory.User
-    return isinstance(error, tinker.APIStatusError) and error.status_code in (400, 401, 402, 403, 404, 422)
+    return is_users(error) or status_of(error) in (400, 401, 402, 403, 404, 422)
 
 
 @contextmanager
@@ -203,8 +210,7 @@ def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECO
 
 
 def _fetch_models(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
-    from tinker._version import __version__ as sdk_version
-
+    sdk_version = version_of(load_sdk("tinker"))
     assert endpoint.url is not None
     by_proxy = not is_loopback(endpoint.url)
     with httpx.Client(base_url=f"{endpoint.url}/api/v1/", timeout=limit_seconds, trust_env=by_proxy) as http:

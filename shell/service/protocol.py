@@ -8,13 +8,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from itertools import count
+from types import ModuleType
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tinker.lib import queue_state_logger
 
 from kernel.datum import Datums
 from shell.local_service.model.learner import AdamParams as AdamParams  # the same record; re-exported
@@ -134,7 +135,10 @@ def listening(liveness: Liveness) -> Iterator[None]:
     """Feeds a Liveness from the SDK's loggers; the SDK logs a paused queue after ten seconds, not fifteen minutes."""
     responses, try_agains = logging.getLogger("httpx"), logging.getLogger("tinker.lib.api_future_impl")
     level, threshold = responses.level, responses.getEffectiveLevel()
-    grace = getattr(queue_state_logger, "PAUSE_GRACE_PERIOD", None)
+    queue_states: ModuleType | None = None
+    with suppress(ImportError):
+        queue_states = import_module("tinker.lib.queue_state_logger")
+    grace = getattr(queue_states, "PAUSE_GRACE_PERIOD", None)  # a release may have none
 
     def note_response(record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple) and len(record.args) == 5 and isinstance(record.args[3], int):
@@ -150,12 +154,13 @@ def listening(liveness: Liveness) -> Iterator[None]:
     responses.addFilter(note_response)
     responses.setLevel(min(threshold, logging.INFO))
     try_agains.addFilter(note_try_again)
-    queue_state_logger.PAUSE_GRACE_PERIOD = NOTICE_SECONDS
+    if queue_states is not None and grace is not None:
+        queue_states.PAUSE_GRACE_PERIOD = NOTICE_SECONDS  # type: ignore[attr-defined]
     try:
         yield
     finally:
         responses.removeFilter(note_response)
         responses.setLevel(level)
         try_agains.removeFilter(note_try_again)
-        if grace is not None:
-            queue_state_logger.PAUSE_GRACE_PERIOD = grace
+        if queue_states is not None and grace is not None:
+            queue_states.PAUSE_GRACE_PERIOD = grace  # type: ignore[attr-defined]

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from queue import SimpleQueue
-
-import tinker
+from typing import Any
 
 from kernel.training_steps import CheckpointRef, Request, checkpoint_name, may_record, superseded
 from shell.run_dir.run_files import Checkpoint, read_checkpoints, record_checkpoint
 from shell.service.connect import Connection
+from shell.service.sdk import rest_client
 from shell.service.tinker_client import resolve
 from shell.training.open_run import Progress, TrainingRun
 
@@ -98,8 +98,8 @@ def deleting(connection: Connection, limit_seconds: float = DELETION_SECONDS) ->
     queue: SimpleQueue[tuple[Future[None], str] | None] = SimpleQueue()
 
     @cache
-    def client() -> tinker.RestClient:
-        return tinker.RestClient(base_url=connection.url, api_key=connection.secret)
+    def client() -> Any:
+        return rest_client(connection.module, connection.sdk, connection.url, connection.secret)
 
     def delete(path: str) -> None:
         client().delete_checkpoint_from_tinker_path(path).result()

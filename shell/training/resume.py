@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import tinker
-from tinker.types import RequestErrorCategory
 
 from kernel.errors import InputError, unknown
 from kernel.training_steps import candidates
@@ -21,6 +19,7 @@ from shell.data.rows import content_digest
 from shell.fingerprints import STEPS, code_digest, format_digest
 from shell.run_dir.run_files import Checkpoint
 from shell.service.protocol import Client, ServiceFault
+from shell.service.sdk import is_users, status_of
 from shell.service.tinker_client import error_text
 from shell.settings.config import Config
 from shell.text.renderer_by_name import Format
@@ -169,9 +168,7 @@ def first_available(
 def gone(error: BaseException | None) -> BaseException | None:
     """The cause that reports that what was to be loaded does not exist (any more), or None."""
     while error is not None:
-        if isinstance(error, tinker.RequestFailedError) and error.category is RequestErrorCategory.User:
-            return error
-        if isinstance(error, tinker.APIStatusError) and error.status_code in GONE:
+        if is_users(error) or status_of(error) in GONE:
             return error
         error = error.__cause__
     return None
