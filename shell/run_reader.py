@@ -100,9 +100,9 @@ class Run:
         config = self.config
         endpoint = choose_service(config.service, config.model_name, None, read_environment())
         chat_format, tokenizer = format_names(config).open()
-        with connected(endpoint, self.folder, Weights(), {}, print) as connection:
+        with connected(endpoint, self.folder, Weights(), {}, print, sdk_name=config.sdk) as connection:
             sampler = connection.sdk.create_sampling_client(model_path=path)
-            sample = sampling_with(lambda: sampler, connection.secret, connection.answered)
+            sample = sampling_with(lambda: sampler, connection.secret, connection.answered, connection.module)
             yield Sampler(sample, chat_format, tokenizer)
 
     def _sampler_path(self, step: int | None) -> str:

@@ -136,7 +136,9 @@ def _train(checked: CheckedRun) -> int:
     _log(screen, *start_lines(config, endpoint, opened))
     limit, weights = config.silence_limit, checked.weights
     log = opened.data.renderer.tokenizer.log = redacting(screen.log, endpoint.api_key)
-    with sdk_warnings_to(log), connected(endpoint, folder, weights, metadata, log, limit) as connection:
+    name = config.session_name or folder.resolve().name
+    opening = connected(endpoint, folder, weights, metadata, log, limit, config.sdk, name)
+    with sdk_warnings_to(log), opening as connection:
         client, resumed = _open_model(checked, connection, metadata, screen)
         # files of an old run change only now that the service has accepted the model
         begin, n_kept = (resumed.progress, resumed.n_kept) if resumed else (Progress(0), 0)

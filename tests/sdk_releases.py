@@ -25,20 +25,10 @@ TESTS = (
     "tests/shell/local_service/test_wire_format.py",
 )
 N_RELEASES = 6
-RUN = [
-    "--service",
-    "embedded",
-    "--lr-schedule",
-    "constant",
-    "--eval-every",
-    "2",
-    "--save-every",
-    "2",
-    "--batch-size",
-    "8",
-    "--prepare",
-    "never",
-]
+RUN = (
+    *("--service", "embedded", "--lr-schedule", "constant", "--batch-size", "8", "--prepare", "never"),
+    *("--eval-every", "2", "--save-every", "2"),
+)
 FALLBACKS = """
 import tinker
 from shell.datums.tinker_datums import constructors_of

@@ -23,7 +23,7 @@ from shell.service.local_process import LocalProcess, check_importable, import_c
 from shell.service.protocol import SILENCE_LIMIT, Liveness, ServiceFault, ServiceHealth, answer, listening
 from shell.service.sdk import is_users, load_sdk, settled, status_of, takes, version_of
 from shell.service.tinker_client import TinkerClient, error_text, resolve
-from shell.settings.choose_service import ServiceChoice, is_loopback
+from shell.settings.choose_service import TINKER_URL, ServiceChoice, is_loopback
 from shell.settings.config import Config
 
 SERVICE_FOLDER = "service"
@@ -148,6 +148,9 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
     trained = training.get_info().model_data.model_name
     if trained is not None and trained.split(":")[0] != config.model_name.split(":")[0]:
         raise expected(f"a checkpoint of {config.model_name}", f"one of {trained}", at=weights.named_by)
+    if connection.url == TINKER_URL and hasattr(connection.sdk, "get_console_url"):
+        with suppress(Exception):  # a link is worth no failure
+            connection.log(f"console   {connection.sdk.get_console_url()}")
     return TinkerClient(training, connection.check, connection.secret, connection.answered, connection.module)
 
 

@@ -52,6 +52,11 @@ class ServiceChoice:
     at_home: bool  # whether the machine's own credentials are for this service; if not, the SDK must not read them
     reason: str  # shown in the first line of a run
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is Tinker's own service or the local one, whose abilities are known."""
+        return self.url in (None, TINKER_URL)
+
 
 def choose_service(
     service: str = "auto",

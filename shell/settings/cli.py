@@ -19,7 +19,16 @@ from msgspec import NODEFAULT, Struct, inspect
 from kernel.errors import InputError, expected, problem
 from shell.settings.choose_service import ServiceChoice, choose_service, read_environment
 from shell.settings.config import COMMAND_CONFIGS, PRESETS, Config, check_dataset, presets_of
-from shell.settings.flags import COOKBOOK_NAMES, Field, conform, fields_of, read_flags, shown, unknown_field
+from shell.settings.flags import (
+    COOKBOOK_NAMES,
+    COOKBOOK_OTHERS,
+    Field,
+    conform,
+    fields_of,
+    read_flags,
+    shown,
+    unknown_field,
+)
 
 C = TypeVar("C", bound=Struct)
 
@@ -158,6 +167,8 @@ def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setti
     typed: dict[str, Setting] = {}
     for keys, name, raw in _flat(table, known):
         at = f"{path} $.{'.'.join(keys)}"
+        if raw is None and name in COOKBOOK_OTHERS:
+            continue
         if name not in fields and name not in known:
             raise unknown_field("setting", name, fields, at)
         if name in typed:

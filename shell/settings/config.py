@@ -135,7 +135,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accept_changes: Annotated[Text | None, doc("resume although these settings have changed", "all|NAME,...")] = None
     service: Annotated[Text, doc("auto, tinker, embedded (local), or a URL", "WHICH")] = "auto"
     api_key: Annotated[Text | None, doc("key of the service; better in TINKER_API_KEY", "KEY", secret=True)] = None
-    recipe_name: Annotated[Text, doc("name of the run at the service", "NAME")] = "sl_basic"
+    recipe_name: Annotated[Text, doc("name of the recipe at the service", "NAME")] = "sl_basic"
+    session_name: Annotated[Text | None, doc("name of the run in Tinker's console [the folder's]", "NAME")] = None
+    sdk: Annotated[Text, doc("client module of the same shape as tinker", "MODULE")] = "tinker"
+    probe: Annotated[bool, doc("try what the service can do on a throwaway model first")] = False
     seed: Annotated[Count, doc("seed of the row order and the adapter")] = 0
     max_steps: Annotated[Size | None, doc("stop after N steps; the schedule ends there too")] = None
     submit_ahead: Annotated[Count, doc("steps queued ahead of the one awaited")] = 1

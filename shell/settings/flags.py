@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct, inspect
 
-from kernel.errors import InputError, expected, unknown
+from kernel.errors import InputError, expected, problem, unknown
 from shell.process.typed import program
 
 LIMIT = 2**31  # no count, size or rate reaches it; services and arrays hold 32 bits
@@ -24,10 +24,25 @@ COOKBOOK_NAMES = {
     "base_url": "service",
     "buffer_size": "shuffle_buffer",
     "file_path": "dataset",
+    "message_field": "dataset_column",
     "model_name_for_tokenizer": "tokenizer",
     "shuffle_seed": "seed",
     "stopping_strategy": "mix_stopping",
+    "wandb_name": "session_name",
 }
+COOKBOOK_OTHERS = {
+    "async_periodic_saves": "nothing is needed: no save is waited for",
+    "dataset_builder": "give the data itself with --dataset",
+    "enable_trace": "the time/... columns of metrics.jsonl say where a step's time goes",
+    "evaluator_builders": "give sets with --eval-dataset, prompts with --sample-prompts",
+    "infrequent_evaluator_builders": "give sets with --infrequent-eval-dataset",
+    "inline_evals": "give sets with --eval-dataset, prompts with --sample-prompts",
+    "num_replicas": "nothing is needed: the service spreads a step by itself",
+    "project_id": "set it for the key, at the service",
+    "span_chart_every": "the time/... columns of metrics.jsonl say where a step's time goes",
+    "wandb_project": "metrics are in metrics.jsonl; --session-name names the run",
+}
+"""settings of tinker-cookbook that are none here, each with what to use"""
 COOKBOOK_PREFIXES = ("dataset_builder.common_config.", "dataset_builder.", "...")
 
 
@@ -159,6 +174,8 @@ def shown(raw: object) -> str:
 def unknown_field(kind: str, name: str, names: Iterable[str], at: str = "") -> InputError:
     """The error for a name of no field: with the nearest names, or with a word on `--help-all`."""
     name = name[:60]
+    if instead := COOKBOOK_OTHERS.get(name.removeprefix("--").replace("-", "_")):
+        return problem(f"{name} is a setting of tinker-cookbook that is none here ({instead})", at)
     if near := difflib.get_close_matches(name, list(names), cutoff=0.7):
         return unknown(kind, name, near, at)
     return InputError(f"unknown {kind} {name!r}, expected one that --help-all lists" + (f" - at {at}" if at else ""))
@@ -195,9 +212,9 @@ def _as_flags(argv: Sequence[str], fields: Mapping[str, Field]) -> Iterator[str]
             name = name[2:].replace("-", "_")
         elif equals:
             name = name.removeprefix(next(filter(name.startswith, COOKBOOK_PREFIXES), ""))
-            name = COOKBOOK_NAMES.get(name, name)
         else:
             name = ""
+        name = name if name in fields else COOKBOOK_NAMES.get(name, name)
         if name == "config":
             yield f"--config{equals}{text}"
         elif name.startswith("no_") and name[3:] in fields:

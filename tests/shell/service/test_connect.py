@@ -1,15 +1,19 @@
 import os
 import socket
+import sqlite3
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
+import tinker
 
 from kernel.errors import InputError
 from shell.run_dir.run_files import Checkpoint, record_checkpoint
+from shell.service import connect
 from shell.service.connect import Weights, check_service, choose_weights, connected, open_model
+from shell.service.sdk import takes
 from shell.settings.choose_service import ServiceChoice
 from shell.settings.config import Config
 from tests.shell.recording import datums
@@ -64,6 +68,38 @@ def test_the_machines_credentials_are_hidden_while_connected_to_another_service(
         assert open_model(connection, CONFIG, Weights(), {"recipe_name": "x"}).forward(datums(5)).result().shape == (5,)
     assert os.environ["TINKER_CREDENTIAL_CMD"] == "cat /secret"
     assert "NO_PROXY" not in os.environ
+
+
+@pytest.mark.skipif(not takes(tinker.ServiceClient, "display_name"), reason="before 0.34 sessions have no names")
+def test_a_session_has_the_name_of_its_run(tmp_path):
+    with connected(EMBEDDED, tmp_path, Weights(), {}, print, session_name="mine") as opened:
+        open_model(opened, CONFIG, Weights(), {})
+    with sqlite3.connect(tmp_path / "service" / "state.sqlite3") as state:
+        assert state.execute("SELECT display_name FROM sessions").fetchall() == [("mine",)]
+
+
+@pytest.mark.skipif(not hasattr(tinker.ServiceClient, "get_console_url"), reason="before 0.28 there is no link")
+def test_a_console_link_is_logged_for_tinkers_own_service_alone(connection, tmp_path, monkeypatch):
+    own, lines = ServiceChoice("url", connection.url, "tml-local", at_home=False, reason=""), []
+    for home in ("https://tinker.example", connection.url):
+        monkeypatch.setattr(connect, "TINKER_URL", home)
+        with connected(own, tmp_path, Weights(), {}, lines.append) as opened:
+            open_model(opened, CONFIG, Weights(), {})
+    (line,) = lines
+    assert line.startswith("console   https://")
+    assert "/sessions/" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("no.such.module", "expected a module that can be imported"), ("json", "expected a module of the same shape")],
+)
+def test_a_client_module_that_cannot_be_used_is_refused(name, sentence, tmp_path):
+    with (
+        pytest.raises(InputError, match=f"{sentence}.* - at --sdk"),
+        connected(EMBEDDED, tmp_path, Weights(), {}, print, sdk_name=name),
+    ):
+        pass
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from shell.settings.flags import fields_of, read_flags
         ("...batch_size=64", {"batch_size": "64"}),
         ("dataset_builder.file_path=a/b=c.jsonl", {"dataset": "a/b=c.jsonl"}),
         ("base_url=http://localhost:1", {"service": "http://localhost:1"}),
+        ("wandb_name=a --base-url tinker", {"session_name": "a", "service": "tinker"}),
         ("--log-path a=b", {"log_path": "a=b"}),
         ("--log-path=", {"log_path": ""}),
         ("--test-size -1", {"test_size": "-1"}),
@@ -51,6 +52,16 @@ def test_a_file_is_named_in_either_spelling(words: str) -> None:
         ("--xyz 1", "unknown flag '--xyz', expected one that --help-all lists"),
         ("learnin_rate=1", "unknown setting 'learnin_rate', did you mean 'learning_rate', 'min_learning_rate'?"),
         ("elsewhere.seed=1", "unknown setting 'elsewhere.seed', expected one that --help-all lists"),
+        (
+            "wandb_project=a",
+            "wandb_project is a setting of tinker-cookbook that is none here (metrics are in metrics.jsonl; "
+            "--session-name names the run)",
+        ),
+        (
+            "--num-replicas 2",
+            "--num-replicas is a setting of tinker-cookbook that is none here (nothing is needed: the service spreads "
+            "a step by itself)",
+        ),
         ("64", "expected --flag VALUE or key=value, got 64"),
         ("-x", "expected --flag VALUE or key=value, got '-x'"),
         ("--seed", "expected a value, got none - at --seed"),
