@@ -31,7 +31,7 @@ def models(config: CatalogConfig) -> None:
         from shell.service.connect import check_service
         from shell.settings.choose_service import choose_service, read_environment
 
-        names = check_service(choose_service(config.service, None, config.api_key, read_environment()))
+        names = check_service(choose_service(config.service, None, config.api_key, read_environment())).models
     for name in names:
         model = find(name)
         print(f"{name:<48}{', '.join(model.renderers) if model else 'give --renderer-name and --tokenizer'}")

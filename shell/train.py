@@ -32,6 +32,7 @@ from shell.run_dir.run_files import (
     sdk_warnings_to,
     write_config,
 )
+from shell.service.abilities import careful, check_needs, probe
 from shell.service.connect import Connection, Weights, check_service, choose_weights, connected, open_model
 from shell.service.protocol import Client, ServiceFault
 from shell.service.tinker_client import redacting
@@ -123,7 +124,12 @@ def _check_service(config: Config, endpoint: ServiceChoice) -> None:
         if config.lora_rank > MAX_RANK:
             raise expected(f"a rank of at most {MAX_RANK} (local service)", f"{config.lora_rank}", at="--lora-rank")
         return
-    names = check_service(endpoint)
+    if config.sdk != "tinker":  # its module reaches the service in its own way
+        return
+    offer = check_service(endpoint)
+    if config.sample_prompts and config.model_name in offer.unsampled:
+        raise expected("a model that the service samples", f"{config.model_name}", at="--sample-prompts")
+    names = offer.models
     if names and not {config.model_name, config.model_name.split(":")[0]} & set(names):
         raise unknown("model", config.model_name, names, at="--model-name")
 
@@ -139,7 +145,7 @@ def _train(checked: CheckedRun) -> int:
     name = config.session_name or folder.resolve().name
     opening = connected(endpoint, folder, weights, metadata, log, limit, config.sdk, name)
     with sdk_warnings_to(log), opening as connection:
-        client, resumed = _open_model(checked, connection, metadata, screen)
+        client, resumed = _open_model(checked, connection, metadata, screen, log)
         # files of an old run change only now that the service has accepted the model
         begin, n_kept = (resumed.progress, resumed.n_kept) if resumed else (Progress(0), 0)
         if checked.replaces:
@@ -158,25 +164,39 @@ def _train(checked: CheckedRun) -> int:
     if progress.n_finished <= n_steps:
         _log(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {resume_hint(folder)}")
         return stop.exit_code
-    _log(screen, *end_lines(read_checkpoints(folder)[-1], endpoint, folder, opened.data.source))
+    recorded = read_checkpoints(folder)
+    saved = (
+        end_lines(recorded[-1], endpoint, folder, opened.data.source) if recorded else ["finished  nothing was saved"]
+    )
+    _log(screen, *saved)
     return 0
 
 
 def _open_model(
-    checked: CheckedRun, connection: Connection, metadata: Mapping[str, str], screen: Screen
+    checked: CheckedRun, connection: Connection, metadata: Mapping[str, str], screen: Screen, log: Callable[[str], None]
 ) -> tuple[Client, Resumption | None]:
     """The model to train, and what its run resumes from if it does not start."""
-    config, folder = checked.config, checked.folder
+    config, folder, plan = checked.config, checked.folder, checked.opened.plan
+    is_known = checked.endpoint.is_known and config.sdk == "tinker"
+    evaluates = bool(plan.eval_every or plan.rare_eval_every)
+    can = probe(connection, config) if config.probe else None
+    if can is not None:
+        check_needs(can, config, evaluates)
+
+    def open_client(weights: Weights) -> Client:
+        client = open_model(connection, config, weights, metadata)
+        return client if is_known and can is None else careful(client, can, config, evaluates, log)
+
     if checked.resumptions is None:
         if checked.verdict == "resume":
             _log(
                 screen, "resumed   there was no checkpoint yet: the run starts again, with the settings of this command"
             )
-        return open_model(connection, config, checked.weights, metadata), None
+        return open_client(checked.weights), None
 
     def load(checkpoint: Checkpoint) -> Client:
         weights = choose_weights(config, checkpoint, folder, is_local=checked.endpoint.url is None)
-        return open_model(connection, config, weights, metadata)
+        return open_client(weights)
 
     client, resumed = first_available(checked.resumptions, load, screen.log, folder, connection.secret)
     _log(screen, *resumed_lines(resumed, checked.opened.plan.n_steps))

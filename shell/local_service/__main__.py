@@ -23,15 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8765, help="0 for any free port (default: 8765)")
     parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints and requests")
     parser.add_argument("--parent-pid", type=int, help="end when this process, the parent, ends")
+    parser.add_argument("--without", default="", metavar="NAMES", help="for tests: abilities that it lacks")
     flags = parser.parse_args(argv)
     if flags.parent_pid is not None:
         threading.Thread(target=_end_with_parent, args=(flags.parent_pid,), daemon=True).start()
     # One BLAS thread, so that results repeat bit for bit; set before numpy is imported.
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", VECLIB_MAXIMUM_THREADS="1")
-    return _serve(flags.port, flags.state_dir)
+    return _serve(flags.port, flags.state_dir, flags.without)
 
 
-def _serve(port: int, state_dir: Path) -> int:
+def _serve(port: int, state_dir: Path, without: str) -> int:
     import sqlite3
 
     import uvicorn
@@ -39,7 +40,13 @@ def _serve(port: int, state_dir: Path) -> int:
     from shell.local_service import UserError
     from shell.local_service.database import Database
     from shell.local_service.routes import build_app
+    from shell.local_service.without import read_names
 
+    try:
+        lacks = read_names(without)
+    except UserError as error:
+        print(f"{error} - at --without", file=sys.stderr)
+        return 2
     try:
         database = Database(state_dir.expanduser())
     except (UserError, OSError, sqlite3.Error) as error:
@@ -55,7 +62,7 @@ def _serve(port: int, state_dir: Path) -> int:
             return 2
         listener.listen(128)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = build_app(database, lambda: print(json.dumps({"url": url}), flush=True))
+        app = build_app(database, lambda: print(json.dumps({"url": url}), flush=True), lacks)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none")
         uvicorn.Server(config).run(sockets=[listener])
     return 0

@@ -87,6 +87,19 @@ def check_session(db: Database, session_id: str) -> None:
         raise RefusedError(410, f"session {session_id!r} is finished")
 
 
+def _capabilities(call: Call) -> dict[str, Any]:
+    lacks = call.worker.lacks
+    if "capabilities" in lacks:
+        raise RefusedError(404, "this service does not list what it can do")
+    return {"supported_models": [_MODEL | {"sampleable": "sampling" not in lacks}]}
+
+
+def _delete(call: Call) -> dict[str, Any]:
+    if "deletion" in call.worker.lacks:
+        raise RefusedError(405, "this service does not do deletion")
+    return _change("DELETE FROM checkpoints WHERE path = ?")(call)
+
+
 def _create_session(call: Call) -> dict[str, Any]:
     asked, session_id = call.decode(_NewSession), str(uuid.uuid4())
     call.db.run(
@@ -251,11 +264,7 @@ LOOKUPS: list[tuple[str, str, Answer]] = [
     ("POST", "client/dynamic_config", _constant(sample_cancel_enabled=True)),
     ("POST", "telemetry", _constant(status="accepted")),
     ("GET", "healthz", lambda _: {"status": "ok"}),
-    (
-        "GET",
-        "get_server_capabilities",
-        lambda _: {"supported_models": [_MODEL]},
-    ),
+    ("GET", "get_server_capabilities", _capabilities),
     ("POST", "create_session", _create_session),
     ("POST", "session_heartbeat", _heartbeat),
     ("POST", "sessions/{session_id}/finish", _finish_session),
@@ -266,7 +275,7 @@ LOOKUPS: list[tuple[str, str, Answer]] = [
     ("GET", "training_runs/{model_id}", _training_run),
     ("GET", "training_runs/{model_id}/checkpoints", _run_checkpoints),
     ("GET", "checkpoints", _checkpoints),
-    ("DELETE", _ONE, _change("DELETE FROM checkpoints WHERE path = ?")),
+    ("DELETE", _ONE, _delete),
     ("POST", f"{_ONE}/publish", _change("UPDATE checkpoints SET public = 1 WHERE path = ?")),
     ("DELETE", f"{_ONE}/publish", _change("UPDATE checkpoints SET public = 0 WHERE path = ?")),
     ("PUT", f"{_ONE}/ttl", _change("UPDATE checkpoints SET expires = ? WHERE path = ?", _expiry)),

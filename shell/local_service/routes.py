@@ -34,9 +34,11 @@ POLL_S = 5.0  # the SDK waits 45 s for an answer; a run reports a silence of ten
 CLIENT_BLOCK = 1_000_000_000  # the numbers of a sampling session's n-th client start at n times this
 
 
-def build_app(db: Database, on_ready: Callable[[], None] = lambda: None) -> Starlette:
-    """The service over an open database; calls `on_ready` once it serves."""
-    worker = Worker(db)
+def build_app(
+    db: Database, on_ready: Callable[[], None] = lambda: None, lacks: frozenset[str] = frozenset()
+) -> Starlette:
+    """The service over an open database, without some abilities; calls `on_ready` once it serves."""
+    worker = Worker(db, lacks)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from time import time
 
 import numpy as np
 
-from shell.local_service import UserError, database, queue
+from shell.local_service import UserError, database, queue, without
 from shell.local_service.database import Database
 from shell.local_service.model.learner import Learner
 from shell.local_service.queued_calls import HANDLERS, Outcome, Task, failure
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 class Worker:
     """Runs the queue's requests on a thread of its own; routes wait for them on the event loop that started it."""
 
-    def __init__(self, db: Database) -> None:
-        self.db = db
+    def __init__(self, db: Database, lacks: frozenset[str] = frozenset()) -> None:
+        self.db, self.lacks = db, lacks
         self.fault: str | None = None  # why it has stopped for good
         self._learners: dict[str, Learner] = {}
         self.wake, self._stopping = threading.Event(), False  # set `wake` when a request is queued
@@ -96,6 +96,7 @@ class Worker:
     def perform(self, request: queue.Request) -> None:
         """Run one request and write its outcome."""
         try:
+            without.check(self.lacks, request.kind, request.body)
             learner = self._learner(request)
             outcome = HANDLERS[request.kind](Task(self.db, request, learner))
             self._write(request, outcome, learner, "done")

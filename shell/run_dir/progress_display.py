@@ -35,11 +35,15 @@ class Pace(NamedTuple):
         return Pace(self.n_steps + 1, self.n_tokens + row["num_tokens"], self.seconds + row["time/step"])
 
 
+HELD_OUT_LOSSES = ("/nll", "/sampler_nll")
+"""how the metrics of an evaluation end"""
+
+
 def step_line(row: Row, n_steps: int, pace: Pace) -> str:
     """One step in one line."""
     parts = [f"step {row['step'] + 1}/{n_steps}"]
     parts += [f"loss {row['train_mean_nll']:.4f}"] if "train_mean_nll" in row else ["nothing to train"]
-    parts += [f"{set_name(key)} {row[key]:.4f}" for key in row if key.endswith("/nll")]
+    parts += [f"{set_name(key)} {row[key]:.4f}" for key in row if key.endswith(HELD_OUT_LOSSES)]
     if pace.seconds > 0:
         left = (n_steps - row["step"] - 1) * pace.seconds / pace.n_steps
         parts += [f"{pace.n_tokens / pace.seconds:,.0f} tok/s", f"{duration(left)} left"]
@@ -48,8 +52,8 @@ def step_line(row: Row, n_steps: int, pace: Pace) -> str:
 
 def set_name(key: str) -> str:
     """The name of an evaluation set for people."""
-    name = key.removesuffix("/nll")
-    return "held-out" if name == "test" else name
+    name, _, kind = key.rpartition("/")
+    return ("held-out" if name == "test" else name) + (" (sampler)" if kind != "nll" else "")
 
 
 def training_on(mode: str) -> str:

@@ -21,7 +21,7 @@ from shell.datums.tinker_datums import constructors_of
 from shell.run_dir.run_files import Checkpoint, last_checkpoint
 from shell.service.local_process import LocalProcess, check_importable, import_checkpoint
 from shell.service.protocol import SILENCE_LIMIT, Liveness, ServiceFault, ServiceHealth, answer, listening
-from shell.service.sdk import is_users, load_sdk, settled, status_of, takes, version_of
+from shell.service.sdk import is_users, load_sdk, root_of, settled, status_of, takes, version_of
 from shell.service.tinker_client import TinkerClient, error_text, resolve
 from shell.settings.choose_service import TINKER_URL, ServiceChoice, is_loopback
 from shell.settings.config import Config
@@ -138,9 +138,7 @@ def open_model(connection: Connection, config: Config, weights: Weights, metadat
     try:
         training = answer(model, f"the opening of {config.model_name}", connection.check, connection.log)
     except ServiceFault as fault:
-        reason: BaseException = fault
-        while reason.__cause__ is not None:
-            reason = reason.__cause__
+        reason = root_of(fault)
         if _is_refusal(reason):
             what = weights.path or f"a model that {connection.url} trains"
             raise expected(what, f"a refusal ({error_text(reason, connection.secret)})", at=weights.named_by) from fault
@@ -193,13 +191,20 @@ def _set_environment(changes: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECONDS) -> tuple[str, ...]:
-    """Checks a service (without a key only its address); the models that it trains, if it lists them."""
-    found: Future[tuple[str, ...]] = Future()
+class ServiceOffer(NamedTuple):
+    """The models that a service trains, if it lists them, and those that it does not sample."""
+
+    models: tuple[str, ...] = ()
+    unsampled: tuple[str, ...] = ()
+
+
+def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECONDS) -> ServiceOffer:
+    """Checks a service (without a key only its address) and reads what it offers, before anything is paid."""
+    found: Future[ServiceOffer] = Future()
 
     def fetch() -> None:
         try:
-            found.set_result(_fetch_models(endpoint, limit_seconds))
+            found.set_result(_fetch_offer(endpoint, limit_seconds))
         except BaseException as error:
             found.set_exception(error)
 
@@ -212,7 +217,7 @@ def check_service(endpoint: ServiceChoice, limit_seconds: float = PREFLIGHT_SECO
         _refuse(endpoint, str(error) or type(error).__name__)
 
 
-def _fetch_models(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, ...]:
+def _fetch_offer(endpoint: ServiceChoice, limit_seconds: float) -> ServiceOffer:
     sdk_version = version_of(load_sdk("tinker"))
     assert endpoint.url is not None
     by_proxy = not is_loopback(endpoint.url)
@@ -221,15 +226,19 @@ def _fetch_models(endpoint: ServiceChoice, limit_seconds: float) -> tuple[str, .
             http.headers["X-API-Key"] = endpoint.api_key
         flags = _read_answer(endpoint, http.post("client/config", json={"sdk_version": sdk_version}))
         if endpoint.api_key is None:
-            return ()
+            return ServiceOffer()
         if flags.get("pjwt_auth_enabled") and not endpoint.api_key.startswith("eyJ"):
             http.headers["X-API-Key"] = str(_read_answer(endpoint, http.post("auth/token", json={})).get("jwt"))
         capabilities = http.get("get_server_capabilities")
     if capabilities.status_code in (404, 405, 501):
-        return ()
-    models = _read_answer(endpoint, capabilities).get("supported_models") or ()
-    names = (model.get("model_name") for model in models if model.get("trainable") is not False)
-    return tuple(name for name in names if name)
+        return ServiceOffer()
+    models = [
+        one for one in _read_answer(endpoint, capabilities).get("supported_models") or () if one.get("model_name")
+    ]
+    return ServiceOffer(
+        tuple(one["model_name"] for one in models if one.get("trainable") is not False),
+        tuple(one["model_name"] for one in models if one.get("sampleable") is False),
+    )
 
 
 def _read_answer(endpoint: ServiceChoice, response: httpx.Response) -> dict[str, Any]:

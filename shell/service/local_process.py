@@ -47,12 +47,12 @@ class ServiceProcess(NamedTuple):
                 stream.close()
 
 
-def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0) -> ServiceProcess:
+def start(state_dir: Path, *, port: int = 0, timeout_s: float = 30.0, without: str = "") -> ServiceProcess:
     """Start the service and wait until it serves, on any free port if 0; a ServiceFault if it does not."""
     state_dir = state_dir.expanduser().resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "shell.local_service", "--port", str(port), "--state-dir", str(state_dir)]
-    command += ["--parent-pid", str(os.getpid())]
+    command += ["--parent-pid", str(os.getpid()), "--without", without]
     # The service finds this package, and does not get the credentials.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
     root = str(Path(__file__).resolve().parents[2])

@@ -58,6 +58,10 @@ class Client(Protocol):
     A future fails with a `ServiceFault`.
     """
 
+    @property
+    def nll_prefix(self) -> str:
+        """What goes before the name of a held-out loss: nothing, or `sampler_` where it is the sampler's."""
+
     def forward(self, datums: Datums) -> Future[Logprobs]:
         """The targets' log-probabilities under the weights at the request's turn."""
 

@@ -52,6 +52,17 @@ def status_of(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
+def delete_checkpoint(client: Any, path: str) -> None:
+    client.delete_checkpoint_from_tinker_path(path).result()
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What an error was raised from, first of all."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def is_users(error: BaseException) -> bool:
     """Whether an accepted request failed by what it asked."""
     category = getattr(error, "category", None)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kernel.datum import Datums
 from shell.datums.tinker_datums import datums_to_tinker
 from shell.service.protocol import AdamParams, Logprobs, SamplingParams, ServiceFault, ServiceHealth
-from shell.service.sdk import settled, status_of
+from shell.service.sdk import settled, status_of, takes
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 class TinkerClient:
     """A `shell.service.protocol.Client` over the SDK's training client."""
+
+    nll_prefix = ""
 
     def __init__(
         self,
@@ -35,30 +37,57 @@ class TinkerClient:
         """`secret` is the key, removed from messages; `answered` is called when a request is done, on a thread."""
         self.training = training
         self.check = check
-        self._secret, self._answered, self._sdk = secret, answered, sdk
+        self.sdk, self._secret, self._answered = sdk, secret, answered
 
     def forward(self, datums: Datums) -> "Future[Logprobs]":
-        sent = self.training.forward(datums_to_tinker(datums, self._sdk), "cross_entropy")
+        sent = self.training.forward(datums_to_tinker(datums, self.sdk), "cross_entropy")
         return self._chained(sent, partial(_logprobs, datums.offsets))
 
     def forward_backward(self, datums: Datums) -> "Future[Logprobs]":
-        sent = self.training.forward_backward(datums_to_tinker(datums, self._sdk), "cross_entropy")
+        sent = self.training.forward_backward(datums_to_tinker(datums, self.sdk), "cross_entropy")
         return self._chained(sent, partial(_logprobs, datums.offsets))
 
     def optim_step(self, adam: AdamParams) -> "Future[Mapping[str, float]]":
-        sent = self.training.optim_step(self._sdk.AdamParams(**adam._asdict()))
+        params = {name: value for name, value in adam._asdict().items() if value or takes(self.sdk.AdamParams, name)}
+        sent = self.training.optim_step(self.sdk.AdamParams(**params))
         return self._chained(sent, lambda response: response.metrics or {})
 
     def save_state(self, name: str, ttl_seconds: int | None) -> "Future[str]":
-        return self._chained(self.training.save_state(name, ttl_seconds=ttl_seconds), attrgetter("path"))
+        return self._chained(self.training.save_state(name, **_lifetime(ttl_seconds)), attrgetter("path"))
 
     def save_sampler(self, name: str, ttl_seconds: int | None) -> "Future[str]":
-        return self._chained(self.training.save_weights_for_sampler(name, ttl_seconds=ttl_seconds), attrgetter("path"))
+        sent = self.training.save_weights_for_sampler(name, **_lifetime(ttl_seconds))
+        return self._chained(sent, attrgetter("path"))
 
     def sample(self, prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
         """As `Client.sample`; keeps no checkpoint, and the answers are fetched on a thread."""
-        exported = self.training.save_weights_and_get_sampling_client()  # a snapshot, queued when it is called
-        return sampling_with(partial(settled, exported), self._secret, self._answered, self._sdk)(prompts, params)
+        return sampling_with(self._exported(), self._secret, self._answered, self.sdk)(prompts, params)
+
+    def forward_by_sampler(self, datums: Datums) -> "Future[Logprobs]":
+        """As `forward`, from the prompt logprobs of the weights at the request's turn; text only."""
+        open_sampler = self._exported()
+
+        def fetch() -> Logprobs:
+            sampler = open_sampler()
+            self._answered()
+            texts = [[*inputs.tolist(), int(targets[-1])] for inputs, targets, _ in map(datums.example, range(n))]
+            sent = [sampler.compute_logprobs(self.sdk.ModelInput.from_ints(text)) for text in texts]
+            parts = []
+            for one in sent:
+                parts.append(np.array(one.result()[1:], np.float32))
+                self._answered()
+            return _checked(parts, datums.offsets)
+
+        n = datums.n_examples
+        if datums.media:
+            raise ServiceFault("the service has no forward, and prompt logprobs are of text only, not of images")
+        return _on_thread(fetch, self._secret)
+
+    def _exported(self) -> Callable[[], Any]:
+        """The weights at this place of the queue, opened for sampling when called; before 0.38 the SDK waits here."""
+        exported: Future[Any] = Future()
+        resolve(exported, self.training.save_weights_and_get_sampling_client, self._secret)
+        return lambda: settled(exported.result())
 
     def _chained(self, sent: "tinker.APIFuture[S]", read: Callable[[S], T]) -> "Future[T]":
         """The answer to a request, as `read` decodes it, in a standard future; any failure becomes a `ServiceFault`."""
@@ -82,7 +111,6 @@ def sampling_with(
 
     def sample(prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
         sdk_params = sdk.SamplingParams(**params._asdict())
-        answer: Future[list[list[int]]] = Future()
 
         def fetch() -> list[list[int]]:
             sampler = open_sampler()
@@ -94,14 +122,29 @@ def sampling_with(
                 answered()
             return sampled
 
-        threading.Thread(target=resolve, args=(answer, fetch, secret), daemon=True).start()
-        return answer
+        return _on_thread(fetch, secret)
 
     return sample
 
 
+def _on_thread(work: Callable[[], T], secret: str | None) -> "Future[T]":
+    answer: Future[T] = Future()
+    threading.Thread(target=resolve, args=(answer, work, secret), daemon=True).start()
+    return answer
+
+
+def _lifetime(ttl_seconds: int | None) -> dict[str, Any]:
+    """A time to live as an argument; none is none, also where a client has no such parameter."""
+    return {} if ttl_seconds is None else {"ttl_seconds": ttl_seconds}
+
+
 def _logprobs(offsets: np.ndarray[Any, np.dtype[np.int64]], output: tinker.ForwardBackwardOutput) -> Logprobs:
     parts = [one["logprobs"].to_numpy().astype(np.float32, copy=False).reshape(-1) for one in output.loss_fn_outputs]
+    return _checked(parts, offsets)
+
+
+def _checked(parts: "list[NDArray[np.float32]]", offsets: np.ndarray[Any, np.dtype[np.int64]]) -> Logprobs:
+    """The examples' logprobs, joined; raises where they are not of those that were sent."""
     if [len(part) for part in parts] != np.diff(offsets).tolist():
         raise ValueError(f"the service returned log-probabilities of other examples than the {len(offsets) - 1} sent")
     return np.concatenate(parts)

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
 from kernel.training_steps import CheckpointRef, Request, checkpoint_name, may_record, superseded
 from shell.run_dir.run_files import Checkpoint, read_checkpoints, record_checkpoint
 from shell.service.connect import Connection
-from shell.service.sdk import rest_client
+from shell.service.sdk import delete_checkpoint, rest_client
 from shell.service.tinker_client import resolve
 from shell.training.open_run import Progress, TrainingRun
 
@@ -61,7 +61,12 @@ class CheckpointQueue:
         """Records those that may be recorded; with `wait`, also waits for those not resolved. Raises as they failed."""
         pending = self.pending
         while pending and may_record(pending[0].ref, progress.n_finished) and (wait or pending[0].is_resolved):
-            self.recorded.append(self._checkpoint(pending.popleft()))
+            one = self._checkpoint(pending.popleft())
+            if not one.state_path:  # of a service that saves nothing
+                sampled = f"; for sampling: {one.sampler_path}" if one.sampler_path else ""
+                self.run.screen.log(f"unsaved   the service saves no checkpoints: the run cannot be resumed{sampled}")
+                continue
+            self.recorded.append(one)
             record_checkpoint(self.run.folder, self.recorded[-1])
             needless = superseded([checkpoint.mark for checkpoint in self.recorded])
             if needless is not None:
@@ -72,7 +77,7 @@ class CheckpointQueue:
         state_path = run.wait_for(one.state, f"the {Request.SAVE_STATE.value} of checkpoint {name}")
         sampler_path = None
         if one.sampler is not None:
-            sampler_path = run.wait_for(one.sampler, f"the {Request.SAVE_SAMPLER.value} of checkpoint {name}")
+            sampler_path = run.wait_for(one.sampler, f"the {Request.SAVE_SAMPLER.value} of checkpoint {name}") or None
         epoch, batch = divmod(one.ref.cursor, len(run.dataset))
         return Checkpoint(
             name=name,
@@ -101,12 +106,13 @@ def deleting(connection: Connection, limit_seconds: float = DELETION_SECONDS) ->
     def client() -> Any:
         return rest_client(connection.module, connection.sdk, connection.url, connection.secret)
 
-    def delete(path: str) -> None:
-        client().delete_checkpoint_from_tinker_path(path).result()
-
     def work() -> None:
+        has_failed = False
         while item := queue.get():
-            resolve(item[0], partial(delete, item[1]))
+            resolve(item[0], lambda: delete_checkpoint(client(), item[1]))
+            if (error := item[0].exception()) and not has_failed:
+                has_failed = True
+                connection.log(f"warning   {item[1]} was not deleted ({error}): it stays until it expires")
 
     def request(path: str) -> None:
         if not requested:

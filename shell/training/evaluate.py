@@ -142,12 +142,14 @@ def queue_evaluations(client: Client, held_out: HeldOut) -> dict[str, Future[Log
     return {name: client.forward(datums) for name, datums in held_out.items()}
 
 
-def score(held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[np.int32]) -> dict[str, float]:
+def score(
+    held_out: HeldOut, logprobs: Mapping[str, Logprobs], n_bytes: NDArray[np.int32], prefix: str = ""
+) -> dict[str, float]:
     """The metrics of an evaluation: `NAME/nll` in nats per token and `NAME/bpb` in bits per byte, where defined."""
     metrics: dict[str, float] = {}
     for name, datums in held_out.items():
         sums = sum_loss(logprobs[name], datums.targets, datums.weights, n_bytes)
-        metrics |= {f"{name}/nll": sums.nll, f"{name}/bpb": sums.bpb}
+        metrics |= {f"{name}/{prefix}nll": sums.nll, f"{name}/{prefix}bpb": sums.bpb}
     return {key: value for key, value in metrics.items() if not math.isnan(value)}
 
 

@@ -155,9 +155,10 @@ def _finish(run: TrainingRun, this: StepInFlight, progress: Progress) -> Progres
 
 def _evaluated(run: TrainingRun, evaluations: Mapping[str, Logprobs]) -> dict[str, float]:
     sets = {name: datums for name, datums in {**run.held_out, **run.rare}.items() if name in evaluations}
-    metrics = evaluate.score(sets, evaluations, run.n_bytes)
+    prefix = run.client.nll_prefix
+    metrics = evaluate.score(sets, evaluations, run.n_bytes, prefix)
     if HOLDOUT in sets and run.test_sources:
-        metrics |= evaluate.score_sources(sets[HOLDOUT], evaluations[HOLDOUT], run.test_sources, "test_nll")
+        metrics |= evaluate.score_sources(sets[HOLDOUT], evaluations[HOLDOUT], run.test_sources, f"test_{prefix}nll")
     return metrics
 
 

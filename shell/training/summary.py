@@ -13,7 +13,7 @@ from shell.data.mixture_spec import intake, intakes
 from shell.datums.note_counts import note_lines
 from shell.process.typed import program, serve_program
 from shell.run_dir.folder import FLAG
-from shell.run_dir.progress_display import set_name, training_on
+from shell.run_dir.progress_display import HELD_OUT_LOSSES, set_name, training_on
 from shell.run_dir.run_files import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics
 from shell.service.connect import SERVICE_FOLDER
 from shell.settings.choose_service import ServiceChoice
@@ -150,7 +150,7 @@ def resume_hint(folder: Path) -> str:
 
 def _losses(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """The losses that were measured, and their names for people."""
-    sets = dict.fromkeys(key for row in rows for key in row if key.endswith("/nll"))
+    sets = dict.fromkeys(key for row in rows for key in row if key.endswith(HELD_OUT_LOSSES))
     return [("train_mean_nll", "training"), *((key, set_name(key)) for key in sorted(sets, key="test/nll".__ne__))]
 
 

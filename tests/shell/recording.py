@@ -64,6 +64,8 @@ class RecordingClient:
         self._saving: deque[tuple[int, Answer, Any]] = deque()
         self._n_through = 0
 
+    nll_prefix = ""
+
     def forward(self, datums: Datums) -> Future:
         return self._submit("forward", None, lambda: _logprobs(self.state, datums))
 

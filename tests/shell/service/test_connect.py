@@ -12,7 +12,7 @@ import tinker
 from kernel.errors import InputError
 from shell.run_dir.run_files import Checkpoint, record_checkpoint
 from shell.service import connect
-from shell.service.connect import Weights, check_service, choose_weights, connected, open_model
+from shell.service.connect import ServiceOffer, Weights, check_service, choose_weights, connected, open_model
 from shell.service.sdk import takes
 from shell.settings.choose_service import ServiceChoice
 from shell.settings.config import Config
@@ -167,13 +167,13 @@ def refusal(url, **more):
 
 def test_a_service_that_takes_the_key_lists_the_models_it_trains():
     with service(client_config=(200, "{}"), get_server_capabilities=(200, CAPABILITIES)) as (url, asked):
-        assert check_service(endpoint(url)) == ("a/b",)
+        assert check_service(endpoint(url)).models == ("a/b",)
     assert asked == [("client/config", "tml-secret"), ("get_server_capabilities", "tml-secret")]
 
 
 def test_a_service_that_does_not_list_its_models_is_accepted():
     with service(client_config=(200, "{}")) as (url, _):
-        assert check_service(endpoint(url)) == ()
+        assert check_service(endpoint(url)) == ServiceOffer()
 
 
 def test_a_token_is_requested_from_a_service_that_exchanges_keys():
@@ -183,7 +183,7 @@ def test_a_token_is_requested_from_a_service_that_exchanges_keys():
         "get_server_capabilities": (200, CAPABILITIES),
     }
     with service(**answers) as (url, asked):
-        assert check_service(endpoint(url)) == ("a/b",)
+        assert check_service(endpoint(url)).models == ("a/b",)
     assert asked[1:] == [("auth/token", "tml-secret"), ("get_server_capabilities", "eyJ.x")]
 
 
@@ -198,7 +198,7 @@ def test_a_refused_key_is_one_sentence_that_names_its_source(status, at):
 
 def test_without_a_key_only_the_address_is_checked():
     with service(client_config=(401, "")) as (url, asked):
-        assert check_service(endpoint(url, key=None)) == ()
+        assert check_service(endpoint(url, key=None)) == ServiceOffer()
     assert asked == [("client/config", None)]
 
 
