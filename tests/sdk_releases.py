@@ -46,7 +46,8 @@ print("; ".join(name for name, is_missing in found.items() if is_missing) or "no
 """
 HEAD = """# The SDK's releases
 
-Written by `python tests/sdk_releases.py`: for each release the service-facing tests ({tests}),
+Written by `python tests/sdk_releases.py`: for each release the service-facing tests
+({tests}),
 and whether a run on the local service that saved, sampled and resumed has the losses of one that was not cut. Skipped
 tests are of abilities that the release lacks. The oldest is the first that sends `forward` as protobuf, which the local
 service reads; `pyproject.toml` sets no upper bound.

@@ -68,7 +68,7 @@ def probe(connection: Connection, config: Config) -> Abilities:
         try:
             found = answer(send(), f"the trial of {name}", client.check, log)
         except (ServiceFault, AttributeError, NotImplementedError) as error:
-            if not _is_lack(error):
+            if isinstance(error, ServiceFault) and not is_lack(error):
                 raise
             setattr(can, name, False)
             return None
@@ -194,18 +194,22 @@ class CarefulClient:
         return self._try("sampling", partial(self._inner.save_sampler, name, ttl)) or _done("")
 
     def _try(self, ability: str, send: Callable[[], Future[T]]) -> Future[T] | None:
-        """A request's answer, waited for if it is the first that needs an ability; None where that is missing."""
+        """A request's answer, waited for if it is the first that needs an ability; None where that is missing.
+
+        What fails for another reason is left to the one who waits for the answer.
+        """
         known = getattr(self._can, ability)
         if known is False:
             return None
-        if known:
-            return send()
+        sent: Future[T] | None = None
         try:
             sent = send()
+            if known:
+                return sent
             answer(sent, f"the first use of {ability}", self.check, self._log)
         except (ServiceFault, AttributeError, NotImplementedError) as error:
-            if not _is_lack(error):
-                raise
+            if sent is not None and not is_lack(error):
+                return sent
             self._log(f"service   without {ability.replace('_', ' ')} ({error})")
             setattr(self._can, ability, False)
             return None
@@ -213,10 +217,10 @@ class CarefulClient:
         return sent
 
 
-def _is_lack(error: BaseException) -> bool:
+def is_lack(error: BaseException) -> bool:
     """Whether a request failed by what it asked, not by the service's state."""
     root = root_of(error)
-    return isinstance(root, AttributeError | NotImplementedError) or is_users(root) or status_of(root) in UNKNOWN
+    return is_users(root) or status_of(root) in UNKNOWN
 
 
 def _done(value: T) -> Future[T]:

@@ -86,7 +86,7 @@ def test_a_disk_that_fills_up_under_a_run_stops_it_where_it_can_go_on(
     whole, rows, service, state_dir, tmp_path, monkeypatch
 ):
     with disk(tmp_path / "disk", 2) as small:
-        filling(monkeypatch, small / "ballast", at_step=2)
+        filling(monkeypatch, small / "ballast", at_step=1)  # before the first checkpoint's record
         ending = finish(rows, small / "run", service.url)
         assert (ending.code, ending.errors.count("\n")) == (2, 1)
         assert NO_ROOM + str(small / "run") in ending.errors
@@ -127,7 +127,7 @@ def test_a_service_in_the_box_that_cannot_keep_its_state_says_so_and_stops_the_r
     assert ending.code == 1
     assert ending.errors.count("\n") == 1
     assert "the service cannot write its state: " in ending.errors
-    assert "The last checkpoint is 000002; resume with: python" in ending.errors
+    assert "The last checkpoint is 000002; resume with: tinsmith train" in ending.errors
     assert len(started) == 1
     monkeypatch.undo()
     assert finish(rows, folder, "embedded", *RESUME).code == 0

@@ -149,7 +149,7 @@ def check_stop(script, sentence, whole, rows, service, state_dir, folder, begin=
     assert ending.errors.count("\n") == 1
     assert sentence in ending.errors.replace(proxy.url, "URL")
     kept = cursors(folder)
-    assert f"The last checkpoint is {kept[-1]:06}; resume with: python" in ending.errors
+    assert f"The last checkpoint is {kept[-1]:06}; resume with: tinsmith train" in ending.errors
     assert f"--config {folder}/config.json --behavior-if-log-dir-exists resume" in ending.errors
     assert kept == [cursor for cursor in (2, 4) if cursor <= len(metrics(folder))][: len(kept)]
     assert metrics(folder) == whole[0][: len(metrics(folder))]
@@ -184,7 +184,7 @@ def test_a_run_that_cannot_open_says_so_at_the_limit_and_can_be_taken_up(
         ending = finish(rows, folder, proxy.url)
     assert ending.code == 1
     assert "error: the opening of tinsmith/tiny failed: " in ending.errors
-    assert "There is no checkpoint yet; resume with: python" in ending.errors
+    assert "There is no checkpoint yet; resume with: tinsmith train" in ending.errors
     assert cursors(folder) == []
 
 
