@@ -77,11 +77,13 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
 DECAYS: dict[str, Callable[[int], Schedule]] = {"linear": linear, "cosine": cosine, "constant": constant}
 
 
-def schedule(name: str, n_steps: int, warmup_steps: int = 0, floor: float = 0.0) -> Schedule:
+def schedule(
+    name: str | Callable[[int], Schedule], n_steps: int, warmup_steps: int = 0, floor: float = 0.0
+) -> Schedule:
     """The schedule of a run: `warmup_steps` of warmup, then the decay down to `floor` over the steps that remain.
 
     Args:
-        name: of `DECAYS`.
+        name: of `DECAYS`, or a decay: a function of its number of steps.
         n_steps: steps of the run, >= 1.
         warmup_steps: in [0, n_steps].
         floor: in [0, 1], where the decay ends, as a fraction of the base rate. The warmup is not raised by it.
@@ -95,7 +97,7 @@ def schedule(name: str, n_steps: int, warmup_steps: int = 0, floor: float = 0.0)
     >>> [schedule("linear", 6, warmup_steps=2)(step) for step in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
-    if name not in DECAYS:
+    if isinstance(name, str) and name not in DECAYS:
         raise unknown("schedule", name, DECAYS, at="$.lr_schedule")
     if n_steps < 1:
         raise expected("at least 1 step", str(n_steps), at="$.max_steps")
@@ -103,5 +105,5 @@ def schedule(name: str, n_steps: int, warmup_steps: int = 0, floor: float = 0.0)
         raise expected(f"warmup_steps from 0 to the run's {n_steps} steps", str(warmup_steps), at="$.warmup_steps")
     if not 0 <= floor <= 1:
         raise expected("min_learning_rate from 0 to the learning rate", f"{floor:g} of it", at="$.min_learning_rate")
-    decay = DECAYS[name](n_steps - warmup_steps)
+    decay = (DECAYS[name] if isinstance(name, str) else name)(n_steps - warmup_steps)
     return join([warmup(warmup_steps), above(floor, decay)], [warmup_steps])

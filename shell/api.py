@@ -1,6 +1,6 @@
 """The Python API, as `import tinsmith` has it: train, read runs, encode rows for other trainers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
@@ -14,20 +14,42 @@ from kernel.length_limit import apply_length_limit
 from shell.data.rows import Row
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings
+from shell.process.plugs import from_python, name_of, versioned
 from shell.run_reader import Run
 from shell.settings.cli import resolve_config
 from shell.settings.config import Config, ShowConfig
 from shell.text.renderer_by_name import format_names
+from shell.training.users_code import FromPython
 
-__all__ = ["Config", "Encoded", "Run", "encode", "train"]
+__all__ = ["Config", "Encoded", "Run", "encode", "train", "versioned"]
+
+Function = Callable[..., Any]
 
 
-def train(config: Config) -> Run:
+def train(
+    config: Config,
+    *,
+    evaluators: Mapping[str, Function] | Sequence[Function] = (),
+    loss: Function | None = None,
+    loggers: Sequence[Function] = (),
+    schedule: Function | None = None,
+    on_step: Callable[[Mapping[str, Any]], object] | None = None,
+) -> Run:
     """Trains, or resumes, the run of a config, and returns it. Ctrl-C stops after a checkpoint.
+
+    It may run in a notebook, where each step is a line, and in a thread, where no signal stops it.
 
     Args:
         config: `Config(log_path=..., dataset=..., ...)`; what is not given follows from the service and the dataset,
             as on the command line.
+        evaluators: `evaluate(sampler) -> {"accuracy": 0.5}`, by name or each under its own, as with `--evaluator`.
+        loss: `loss(data, logprobs) -> (loss, metrics)`, in place of `config.loss`, as with `--loss FILE.py:NAME`.
+        loggers: `log(line)` of metrics, as with `--logger`; exceptions in them stop nothing.
+        schedule: `decay(step, n_steps) -> multiplier`, in place of `config.lr_schedule`, as with `--schedule`.
+        on_step: called with each line of metrics; an exception in it stops the run, which can be resumed.
+
+    A loss and a schedule decide the steps: a run recognises them by `versioned(function, "1")`, and resumes with one
+    that has no version only by `accept_changes`.
 
     Raises:
         InputError: something cannot be used; nothing was overwritten.
@@ -40,7 +62,17 @@ def train(config: Config) -> Run:
     """
     from shell.train import train as train_resolved
 
-    train_resolved(resolve_config(config))
+    named = evaluators if isinstance(evaluators, Mapping) else {name_of(one): one for one in evaluators}
+    if len(named) < len(evaluators):
+        raise problem("two evaluators have the same name: give them as {name: function}", "evaluators")
+    given = FromPython(
+        evaluators={name: from_python(one, f"evaluators[{name!r}]") for name, one in named.items()},
+        loss=from_python(loss, "loss") if loss else None,
+        loggers=tuple(from_python(one, "loggers") for one in loggers),
+        schedule=from_python(schedule, "schedule") if schedule else None,
+        on_step=from_python(on_step, "on_step") if on_step else None,
+    )
+    train_resolved(resolve_config(config), given)
     return Run(config.log_path)
 
 

@@ -10,7 +10,16 @@ import msgspec
 
 from kernel.errors import InputError, problem
 from kernel.row_outcomes import Outcome, RowOutcome, totals
-from shell.run_dir.run_files import Checkpoint, is_marked, read_checkpoints, read_config, read_entries, read_metrics
+from shell.process.plugs import check_trusted
+from shell.run_dir.run_files import (
+    CONFIG,
+    Checkpoint,
+    is_marked,
+    read_checkpoints,
+    read_config,
+    read_entries,
+    read_metrics,
+)
 from shell.service.connect import Weights, connected
 from shell.service.tinker_client import sampling_with
 from shell.settings.choose_service import choose_service, read_environment
@@ -83,11 +92,12 @@ class Run:
         return any(checkpoint.final for checkpoint in self.checkpoints)
 
     @contextmanager
-    def sampler(self, step: int | None = None) -> Iterator[Sampler]:
+    def sampler(self, step: int | None = None, *, allow_code: bool = False) -> Iterator[Sampler]:
         """Opens the weights of a checkpoint for sampling, on the service that the run was trained on.
 
         Args:
             step: steps that the checkpoint has trained; None: the last that can be sampled.
+            allow_code: run the code of a `renderer_name` FILE.py:NAME, though it has changed since.
 
         Raises:
             InputError: no such checkpoint can be sampled, or no key of the service is here.
@@ -97,7 +107,10 @@ class Run:
         '4'
         """
         path = self._sampler_path(step)
-        config = self.config
+        config, document = self.config, read_config(self.folder)
+        if config.renderer_name and not allow_code:
+            at, file = f"{self.folder}/{CONFIG} $.renderer_name", self.folder / CONFIG
+            check_trusted(config.renderer_name, file, document.get("code", {}), "give allow_code=True", at)
         endpoint = choose_service(config.service, config.model_name, None, read_environment())
         chat_format, tokenizer = format_names(config).open()
         with connected(endpoint, self.folder, Weights(), {}, print, sdk_name=config.sdk) as connection:

@@ -19,10 +19,12 @@ from kernel.errors import InputError, expected, unknown
 from kernel.training_steps import start
 from shell.local_service.model.learner import MAX_RANK
 from shell.process.gc_and_cpus import loaded_spared
+from shell.process.plugs import PlugError
 from shell.process.signals import stop_on_signals
 from shell.run_dir.folder import Verdict, check_room, decide, empty, enter, terminal_question
 from shell.run_dir.progress_display import Screen, row_progress
 from shell.run_dir.run_files import (
+    METRICS,
     Checkpoint,
     begin_ledger,
     keep_checkpoints,
@@ -43,7 +45,9 @@ from shell.training.checkpoint_queue import deleting
 from shell.training.loop import run_loop
 from shell.training.open_run import OpenRun, Progress, TrainingRun, adam_at, open_run
 from shell.training.resume import Resumption, check_accepted, fingerprint, first_available, package_version, resumptions
+from shell.training.sampler import Sampler
 from shell.training.summary import end_lines, resume_hint, resumed_lines, start_lines
+from shell.training.users_code import FromPython
 
 ROOM_MB, LOCAL_ROOM_MB = 1, 64  # free disk that a run needs; with the local service, whose models are there too
 
@@ -67,8 +71,8 @@ class CheckedRun(NamedTuple):
         return self.verdict == "delete" and self.endpoint.url is not None
 
 
-def train(resolved: Resolved[Config]) -> int:
-    """Trains from the beginning, or resumes the run in the config's folder.
+def train(resolved: Resolved[Config], given: FromPython = FromPython()) -> int:  # noqa: B008 - immutable
+    """Trains from the beginning, or resumes the run in the config's folder; `given` is code from Python.
 
     Returns:
         The exit code: 0, also where the run was already finished; 128 + the signal that stopped it.
@@ -85,7 +89,7 @@ def train(resolved: Resolved[Config]) -> int:
     assert endpoint is not None
     verdict = decide(folder, config.behavior_if_log_dir_exists, terminal_question())
     _check_service(config, endpoint)
-    opened = open_run(config, print, row_progress())
+    opened = open_run(config, print, row_progress(), given)
     checkpoints = read_checkpoints(folder) if verdict == "resume" else []
     if start(opened.plan, [checkpoint.mark for checkpoint in checkpoints]).finished:
         lines = end_lines(checkpoints[-1], endpoint, folder, opened.data.source)
@@ -97,7 +101,8 @@ def train(resolved: Resolved[Config]) -> int:
     best = next(others, None)
     weights = choose_weights(config, best and best.checkpoint, folder, is_local=endpoint.url is None)
     check_room(folder, LOCAL_ROOM_MB if endpoint.url is None else ROOM_MB)
-    recorded = resolved._replace(config=replace(config, accept_changes=None))  # accepted for this resumption only
+    once = replace(config, accept_changes=None, allow_code=False)  # both are for this command only
+    recorded = resolved._replace(config=once)
     document = {"tinsmith": package_version(), **describe(recorded)}
     candidates = best and chain([best], others)
     checked = CheckedRun(config, document, endpoint, folder, verdict, opened, now, candidates, weights)
@@ -115,6 +120,10 @@ def train(resolved: Resolved[Config]) -> int:
             is_old = checked.replaces and read_config(folder) != to_builtins(document)
             way = f"The run in {folder} was left as it is" if is_old else resume_hint(folder)
             raise ServiceFault(f"{fault}. {way}") from fault
+        except PlugError as error:  # the user's code, which they will change
+            if not (folder / METRICS).exists():  # as before the run
+                raise
+            raise PlugError(f"{error}. {resume_hint(folder, error.at.startswith('--'))}") from error
 
 
 def _check_service(config: Config, endpoint: ServiceChoice) -> None:
@@ -140,6 +149,7 @@ def _train(checked: CheckedRun) -> int:
     screen, n_steps = Screen(folder, logs=not checked.replaces), opened.plan.n_steps
     metadata = {"recipe_name": config.recipe_name, "renderer_name": opened.renderer_name}
     _log(screen, *start_lines(config, endpoint, opened))
+    opened.code.log_with(screen.log)
     limit, weights = config.silence_limit, checked.weights
     log = opened.data.renderer.tokenizer.log = redacting(screen.log, endpoint.api_key)
     name = config.session_name or folder.resolve().name
@@ -156,10 +166,20 @@ def _train(checked: CheckedRun) -> int:
         rewind(folder, begin.n_finished)
         begin_ledger(folder, opened.outside, begin.n_finished)
         write_config(folder, checked.document)
+        opened.code.loggers.open(folder)
         showing = screen.progress(begin.n_finished, n_steps)
         preparing = opened.data.preparation.background_build(log) if opened.data.preparation else nullcontext()
         encoding = closing(opened.data.renderer.tokenizer)
-        with loaded_spared(), stop_on_signals() as stop, showing, preparing, deleting(connection) as delete, encoding:
+        logging = closing(opened.code.loggers)
+        with (
+            loaded_spared(),
+            stop_on_signals() as stop,
+            showing,
+            preparing,
+            deleting(connection) as delete,
+            encoding,
+            logging,
+        ):
             progress = run_loop(_training_run(checked, client, delete, screen), begin, stop)
     if progress.n_finished <= n_steps:
         _log(screen, f"stopped   after {progress.n_finished} of {n_steps} steps. {resume_hint(folder)}")
@@ -205,6 +225,7 @@ def _open_model(
 
 def _training_run(checked: CheckedRun, client: Client, delete: Callable[[str], object], screen: Screen) -> TrainingRun:
     config, opened = checked.config, checked.opened
+    renderer = opened.data.renderer
     return TrainingRun(
         plan=opened.plan,
         submit_ahead=config.submit_ahead,
@@ -213,7 +234,11 @@ def _training_run(checked: CheckedRun, client: Client, delete: Callable[[str], o
         test_sources=opened.data.test_sources,
         rare={one.name: one.datums for one in opened.rare_sets},
         samples=opened.samples,
-        n_bytes=opened.data.renderer.tokenizer.n_bytes,
+        evaluators=opened.code.evaluators,
+        open_sampler=partial(Sampler, chat_format=renderer.chat_format, tokenizer=renderer.tokenizer),
+        loss=opened.code.loss,
+        on_line=opened.code.loggers.write,
+        n_bytes=renderer.tokenizer.n_bytes,
         adam=partial(adam_at, config, opened),
         ttl_seconds=config.ttl_seconds,
         sends_zero_loss=config.zero_loss == "send",

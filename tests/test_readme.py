@@ -1,11 +1,14 @@
 """The README says what is true: its example runs, its commands are CI's, its map names files that are there."""
 
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kernel import InputError, Message, Renderer, Segment, SpanKind, TrainOnWhat
+from shell import tinsmith
 from shell.text.renderer_by_name import open_format
 from shell.text.tokenizer import open_tokenizer
 from tests.spans import weigh, write
@@ -14,17 +17,34 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+PYTHON, KERNEL, FORMAT = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_the_example_from_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.setitem(sys.modules, "tinsmith", tinsmith)  # in a checkout that is not installed
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TINKER_API_KEY", raising=False)
+    scope: dict[str, Any] = {}
+    exec(PYTHON, scope)
+    run = scope["run"]
+    assert run.is_finished
+    assert [line["step"] for line in run.metrics if "eval/sums/right" in line] == [0, 2, 4]
+    assert [line["learning_rate"] for line in run.metrics[:4]] == [0.01, 0.01, 0.005, 0.005]
+    assert "'step': 4, " in capsys.readouterr().out
+
+
 def test_the_example_of_the_kernel_runs() -> None:
-    code, _ = re.findall(r"```python\n(.*?)```", README, re.S)
     scope: dict[str, object] = {}
-    exec(code, scope)
+    exec(KERNEL, scope)
     assert scope["targets"][scope["weights"] > 0].tolist() == [ord("4"), scope["control_ids"]["<|eot_id|>"]]  # type: ignore[index, operator]
 
 
 def test_the_format_of_your_own_trains_and_parses(tmp_path: Path) -> None:
-    _, code = re.findall(r"```python\n(.*?)```", README, re.S)
     path = tmp_path / "my_format.py"
-    path.write_text(code)
+    path.write_text(FORMAT)
     mine = open_format(f"{path}:MINE", open_tokenizer("sample"), "sample")
     assert isinstance(mine, Renderer)
     talk = (Message("user", "<|end|>"), Message("assistant", "4"))

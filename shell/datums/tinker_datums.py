@@ -5,7 +5,7 @@ object is a copy of one that the SDK's own constructors built, with other arrays
 the SDK writes, its public constructors are called.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -56,6 +56,24 @@ class Constructors(NamedTuple):
     text: Callable[[NDArray[np.int32]], Any]
     datum: Callable[[list[Any], NDArray[np.int64], Weights], Any]
     is_fast: bool
+
+
+def with_loss_inputs(
+    examples: Sequence[Any],
+    datums: Datums,
+    name: str,
+    inputs: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]],
+    sdk: ModuleType = tinker,
+) -> list[Any]:
+    """The examples of datums with the inputs of another loss; weights are an input of the cross-entropy alone."""
+    out, as_tensor = [], sdk.TensorData.from_numpy
+    for i, example in enumerate(examples):
+        arrays = dict(zip(("input_ids", "target_tokens", "weights"), map(np.array, datums.example(i)), strict=True))
+        kept = ("target_tokens", "weights") if name == "cross_entropy" else ("target_tokens",)
+        found = {"target_tokens": arrays["target_tokens"].astype(np.int64)} | {key: arrays[key] for key in kept[1:]}
+        tensors = {key: as_tensor(array) for key, array in {**found, **inputs(arrays)}.items()}
+        out.append(sdk.Datum(model_input=example.model_input, loss_fn_inputs=tensors))
+    return out
 
 
 @cache

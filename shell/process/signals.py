@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from shell.process.plugs import is_overdue
+
 _NOTICE = b"\nstopping after the steps in flight, with a checkpoint; once more to stop now\n"
 
 
@@ -25,8 +27,9 @@ class Stop:
         return 128 + (self.signal or 0)
 
     def receive(self, number: int, _frame: FrameType | None = None) -> None:
-        """Stores the first signal, and raises at the second."""
-        if self:
+        """Stores the first signal, and raises at the second, or where code of the user's does not return."""
+        if self or is_overdue():
+            self.signal = number
             raise KeyboardInterrupt
         self.signal = number
         with suppress(OSError):  # the terminal may be closed

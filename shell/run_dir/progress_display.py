@@ -44,6 +44,7 @@ def step_line(row: Row, n_steps: int, pace: Pace) -> str:
     parts = [f"step {row['step'] + 1}/{n_steps}"]
     parts += [f"loss {row['train_mean_nll']:.4f}"] if "train_mean_nll" in row else ["nothing to train"]
     parts += [f"{set_name(key)} {row[key]:.4f}" for key in row if key.endswith(HELD_OUT_LOSSES)]
+    parts += [f"{key.removeprefix('eval/')} {row[key]:.4g}" for key in row if key.startswith("eval/")]
     if pace.seconds > 0:
         left = (n_steps - row["step"] - 1) * pace.seconds / pace.n_steps
         parts += [f"{pace.n_tokens / pace.seconds:,.0f} tok/s", f"{duration(left)} left"]
@@ -70,7 +71,7 @@ def duration(seconds: float) -> str:
 
 def row_progress(console: rich.console.Console | None = None) -> Callable[[int, int], None]:
     """A callback that shows how many rows are prepared: in place on a terminal, else at every tenth."""
-    console = console or Console(highlight=False, emoji=False)
+    console = console or Console(highlight=False, emoji=False, force_jupyter=False)
     last_tenth = -1
 
     def show(n_done: int, n_rows: int) -> None:
@@ -90,7 +91,7 @@ class Screen:
     def __init__(self, folder: Path, console: rich.console.Console | None = None, logs: bool = True) -> None:
         self.folder = folder
         self._unlogged: list[str] | None = None if logs else []
-        self.console = console or Console(highlight=False, emoji=False)
+        self.console = console or Console(highlight=False, emoji=False, force_jupyter=False)  # a line is a line
         self.pace = Pace()
         self._bar: tuple[Progress, TaskID] | None = None
 

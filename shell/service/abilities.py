@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kernel.datum import Datums
 from kernel.errors import problem
 from shell.service.connect import Connection, Weights, open_model
-from shell.service.protocol import AdamParams, Logprobs, SamplingParams, ServiceFault, T, answer
+from shell.service.protocol import AdamParams, Logprobs, Sample, SamplingParams, ServiceFault, T, answer
 from shell.service.sdk import delete_checkpoint, is_users, rest_client, root_of, status_of, takes
 from shell.service.tinker_client import TinkerClient
 from shell.settings.config import Config
@@ -160,6 +160,7 @@ class CarefulClient:
         self._inner, self._can, self._log = inner, can, log
         self._must_save = _must_save(config)
         self.forward_backward, self.optim_step, self.check = inner.forward_backward, inner.optim_step, inner.check
+        self.note_pause = inner.note_pause
 
     @property
     def nll_prefix(self) -> str:
@@ -176,6 +177,11 @@ class CarefulClient:
         if sent := self._try("sampling", partial(self._inner.sample, prompts, params)):
             return sent
         raise no_sampling()
+
+    def snapshot(self) -> Sample:
+        if self._can.sampling is False:
+            raise no_sampling()
+        return self._inner.snapshot()
 
     def save_state(self, name: str, ttl_seconds: int | None) -> Future[str]:
         """As `Client.save_state`; an empty path where the service saves nothing and the run needs no save."""

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import count
 from types import ModuleType
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ QUEUED = "the service has it queued"
 _OF_THE_SDK = ("/session_heartbeat", "/telemetry", "/client/config", "/client/dynamic_config")
 
 T = TypeVar("T")
+Sample = Callable[[Sequence[NDArray[np.int32]], "SamplingParams"], "Future[list[list[int]]]"]
+"""prompts and how they are sampled, to one answer per prompt"""
 
 
 class ServiceFault(RuntimeError):  # noqa: N818 - `InputError` is the user's
@@ -52,6 +55,26 @@ class SamplingParams(NamedTuple):
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A loss of the service, by name, with what gives its inputs; or a function that is one. Metrics of its passes."""
+
+    name: str
+    inputs: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
+    """`input_ids`, `target_tokens` and `weights` of an example -> inputs beside or in place of the last"""
+    function: Callable[[Sequence[Any], Sequence[Any]], tuple[Any, dict[str, float]]] | None = None
+    """datums and tensors of log-probabilities -> loss and metrics, for the SDK's `forward_backward_custom`"""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """of one pass, once it is answered; the cross-entropy has none"""
+
+    def fresh(self) -> "Loss":
+        """The same for another pass."""
+        return self if self is CROSS_ENTROPY else replace(self, metrics={})
+
+
+CROSS_ENTROPY = Loss("cross_entropy")
+
+
 class Client(Protocol):
     """One model in training. Requests run in the order of these calls (no call may follow `save_sampler`).
 
@@ -65,8 +88,8 @@ class Client(Protocol):
     def forward(self, datums: Datums) -> Future[Logprobs]:
         """The targets' log-probabilities under the weights at the request's turn."""
 
-    def forward_backward(self, datums: Datums) -> Future[Logprobs]:
-        """The same; adds the gradient of the loss, the sum of -logprob * weight."""
+    def forward_backward(self, datums: Datums, loss: Loss = CROSS_ENTROPY) -> Future[Logprobs]:
+        """The same; adds the gradient of the loss: the sum of -logprob * weight, or another that fills its metrics."""
 
     def optim_step(self, adam: AdamParams) -> Future[Mapping[str, float]]:
         """Updates the weights by the summed gradient; the service's own metrics."""
@@ -79,6 +102,12 @@ class Client(Protocol):
 
     def sample(self, prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> Future[list[list[int]]]:
         """One answer per prompt, from the weights at the request's turn."""
+
+    def snapshot(self) -> Sample:
+        """What samples, at any time, from the weights at the request's turn."""
+
+    def note_pause(self) -> None:
+        """Nothing was requested until now, so that the service's silence proves nothing."""
 
     def check(self) -> ServiceHealth | None:
         """The service's health, if known; a ServiceFault if no answer is to be expected any more."""

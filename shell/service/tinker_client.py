@@ -13,8 +13,18 @@ import tinker
 from numpy.typing import NDArray
 
 from kernel.datum import Datums
-from shell.datums.tinker_datums import datums_to_tinker
-from shell.service.protocol import AdamParams, Logprobs, SamplingParams, ServiceFault, ServiceHealth
+from kernel.errors import InputError
+from shell.datums.tinker_datums import datums_to_tinker, with_loss_inputs
+from shell.service.protocol import (
+    CROSS_ENTROPY,
+    AdamParams,
+    Logprobs,
+    Loss,
+    Sample,
+    SamplingParams,
+    ServiceFault,
+    ServiceHealth,
+)
 from shell.service.sdk import settled, status_of, takes
 
 S = TypeVar("S")
@@ -43,9 +53,23 @@ class TinkerClient:
         sent = self.training.forward(datums_to_tinker(datums, self.sdk), "cross_entropy")
         return self._chained(sent, partial(_logprobs, datums.offsets))
 
-    def forward_backward(self, datums: Datums) -> "Future[Logprobs]":
-        sent = self.training.forward_backward(datums_to_tinker(datums, self.sdk), "cross_entropy")
-        return self._chained(sent, partial(_logprobs, datums.offsets))
+    def forward_backward(self, datums: Datums, loss: Loss = CROSS_ENTROPY) -> "Future[Logprobs]":
+        examples = datums_to_tinker(datums, self.sdk)
+        if loss is CROSS_ENTROPY:
+            return self._chained(
+                self.training.forward_backward(examples, "cross_entropy"), partial(_logprobs, datums.offsets)
+            )
+        if loss.function is not None:
+            sent = self.training.forward_backward_custom(examples, loss.function)
+        else:
+            examples = with_loss_inputs(examples, datums, loss.name, loss.inputs, self.sdk) if loss.inputs else examples
+            sent = self.training.forward_backward(examples, loss.name)  # type: ignore[arg-type]
+
+        def read(output: tinker.ForwardBackwardOutput) -> Logprobs:
+            loss.metrics.update(output.metrics)
+            return _logprobs(datums.offsets, output)
+
+        return self._chained(sent, read)
 
     def optim_step(self, adam: AdamParams) -> "Future[Mapping[str, float]]":
         params = {name: value for name, value in adam._asdict().items() if value or takes(self.sdk.AdamParams, name)}
@@ -61,7 +85,13 @@ class TinkerClient:
 
     def sample(self, prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
         """As `Client.sample`; keeps no checkpoint, and the answers are fetched on a thread."""
-        return sampling_with(self._exported(), self._secret, self._answered, self.sdk)(prompts, params)
+        return self.snapshot()(prompts, params)
+
+    def snapshot(self) -> Sample:
+        return sampling_with(self._exported(), self._secret, self._answered, self.sdk)
+
+    def note_pause(self) -> None:
+        self._answered()
 
     def forward_by_sampler(self, datums: Datums) -> "Future[Logprobs]":
         """As `forward`, from the prompt logprobs of the weights at the request's turn; text only."""
@@ -106,7 +136,7 @@ def sampling_with(
     secret: str | None = None,
     answered: Callable[[], None] = lambda: None,
     sdk: ModuleType = tinker,
-) -> Callable[[Sequence[NDArray[np.int32]], SamplingParams], "Future[list[list[int]]]"]:
+) -> Sample:
     """What samples prompts, all at once, with a client that is opened on a thread."""
 
     def sample(prompts: Sequence[NDArray[np.int32]], params: SamplingParams) -> "Future[list[list[int]]]":
@@ -151,9 +181,11 @@ def _checked(parts: "list[NDArray[np.float32]]", offsets: np.ndarray[Any, np.dty
 
 
 def resolve(answer: "Future[T]", work: Callable[[], T], secret: str | None = None) -> None:
-    """Sets a future to the result of some work, or to a `ServiceFault` whatever failed."""
+    """Sets a future to the result of some work, or to a `ServiceFault` whatever failed at the service."""
     try:
         answer.set_result(work())
+    except InputError as error:  # code of the user's that took part
+        answer.set_exception(error)
     except BaseException as error:  # CancelledError too: a caller waits
         fault = ServiceFault(error_text(error, secret))
         fault.__cause__ = error

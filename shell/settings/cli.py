@@ -17,8 +17,9 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from kernel.errors import InputError, expected, problem
+from shell.process.plugs import absolute, check_trusted, digests
 from shell.settings.choose_service import ServiceChoice, choose_service, read_environment
-from shell.settings.config import COMMAND_CONFIGS, PRESETS, Config, check_dataset, presets_of
+from shell.settings.config import CODE, COMMAND_CONFIGS, PRESETS, Config, check_dataset, presets_of
 from shell.settings.flags import (
     COOKBOOK_NAMES,
     COOKBOOK_OTHERS,
@@ -106,10 +107,11 @@ def resolve(
     """
     fields = fields_of(config_type)
     texts, path = read_flags(argv, config_type)
-    typed = _read_file(path, fields) | {
+    flags = {
         name: Setting(conform(fields[name], text, fields[name].flag), f"flag {fields[name].flag}")
         for name, text in texts.items()
     }
+    typed = _read_file(path, fields, flags) | flags
     for name, field in fields.items():
         if field.default is NODEFAULT and name not in typed:
             raise expected(f"{field.flag} {field.metavar}", "nothing")
@@ -137,11 +139,17 @@ def _complete(typed: Mapping[str, Setting], config_type: type[C]) -> Resolved[C]
     return Resolved(config, {name: source for name, (_, source) in settings.items()}, endpoint)
 
 
-def describe(resolved: Resolved[C]) -> dict[str, dict[str, Any]]:
-    """What `config.json` records, and `--config` reads back: every value but the key, and where each came from."""
+def describe(resolved: Resolved[C]) -> dict[str, Any]:
+    """What `config.json` records, and `--config` reads back: every value but the key, and where each came from.
+
+    With a model its name stands at the top too, where other tools look; with code of the user's, its digest.
+    """
     fields = fields_of(type(resolved.config)).items()
     config = {name: getattr(resolved.config, name) for name, field in fields if not field.secret}
-    return {"config": config, "sources": resolved.sources}
+    code = {name: absolute(config[name], Path.cwd()) for name in CODE if config.get(name)}
+    marks = {spec: digest for text in code.values() for spec, digest in digests(text).items()}
+    model_name = {"model_name": config["model_name"]} if "model_name" in config else {}
+    return {**model_name, "config": config | code, "sources": resolved.sources, **({"code": marks} if marks else {})}
 
 
 def _choose(chosen: Mapping[str, Setting]) -> tuple[ServiceChoice, dict[str, Setting]]:
@@ -155,12 +163,14 @@ def _choose(chosen: Mapping[str, Setting]) -> tuple[ServiceChoice, dict[str, Set
     return endpoint, presets
 
 
-def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setting]:
+def _read_file(path: str | None, fields: Mapping[str, Field], flags: Mapping[str, Setting]) -> dict[str, Setting]:
     if path is None:
         return {}
-    table = _parse_file(Path(os.path.expanduser(path)))
+    file = Path(os.path.expanduser(path))
+    table, recorded = _parse_file(file), None
     if isinstance(table, dict) and isinstance(table.get("config"), dict) and "sources" in table:
-        table = table["config"]  # the config.json of a run
+        recorded = table.get("code")  # the config.json of a run
+        table = table["config"]
     if not isinstance(table, dict):
         raise expected("a table of settings", shown(table), at=path)
     known = {**fields, **{name: f for struct in COMMAND_CONFIGS.values() for name, f in fields_of(struct).items()}}
@@ -173,8 +183,14 @@ def _read_file(path: str | None, fields: Mapping[str, Field]) -> dict[str, Setti
             raise unknown_field("setting", name, fields, at)
         if name in typed:
             raise problem(f"{name} is there twice", at)
-        if name in fields:  # the others are of other commands
-            typed[name] = Setting(conform(fields[name], _as_text(fields[name], raw), at), f"file {path}")
+        if name == "allow_code" or name not in fields:  # no file allows itself; the others are of other commands
+            continue
+        value = conform(fields[name], _as_text(fields[name], raw), at)
+        if name in CODE and value and name not in flags:
+            value, way = absolute(value, file.absolute().parent), f"repeat {fields[name].flag}, or give --allow-code"
+            if "allow_code" not in flags or not flags["allow_code"].value:
+                check_trusted(value, file, recorded if isinstance(recorded, dict) else {}, way, at)
+        typed[name] = Setting(value, f"file {path}")
     return typed
 
 

@@ -39,6 +39,8 @@ CutAnswers = Literal["train", "skip"]
 
 N_SHOWN = 10
 PATHS = ("log_path", "dataset", "tokenizer", "load_checkpoint_path", "prepared_dir")
+CODE = ("renderer_name", "evaluator", "loss", "logger", "schedule")
+"""settings that may name code of the user's, FILE.py:NAME"""
 DATASETS = ("no_robots", "tulu3", "sample")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "embedded": {"model_name": "tinsmith/tiny", "dataset": "sample", "learning_rate": 1e-2},
@@ -67,6 +69,7 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     follow: Annotated[Follow, doc("whose format where two differ", "WHICH")] = Follow.REFERENCE
     template_variables: Annotated[Text | None, doc("variables for hf_template, as JSON", "JSON")] = None
     tokenizer: Annotated[Text | None, doc("name, or path of a tokenizer.json", "NAME")] = None
+    allow_code: Annotated[bool, doc("run FILE.py:NAME that a --config file names elsewhere")] = False
 
 
 class ShowConfig(DataConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,6 +146,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_steps: Annotated[Size | None, doc("stop after N steps; the schedule ends there too")] = None
     submit_ahead: Annotated[Count, doc("steps queued ahead of the one awaited")] = 1
     silence_limit: Annotated[Size, doc("seconds without an answer after which the run stops")] = 600
+    allow_code: Annotated[bool, doc("run FILE.py:NAME that a --config file names elsewhere")] = False
+    logger: Annotated[Text | None, doc("code that gets each line of metrics", "FILE.py:NAME,...")] = None
 
     dataset: Annotated[Text | None, doc("no_robots, tulu3, sample, PATH, hf:REPO, or A=0.7,B=0.3", "DATA")] = None
     mix_stopping: Annotated[MixStopping | None, doc("when a mixture ends; by default the first", "HOW")] = None
@@ -190,6 +195,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     learning_rate: Annotated[Rate | Literal["auto"], doc("peak rate; auto: as advised for the model")] = 2e-4
     lr_schedule: Annotated[Literal["linear", "cosine", "constant"], doc("decay after warmup", "HOW")] = "linear"
+    loss: Annotated[Text, doc("a loss of the service, or your own", "NAME|FILE.py:NAME")] = "cross_entropy"
+    schedule: Annotated[Text | None, doc("a decay of your own", "FILE.py:NAME")] = None
     warmup_steps: Annotated[Count, doc("steps of linear warmup")] = 0
     warmup_ratio: Annotated[Beta, doc("the same as a fraction of the run")] = 0.0
     min_learning_rate: Annotated[Amount, doc("floor of the decay")] = 0.0
@@ -202,6 +209,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     eval_every: Annotated[Count, doc("steps between evaluations; 0: none")] = 8
     eval_dataset: Annotated[Text | None, doc("more sets to evaluate: NAME=DATA,NAME=DATA", "SETS")] = None
+    evaluator: Annotated[Text | None, doc("code that scores the weights", "[NAME=]FILE.py:NAME")] = None
     infrequent_eval_every: Annotated[Count, doc("steps between infrequent evaluations")] = 100
     infrequent_eval_dataset: Annotated[Text | None, doc("sets to evaluate then: NAME=DATA,NAME=DATA", "SETS")] = None
     sample_prompts: Annotated[Text | None, doc("FILE.jsonl, a text file of lines, or one prompt", "PROMPTS")] = None

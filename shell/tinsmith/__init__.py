@@ -17,9 +17,11 @@ _HOMES = {
     "Config": "shell.settings.config",
     "InputError": "kernel.errors",
     "Run": "shell.api",
+    "ServiceFault": "shell.service.protocol",
     "encode": "shell.api",
     "main": "shell.command",
     "train": "shell.api",
+    "versioned": "shell.process.plugs",
 }
 __all__ = sorted(_HOMES)
 

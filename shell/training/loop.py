@@ -16,9 +16,10 @@ import numpy as np
 from kernel.loss import sum_loss
 from kernel.training_steps import CheckpointRef, Request, StepContext, checkpoint_mark, requests
 from shell.datums.prefetch import Batch, batches, not_reached, prefetched
+from shell.process.plugs import PlugError
 from shell.process.signals import Stop
 from shell.run_dir.run_files import append_entries, append_metrics
-from shell.service.protocol import Logprobs, ServiceFault
+from shell.service.protocol import CROSS_ENTROPY, Logprobs, Loss, ServiceFault, T
 from shell.training import evaluate
 from shell.training.checkpoint_queue import CheckpointQueue, PendingCheckpoint
 from shell.training.evaluate import HOLDOUT
@@ -35,8 +36,10 @@ class StepInFlight:
     progress: Progress  # of the run, once this step is finished
     times: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, Future[Logprobs]] = field(default_factory=dict)
+    scores: dict[str, Future[dict[str, float]]] = field(default_factory=dict)
     samples: Future[list[list[int]]] | None = None
     logprobs: Future[Logprobs] | None = None
+    loss: Loss = CROSS_ENTROPY
     update: Future[Mapping[str, float]] | None = None
     checkpoint: PendingCheckpoint | None = None
 
@@ -65,9 +68,9 @@ def run_loop(run: TrainingRun, begin: Progress, stop: Stop) -> Progress:
             if last and (last.checkpoint is None or last.checkpoint.ref.rolling):  # stopped between two saves
                 checkpoints.save(CheckpointRef(progress.n_finished), progress)
             checkpoints.record(progress, wait=True)
-        except ServiceFault:
-            with suppress(ServiceFault):
-                checkpoints.record(progress)
+        except (ServiceFault, PlugError) as error:
+            with suppress(ServiceFault):  # what was saved before code of the user's failed will be there
+                checkpoints.record(progress, wait=isinstance(error, PlugError))
             raise
     return progress
 
@@ -88,12 +91,14 @@ def _submit(
         match request:
             case Request.EVALUATE:
                 this.evaluations |= evaluate.queue_evaluations(run.client, run.held_out)
+                this.scores = _start_evaluators(run)
             case Request.EVALUATE_RARELY:
                 this.evaluations |= evaluate.queue_evaluations(run.client, run.rare)
             case Request.SAMPLE if run.samples:
                 this.samples = run.client.sample([one.tokens for one in run.samples.prompts], run.samples.params)
             case Request.FORWARD_BACKWARD if batch:
-                this.logprobs = run.client.forward_backward(batch.datums)
+                this.loss = run.loss.fresh()
+                this.logprobs = run.client.forward_backward(batch.datums, this.loss)
             case Request.OPTIM_STEP:
                 this.update = run.client.optim_step(run.adam(step))
             case Request.SAVE_STATE:
@@ -127,6 +132,7 @@ def _finish(run: TrainingRun, this: StepInFlight, progress: Progress) -> Progres
         for name, logprobs in this.evaluations.items()
     }
     sampled = run.wait_for(this.samples, f"the {Request.SAMPLE.value} at {where}") if this.samples else []
+    scores = [_wait_for_code(run, future) for future in this.scores.values()]
     evaluated = run.clock()
     row: dict[str, object] = {
         "step": this.step,
@@ -134,23 +140,51 @@ def _finish(run: TrainingRun, this: StepInFlight, progress: Progress) -> Progres
         "progress": this.step / run.plan.n_steps,
         **(_trained(run, this, this.batch) if this.batch else {}),
         **_evaluated(run, evaluations),
+        **{key: value for one in scores for key, value in one.items()},
         **this.times,
     }
     now = run.clock()
-    if evaluations or sampled:
+    if evaluations or sampled or scores:
         row["time/evals"] = evaluated - began
     row["time/finish_batch"] = now - evaluated
     row["time/step"] = now - progress.time
     append_entries(run.folder, this.batch.outcomes if this.batch else not_reached(run.dataset, run.plan.n_steps))
     samples = sample_lines(run.samples, this.step, sampled) if run.samples and sampled else []
     append_samples(run.folder, samples)
-    if this.batch or evaluations:
+    if this.batch or evaluations or scores:
         append_metrics(run.folder, row)
     for line in samples:
         run.screen.log(f"step {min(this.step + 1, run.plan.n_steps)}/{run.plan.n_steps}  {shown(line)}")
     if this.batch:
         run.screen.step(row, run.plan.n_steps)
+    if this.batch or evaluations or scores:
+        run.on_line(row)
+        run.client.note_pause()
     return this.progress._replace(time=now)
+
+
+def _start_evaluators(run: TrainingRun) -> dict[str, Future[dict[str, float]]]:
+    """Calls the user's evaluators with a sampler of the weights at this place of the queue."""
+    if not run.evaluators:
+        return {}
+
+    def wait(answers: Future[T]) -> T:
+        run.client.note_pause()
+        return run.wait_for(answers, "the answers to an evaluator")
+
+    sampler = run.open_sampler(run.client.snapshot(), wait=wait)
+    return {one.name: one.start(sampler) for one in run.evaluators}
+
+
+def _wait_for_code(run: TrainingRun, future: Future[T]) -> T:
+    """What code of the user's returns, which may take its time without any answer of the service."""
+    while True:
+        try:
+            scores = future.result(timeout=1)  # in between, signals are handled
+        except TimeoutError:
+            continue
+        run.client.note_pause()
+        return scores
 
 
 def _evaluated(run: TrainingRun, evaluations: Mapping[str, Logprobs]) -> dict[str, float]:
@@ -187,4 +221,5 @@ def _trained(run: TrainingRun, this: StepInFlight, batch: Batch) -> dict[str, ob
     sources = {part.name: part.examples for part in batch.parts}
     metrics |= evaluate.score_sources(datums, logprobs, sources, "train_mean_nll")
     updated = run.wait_for(this.update, f"the {Request.OPTIM_STEP.value} of step {this.step}")
-    return {**metrics, **updated}
+    own = {f"loss/{key.removeprefix('loss:')}": value for key, value in this.loss.metrics.items()}
+    return {**metrics, **own, **updated}

@@ -21,7 +21,7 @@ from kernel.enums import TrainOnWhat
 from kernel.errors import expected
 from kernel.length_limit import LengthPolicy, apply_length_limit
 from kernel.loss import sum_loss
-from kernel.lr_schedules import Schedule, schedule
+from kernel.lr_schedules import Schedule
 from kernel.ragged_batches import Ragged, reorder, take_ragged
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.token_program import assemble
@@ -32,14 +32,17 @@ from shell.data.load_dataset import DatasetSpec, spec_of
 from shell.datums.open_run_data import OpenDataset, open_dataset
 from shell.datums.supervised_dataset import Batches
 from shell.run_dir.progress_display import Screen
-from shell.service.protocol import AdamParams, Client, SamplingParams, T, answer
+from shell.service.protocol import CROSS_ENTROPY, AdamParams, Client, Loss, SamplingParams, T, answer
 from shell.settings.config import Config
 from shell.text.known_models import learning_rate_advice, require
 from shell.text.renderer_by_name import Format, format_names
 from shell.text.tokenizer import Tokenizer
 from shell.token_cache.cache import Log
 from shell.training.evaluate import HOLDOUT, EvalSet, HeldOut, check_names, open_sets, read_names
+from shell.training.evaluators import Evaluator
+from shell.training.sampler import Sampler
 from shell.training.sampling import Samples, open_prompts, stops_of
+from shell.training.users_code import FromPython, Line, UsersCode, open_code, open_schedule
 
 CONVERSATION = Message("user", "2+2?"), Message("assistant", "4")
 PATIENCE = 1.5  # seconds in which cached loops are loaded
@@ -53,6 +56,7 @@ class OpenRun(NamedTuple):
     plan: TrainPlan
     learning_rate: float
     schedule: Schedule
+    code: UsersCode
     sets: tuple[EvalSet, ...] = ()  # named sets, beside the holdout
     rare_sets: tuple[EvalSet, ...] = ()
     samples: Samples | None = None
@@ -73,12 +77,14 @@ def open_run(
     config: Config,
     log: Log = lambda _line: None,
     done: Callable[[int, int], object] = lambda _n_done, _n_rows: None,
+    given: FromPython = FromPython(),  # noqa: B008 - immutable
 ) -> OpenRun:
     """Opens all that a run needs before it starts; raises for whatever cannot be used."""
+    code = open_code(config, given)
     names, spec = format_names(config, config.encoder), spec_of(config)
     renderer, tokenizer = names.open(log)
     compile_kernel(log)
-    _check_cadences(config)
+    _check_cadences(config, code)
     data = open_dataset(config, renderer, tokenizer, names, log, done)
     sets, rare_sets = _open_sets(config, spec, data)
     samples = _open_samples(config, renderer, tokenizer)
@@ -100,18 +106,22 @@ def open_run(
             sample_every=sample_every if samples else 0,
         ),
         rate,
-        schedule(config.lr_schedule, total, config.n_warmup(total), config.min_learning_rate / rate),
+        open_schedule(config.lr_schedule, code.decay, total, config.n_warmup(total), config.min_learning_rate / rate),
+        code,
         sets,
         rare_sets,
         samples,
     )
-    return opened._replace(plan=opened.plan._replace(eval_every=config.eval_every if opened.held_out else 0))
+    evaluates = opened.held_out or code.evaluators
+    return opened._replace(plan=opened.plan._replace(eval_every=config.eval_every if evaluates else 0))
 
 
-def _check_cadences(config: Config) -> None:
+def _check_cadences(config: Config, code: UsersCode) -> None:
     """Raises for sets that would never be evaluated, and prompts that would never be sampled."""
     if config.eval_dataset and not config.eval_every:
         raise expected("--eval-every of at least 1 step", "0", at="--eval-dataset")
+    if code.evaluators and not config.eval_every:
+        raise expected("--eval-every of at least 1 step", "0", at="--evaluator")
     if config.infrequent_eval_dataset and not config.infrequent_eval_every:
         raise expected("--infrequent-eval-every of at least 1 step", "0", at="--infrequent-eval-dataset")
     if config.sample_prompts and config.sample_every is None and not config.eval_every:
@@ -163,6 +173,12 @@ class TrainingRun:
     """source -> the numbers of its examples in the holdout, where there are several sources"""
     rare: HeldOut = field(default_factory=dict)
     samples: Samples | None = None
+    evaluators: Sequence[Evaluator] = ()
+    open_sampler: Callable[..., Sampler] = Sampler
+    """of `Sample` and `wait`"""
+    loss: Loss = CROSS_ENTROPY
+    on_line: Callable[[Line], object] = lambda _line: None
+    """called with each line of metrics, once it is on disk"""
     n_bytes: NDArray[np.int32]  # int32[V], the UTF-8 length of each id's own bytes
     adam: Callable[[int], AdamParams]
     ttl_seconds: int | None  # how long periodic checkpoints live; None: forever, as the final one

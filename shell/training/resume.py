@@ -18,7 +18,7 @@ from shell.data.dataset import Stream
 from shell.data.rows import content_digest
 from shell.fingerprints import STEPS, code_digest, format_digest
 from shell.run_dir.run_files import Checkpoint
-from shell.service.protocol import Client, ServiceFault
+from shell.service.protocol import CROSS_ENTROPY, Client, ServiceFault
 from shell.service.sdk import is_users, status_of
 from shell.service.tinker_client import error_text
 from shell.settings.config import Config
@@ -49,14 +49,15 @@ def fingerprint(config: Config, opened: OpenRun) -> dict[str, str]:
         "train_on_what": row_renderer.settings.train_on_what.value,
         **{name: str(getattr(config, name)) for name in SETTINGS},
         "learning_rate": str(opened.learning_rate),
-        "schedule": schedule_line(config, opened.plan.n_steps),
+        "schedule": schedule_line(config, opened.plan.n_steps, opened.code.decay.mark if opened.code.decay else None),
+        "loss": opened.code.loss_mark,
     }
 
 
-def schedule_line(config: Config, n_steps: int) -> str:
-    """A schedule in words, with the length of the run if it depends on it."""
-    follows = config.lr_schedule != "constant"
-    parts = [f"{config.lr_schedule} to step {n_steps}" if follows else "constant"]
+def schedule_line(config: Config, n_steps: int, own: str | None = None) -> str:
+    """A schedule in words (`own`: the mark of the user's), with the length of the run if it depends on it."""
+    follows = own or config.lr_schedule != "constant"
+    parts = [f"{own or config.lr_schedule} to step {n_steps}" if follows else "constant"]
     parts += [f"no lower than {config.min_learning_rate:g}"] if follows and config.min_learning_rate else []
     parts += [f"{config.n_warmup(n_steps)} steps of warmup"] if config.n_warmup(n_steps) else []
     return ", ".join(parts)
@@ -137,7 +138,8 @@ def resumptions(
     """The checkpoints that a run may resume from, the best first, each compared to the fingerprint as it is reached."""
     for i in candidates([checkpoint.mark for checkpoint in checkpoints]):
         one = checkpoints[i]
-        lines = check_unchanged(one.fingerprint, fingerprint, accepted, f"checkpoint {one.name}")
+        before = {"loss": CROSS_ENTROPY.name, **one.fingerprint} if one.fingerprint else {}  # older runs had no other
+        lines = check_unchanged(before, fingerprint, accepted, f"checkpoint {one.name}")
         if not one.fingerprint:
             lines = ["warning   the checkpoint has no fingerprint, so nothing was compared"]
         yield Resumption(one, i + 1, lines)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from kernel.conversation import Conversation
 from kernel.render.token_program import assemble
 from kernel.row_to_conversation import read_conversation
-from shell.service.protocol import SamplingParams
+from shell.service.protocol import Sample, SamplingParams
 from shell.text.renderer_by_name import Format, batch_renderer_of
 from shell.text.tokenizer import Tokenizer
 from shell.training.sampling import plain, stops_of
 
+Answers = list[list[int]]
 Messages = Sequence[Mapping[str, Any]] | str
 """a conversation as in a row, or the text of one user message"""
 
@@ -26,6 +27,7 @@ class Sampler:
         sample: token prompts and parameters to a future of one list of ids per prompt.
         chat_format: writes prompts and reads answers.
         tokenizer: the model's.
+        wait: how answers are awaited.
 
     >>> sampler("What is 2 and 2?")["content"]  # doctest: +SKIP
     '4'
@@ -33,11 +35,12 @@ class Sampler:
 
     def __init__(
         self,
-        sample: Callable[[Sequence[NDArray[np.int32]], SamplingParams], Future[list[list[int]]]],
+        sample: Sample,
         chat_format: Format,
         tokenizer: Tokenizer,
+        wait: Callable[[Future[Answers]], Answers] = Future.result,
     ) -> None:
-        self._sample, self.chat_format, self.tokenizer = sample, chat_format, tokenizer
+        self._sample, self.chat_format, self.tokenizer, self._wait = sample, chat_format, tokenizer, wait
 
     def __call__(
         self, messages: Messages, *, max_tokens: int = 256, temperature: float = 0.0, seed: int = 0
@@ -56,7 +59,7 @@ class Sampler:
         """
         prompts = self.prompts([_read(messages, i) for i, messages in enumerate(conversations)])
         params = SamplingParams(max_tokens, stops_of(self.chat_format, self.tokenizer), temperature, seed)
-        answers = self._sample(prompts, params).result()
+        answers = self._wait(self._sample(prompts, params))
         return [plain(self.chat_format.parse(self.tokenizer.segments(ids)).message) for ids in answers]
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[NDArray[np.int32]]:

@@ -16,6 +16,7 @@ from shell.run_dir.folder import FLAG
 from shell.run_dir.progress_display import HELD_OUT_LOSSES, set_name, training_on
 from shell.run_dir.run_files import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics
 from shell.service.connect import SERVICE_FOLDER
+from shell.service.protocol import CROSS_ENTROPY
 from shell.settings.choose_service import ServiceChoice
 from shell.settings.config import Config
 from shell.text.known_models import find
@@ -23,6 +24,7 @@ from shell.text.renderer_by_name import TEMPLATE
 from shell.token_cache.shard import RowCounts
 from shell.training.open_run import OpenRun
 from shell.training.resume import Resumption
+from shell.training.users_code import UsersCode
 
 Row = Mapping[str, Any]
 WORDS = {
@@ -56,6 +58,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> lis
         *split_line(data.row_counts, data.split_factor),
         *_headed("notes", note_lines(data.source, data.renderer)),
         *evaluation_lines(opened),
+        *loss_line(opened.code),
         *([f"prepared  {data.preparation.description}"] if data.preparation else []),
         f"steps     {n_steps}, an epoch is {batches}{left_over}",
         f"log       {config.log_path}",
@@ -108,6 +111,13 @@ def end_lines(last: Checkpoint, endpoint: ServiceChoice, folder: Path, source: S
     return lines
 
 
+def loss_line(code: UsersCode) -> list[str]:
+    """The loss, unless it is the usual one, and what it costs."""
+    if code.loss is CROSS_ENTROPY:
+        return []
+    return [f"loss      {code.loss_mark}{', which costs one more forward pass a step' if code.loss.function else ''}"]
+
+
 def mixture_lines(source: Source) -> list[str]:
     """The share of each source of a mixture in an epoch."""
     of = intakes(source)
@@ -140,12 +150,17 @@ def _headed(word: str, lines: Sequence[str]) -> list[str]:
     return [f"{word if i == 0 else '':<10}{line}" for i, line in enumerate(lines)]
 
 
-def resume_hint(folder: Path) -> str:
-    """The last checkpoint of a stopped run, and the command that resumes it (without a key)."""
+def resume_hint(folder: Path, with_code: bool | None = None) -> str:
+    """The last checkpoint of a stopped run, and the command that resumes it (without a key).
+
+    `with_code`: where code of the user's has failed, whether it is named on the command line or given in Python.
+    """
     checkpoints = read_checkpoints(folder)
     where = f"The last checkpoint is {checkpoints[-1].name}" if checkpoints else "There is no checkpoint yet"
     config = shlex.quote(str(folder / CONFIG))
-    return f"{where}; resume with: {program()} --config {config} {FLAG} resume"
+    if with_code is False:
+        return f"{where}; resume with behavior_if_log_dir_exists='resume'"
+    return f"{where}; resume with: {program()} --config {config} {FLAG} resume{' --allow-code' if with_code else ''}"
 
 
 def _losses(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -160,6 +175,9 @@ def evaluation_lines(opened: OpenRun) -> list[str]:
     for every, sets in ((plan.eval_every, opened.sets), (plan.rare_eval_every, opened.rare_sets)):
         if sets and every:
             lines.append(f"{', '.join(map(str, sets))}; every {every} steps and at the end")
+    if opened.code.evaluators:
+        named = ", ".join(f"{one.name} ({one.plug.spec})" for one in opened.code.evaluators)
+        lines.append(f"{named}; every {plan.eval_every} steps and at the end")
     if opened.samples and plan.sample_every:
         n = len(opened.samples.prompts)
         lines.append(f"{n} {'prompt' if n == 1 else 'prompts'} sampled every {plan.sample_every} steps")

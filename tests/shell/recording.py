@@ -8,6 +8,7 @@ saves are as quick as the rest, or answer only when `save_takes` more requests a
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class RecordingClient:
         failing: Mapping[int, str] | None = None,
         save_takes: int = 0,
     ) -> None:
-        self.save_takes = save_takes
+        self.save_takes, self._running = save_takes, RLock()
         self.state, self.kept, self.lazy, self.happens = state, {} if kept is None else kept, lazy, happens
         self.failing = failing or {}
         self.calls: list[tuple[str, Any]] = []
@@ -69,7 +70,7 @@ class RecordingClient:
     def forward(self, datums: Datums) -> Future:
         return self._submit("forward", None, lambda: _logprobs(self.state, datums))
 
-    def forward_backward(self, datums: Datums) -> Future:
+    def forward_backward(self, datums: Datums, loss: Any = None) -> Future:  # noqa: ARG002
         def learn() -> Any:
             logprobs = _logprobs(self.state, datums)
             self.state = self.state._replace(gradients=(*self.state.gradients, datums.inputs.tobytes()))
@@ -94,6 +95,19 @@ class RecordingClient:
         n = len(prompts)
         return self._submit("sample", n, lambda: [[70 + len(self.state.updates)] * (1 + i) for i in range(n)])
 
+    def snapshot(self) -> Callable[..., Future]:
+        """What is sampled later counts the updates before this; it may be called on a thread."""
+        weights = self._submit("snapshot", None, lambda: self.state)
+
+        def sample(prompts: Any, params: Any) -> Future:  # noqa: ARG001
+            self._run_until(weights)
+            n = 70 + len(Future.result(weights).updates)
+            return done([[n] * (1 + i) for i in range(len(prompts))])
+
+        return sample
+
+    def note_pause(self) -> None: ...
+
     def check(self) -> None: ...
 
     def forget(self, path: str) -> None:
@@ -109,20 +123,22 @@ class RecordingClient:
     def _submit(self, kind: str, sent: Any, act: Callable[[], Any]) -> Answer:
         self.happens(kind)
         answer = Answer(self._run_until, self.happens)
-        self._queue.append((answer, act, len(self.calls)))
-        self.calls.append((kind, sent))
-        self.n_in_flight.append(len(self._queue) + len(self._saving))
-        if not self.lazy:
-            self._run_until(answer)
+        with self._running:
+            self._queue.append((answer, act, len(self.calls)))
+            self.calls.append((kind, sent))
+            self.n_in_flight.append(len(self._queue) + len(self._saving))
+            if not self.lazy:
+                self._run_until(answer)
         return answer
 
     def _run_until(self, wanted: Answer) -> None:
-        while not wanted.done():
-            if self._queue:
-                self._run_next()
-            while self._saving and (not self._queue or self._saving[0][0] <= self._n_through):
-                _, answer, path = self._saving.popleft()
-                answer.set_result(path)
+        with self._running:
+            while not wanted.done():
+                if self._queue:
+                    self._run_next()
+                while self._saving and (not self._queue or self._saving[0][0] <= self._n_through):
+                    _, answer, path = self._saving.popleft()
+                    answer.set_result(path)
 
     def _run_next(self) -> None:
         answer, act, position = self._queue.popleft()

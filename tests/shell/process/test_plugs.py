@@ -6,7 +6,7 @@ import pytest
 
 from kernel.errors import InputError
 from shell.process import plugs
-from shell.process.plugs import Plug, load_plug
+from shell.process.plugs import Named, Plug, absolute, check_trusted, digests, load_plug, split_specs
 
 BROKEN = {
     "def f(:": "{0} is not Python: invalid syntax in line 1 - at --map",
@@ -82,3 +82,52 @@ def test_a_call_that_does_not_return_is_logged(tmp_path: Path, monkeypatch: pyte
     plug(0.5)
     (line,) = lines
     assert line.startswith(f"still waiting for {tmp_path / 'mine.py'}:f after")
+
+
+def test_a_file_that_does_not_end_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugs, "NOTICE_SECONDS", 0.05)
+    lines: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda line, **_: lines.append(line))
+    load(tmp_path, "import time\ntime.sleep(0.5)\nf = len")
+    assert [line.startswith("still waiting for ") for line in lines] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a.py:f", [Named("", "a.py:f")]),
+        ("a.py:f, x=b/c.py:g,", [Named("", "a.py:f"), Named("x", "b/c.py:g")]),
+        ("qwen3", [Named("", "qwen3")]),
+        ("k=v/a.py:f", [Named("k", "v/a.py:f")]),
+        ("a=b", [Named("", "a=b")]),
+    ],
+)
+def test_a_list_of_code_is_split_at_commas(text: str, parts: list[Named]) -> None:
+    assert list(split_specs(text)) == parts
+
+
+def test_paths_of_a_settings_file_are_relative_to_it() -> None:
+    folder = Path("/a/b")
+    assert absolute("x=c.py:f,/d.py:g,../e.py:h", folder) == "x=/a/b/c.py:f,/d.py:g,/a/b/../e.py:h"
+    assert absolute("qwen3", folder) == "qwen3"
+
+
+def test_code_is_trusted_in_its_own_folder_and_as_it_was_recorded(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    file, outside, inside = tmp_path / "run" / "config.json", tmp_path / "mine.py", tmp_path / "run" / "own.py"
+    (tmp_path / "run" / "link.py").symlink_to(outside)
+    for path in (outside, inside):
+        path.write_text("f = len")
+
+    def check(path: Path, recorded: dict[str, str]) -> None:
+        check_trusted(f"x={path}:f", file, recorded, "give --allow-code", "config.json $.loss")
+
+    check(inside, {})
+    check(outside, digests(f"{outside}:f"))
+    for path in (outside, tmp_path / "run" / ".." / "mine.py", tmp_path / "run" / "link.py", tmp_path / "no.py"):
+        with pytest.raises(InputError, match=r"json names code that is not in .*: give --allow-code - at config"):
+            check(path, {})
+    recorded = digests(f"{outside}:f")
+    outside.write_text("f = max")
+    with pytest.raises(InputError, match="names code that has changed since the run recorded it"):
+        check(outside, recorded)

@@ -1,9 +1,11 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
+from shell.process import plugs
 from shell.process.signals import stop_on_signals
 
 
@@ -49,6 +51,21 @@ def test_a_hang_up_that_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_the_first_signal_ends_code_of_the_users_that_does_not_return(monkeypatch):
+    monkeypatch.setattr(plugs, "NOTICE_SECONDS", 0.05)
+    never = plugs.from_python(lambda: time.sleep(60), "on_step")
+    never.log = lambda _line: os.kill(os.getpid(), signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with stop_on_signals() as stop:
+            with pytest.raises(KeyboardInterrupt):
+                never()
+            assert not plugs.is_overdue()
+            assert stop.exit_code == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_off_the_main_thread_it_only_waits():

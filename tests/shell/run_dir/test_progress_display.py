@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from shell.run_dir.progress_display import Pace, Screen, duration, set_name, step_line, training_on
+from shell.run_dir.progress_display import Pace, Screen, duration, row_progress, set_name, step_line, training_on
 
 ROW = {"step": 0, "num_tokens": 100, "train_mean_nll": 3.25, "time/step": 0.5}
 
@@ -15,6 +15,20 @@ def screen(folder, terminal):
 
 def told(folder):
     return [line.split(" ", 2)[2] for line in (folder / "logs.log").read_text().splitlines()]
+
+
+def test_in_a_notebook_a_line_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    notebook = Screen(tmp_path)
+    with notebook.progress(0, 2):
+        notebook.step(ROW, 2)
+    row_progress()(1, 1)
+    assert capsys.readouterr().out == "step 1/2  loss 3.2500  200 tok/s  0:00 left\npreparing 1 of 1 rows\n"
+
+
+def test_scores_of_evaluators_are_shown_with_the_losses():
+    line = step_line(ROW | {"test/nll": 3.5, "eval/sums/accuracy": 0.25}, 2, Pace())
+    assert line == "step 1/2  loss 3.2500  held-out 3.5000  sums/accuracy 0.25"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

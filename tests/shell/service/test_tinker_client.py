@@ -11,8 +11,8 @@ from tinker.proto.request_conv import forward_backward_request_to_proto
 
 from kernel.datum import Datums, Media
 from kernel.errors import InputError
-from shell.datums.tinker_datums import PYDANTIC, constructors_of, datums_to_tinker
-from shell.service.protocol import AdamParams, ServiceFault
+from shell.datums.tinker_datums import PYDANTIC, constructors_of, datums_to_tinker, with_loss_inputs
+from shell.service.protocol import AdamParams, Loss, SamplingParams, ServiceFault
 from shell.service.sdk import settled
 from shell.service.tinker_client import TinkerClient, error_text
 
@@ -176,3 +176,41 @@ def test_an_answer_of_another_shape_is_a_fault():
 
     with pytest.raises(ServiceFault, match="has no attribute 'path'"):
         TinkerClient(Training(), lambda: None).save_state("final", None).result()
+
+
+def test_inputs_of_a_loss_are_sent_beside_the_targets(client):
+    loss = Loss("cross_entropy", inputs=lambda example: {"weights": example["weights"] * 2})
+    first = client.forward_backward(BATCH).result(), client.optim_step(ADAM).result()
+    twice = client.forward_backward(BATCH, one := loss.fresh()).result(), client.optim_step(ADAM).result()
+    assert set(one.metrics) == {"loss:sum"}
+    assert loss.metrics == {}
+    expected_loss = -(twice[0] * BATCH.weights * 2).sum()
+    assert one.metrics["loss:sum"] == pytest.approx(expected_loss, rel=1e-5)
+    assert len(first[0]) == len(twice[0])
+
+
+def test_the_weights_are_no_input_of_other_losses():
+    examples = with_loss_inputs(
+        datums_to_tinker(BATCH), BATCH, "ppo", lambda example: {"advantages": example["weights"] + np.float32(1)}
+    )
+    assert [sorted(example.loss_fn_inputs) for example in examples] == [["advantages", "target_tokens"]] * 3
+    assert examples[0].loss_fn_inputs["advantages"].to_numpy().tolist() == [1, 1.5, 1.5]
+    assert examples[0].loss_fn_inputs["target_tokens"].to_numpy().tolist() == [6, 7, 8]
+    assert examples[2].model_input.to_ints() == [9, 10, 11]
+
+
+def test_a_snapshot_keeps_its_weights_while_training_goes_on(client):
+    params = SamplingParams(4, [])
+    prompts = [np.array([5, 6, 7], np.int32)] * 2
+    before = client.snapshot()
+    expected = client.sample(prompts, params).result()
+    client.forward_backward(BATCH).result()
+    client.optim_step(ADAM._replace(learning_rate=1.0)).result()
+    assert before(prompts, params).result() == expected
+    assert client.sample(prompts, params).result() != expected
+
+
+def test_a_loss_that_the_service_has_not_is_its_fault(client):
+    inputs = Loss("ppo", inputs=lambda example: {"logprobs": example["weights"], "advantages": example["weights"]})
+    with pytest.raises(ServiceFault, match="cross_entropy"):
+        client.forward_backward(BATCH, inputs).result()

@@ -208,6 +208,34 @@ def test_what_a_run_records_names_no_key_and_is_read_back_as_it_was() -> None:
     assert again.sources["batch_size"] == "file config.json"
 
 
+def test_code_is_recorded_with_its_path_and_digest_and_is_read_back_as_long_as_it_is_the_same() -> None:
+    Path("mine.py").write_text("f = len")
+    Path("run").mkdir()
+    first = settle("--log-path run --schedule mine.py:f --evaluator a=mine.py:f --allow-code")
+    document = describe(first)
+    spec = f"{Path.cwd()}/mine.py:f"
+    assert (document["config"]["schedule"], document["config"]["evaluator"]) == (spec, f"a={spec}")
+    assert (list(document["code"]), document["model_name"]) == ([spec], first.config.model_name)
+    Path("run/config.json").write_bytes(msgspec.json.encode({"tinsmith": "0.1.0", **document}))
+    again = settle("--config run/config.json").config
+    assert (again.schedule, again.evaluator, again.allow_code) == (spec, f"a={spec}", False)
+    Path("mine.py").write_text("f = max")
+    with pytest.raises(InputError, match=r"mine\.py:f: repeat --schedule, or give --allow-code - at run/config\.json"):
+        settle("--config run/config.json --evaluator mine.py:f")
+    assert settle("--config run/config.json --allow-code").config.schedule == spec
+    assert settle("--config run/config.json --evaluator mine.py:f --schedule mine.py:f").config.schedule == "mine.py:f"
+
+
+def test_every_command_asks_before_code_of_a_file_runs() -> None:
+    Path("sent").mkdir()
+    Path("sent/run.toml").write_text("renderer_name = '../mine.py:MINE'")
+    for struct in (Config, ShowConfig, PrepareConfig):
+        words = ["--config", "sent/run.toml", *(["--log-path", "run"] if struct is Config else [])]
+        with pytest.raises(InputError, match="repeat --renderer-name, or give --allow-code"):
+            resolve(words, struct)
+        assert resolve([*words, "--allow-code"], struct).config.renderer_name == f"{Path.cwd()}/sent/../mine.py:MINE"
+
+
 def test_a_model_of_tinkers_without_a_key_is_an_error() -> None:
     with pytest.raises(InputError, match="expected a key for Qwen/Qwen3-8B on Tinker, got none"):
         settle("--log-path run --model-name Qwen/Qwen3-8B")

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -13,6 +14,7 @@ from kernel.errors import InputError
 from kernel.renderers import find_renderer
 from kernel.row_outcomes import Outcome, RowOutcome
 from kernel.training_steps import TrainPlan, start
+from shell.process.plugs import PlugError, from_python
 from shell.process.signals import Stop
 from shell.run_dir import run_files as run_records
 from shell.run_dir.atomic_files import append_lines, read_lines
@@ -20,8 +22,10 @@ from shell.run_dir.run_files import begin_ledger, keep_checkpoints, read_checkpo
 from shell.service.protocol import AdamParams, SamplingParams, ServiceFault
 from shell.text.tokenizer import open_tokenizer
 from shell.training import sampling
+from shell.training.evaluators import Evaluator
 from shell.training.loop import run_loop
 from shell.training.open_run import Progress, TrainingRun
+from shell.training.sampler import Sampler
 from shell.training.sampling import Prompt, Samples
 from tests.shell.recording import Cut, FakeDataset, Quiet, RecordingClient, State, datums
 
@@ -52,7 +56,7 @@ def ticking():
     return lambda: float(next(ticks)) if threading.current_thread() is loop else 0.0
 
 
-def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None, clock=None):
+def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None, clock=None, **more):
     return TrainingRun(
         plan=plan,
         submit_ahead=submit_ahead,
@@ -70,6 +74,7 @@ def job(folder, client, plan=PLAN, submit_ahead=1, dataset=None, clock=None):
         folder=folder,
         screen=Quiet(),
         clock=clock or ticking(),
+        **more,
     )
 
 
@@ -172,6 +177,78 @@ def test_samples_and_rare_evaluations_of_a_run_cut_anywhere_are_those_of_the_run
         with pytest.raises(Cut):
             go_on(folder, kept, Events(monkeypatch, cut_at), **told)
         assert outcome(folder, go_on(folder, kept, Events(monkeypatch), **told), kept)[0] == whole
+
+
+def evaluating(function):
+    """What a run has beside, with an evaluator."""
+    open_sampler = partial(Sampler, chat_format=find_renderer("qwen3_instruct"), tokenizer=SAMPLES.tokenizer)
+    return {"evaluators": [Evaluator("mine", from_python(function, "evaluators"))], "open_sampler": open_sampler}
+
+
+def first_letter(sampler):
+    answers = sampler.many(["a", [{"role": "user", "content": "b"}]])
+    return {"letter": ord(answers[0]["content"])}
+
+
+@pytest.mark.parametrize("cadence", ["every step", "rolling"])
+@pytest.mark.parametrize("submit_ahead", [0, 1, 3])
+def test_the_scores_of_an_evaluator_in_a_run_cut_anywhere_are_those_of_the_run_uncut(
+    tmp_path, monkeypatch, submit_ahead, cadence
+):
+    monkeypatch.setattr("shell.training.loop.prefetched", lambda items: items)  # no thread
+    told = about(cadence, submit_ahead=submit_ahead, lazy=False, **evaluating(first_letter))
+    uncut, kept = Events(monkeypatch), {}
+    whole, _ = outcome(made(tmp_path / "whole"), go_on(tmp_path / "whole", kept, uncut, **told), kept)
+    letters = {row["step"]: row["eval/mine/letter"] for row in whole[0] if "eval/mine/letter" in row}
+    assert letters == {step: ord(client_text(70 + n)) for step, n in ((0, 0), (2, 2), (4, 3))}, "before each update"
+    for cut_at in range(1, uncut.n + 1):
+        folder, kept = made(tmp_path / f"{cut_at}"), {}
+        with pytest.raises(Cut):
+            go_on(folder, kept, Events(monkeypatch, cut_at), **told)
+        assert outcome(folder, go_on(folder, kept, Events(monkeypatch), **told), kept)[0] == whole
+
+
+def test_evaluators_run_beside_the_steps_after_them_and_one_never_twice_at_once(tmp_path):
+    running, most, began = [], [], threading.Event()
+
+    def slow(sampler):
+        running.append(1)
+        most.append(len(running))
+        began.wait(0.2)
+        running.pop()
+        return first_letter(sampler)
+
+    client = RecordingClient()
+    more = evaluating(slow)
+    plan = TrainPlan(n_steps=4, eval_every=1)
+    run_loop(job(tmp_path, client, plan, 3, FakeDataset(), **more), Progress(0), Stop())
+    assert most == [1] * 5
+    assert [kind for kind, _ in client.calls].index("save_state") > 4 * 4
+
+
+def test_where_an_evaluator_fails_what_was_saved_before_is_recorded(tmp_path):
+    def failing(sampler):
+        if sampler.many(["a"])[0]["content"] == client_text(72):
+            raise RuntimeError("no")
+        return {}
+
+    client = RecordingClient(save_takes=3)
+    plan = TrainPlan(n_steps=6, eval_every=1, save_every=1)
+    with pytest.raises(PlugError, match=r"failing raised RuntimeError: no in .*test_loop\.py:\d+ - at evaluators"):
+        run_loop(job(tmp_path, client, plan, 1, FakeDataset(), **evaluating(failing)), Progress(0), Stop())
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1]
+    assert read_checkpoints(tmp_path)[-1].cursor == 2
+
+
+def test_each_line_of_metrics_is_passed_on_once_it_is_on_disk(tmp_path):
+    lines = []
+
+    def on_line(line):
+        assert read_metrics(tmp_path)[-1]["step"] == line["step"]
+        lines.append(line["step"])
+
+    run_loop(job(tmp_path, RecordingClient(), PLAN, on_line=on_line), Progress(0), Stop())
+    assert lines == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_sample_is_of_the_weights_before_the_update_of_its_step(tmp_path):

@@ -300,3 +300,9 @@ def test_every_module_that_a_dataset_is_built_with_is_part_of_the_code():
 def test_a_schedule_depends_on_the_length_of_the_run_only_where_the_rate_decays():
     assert schedule_line(Config(log_path="x", warmup_steps=5), 60) == "linear to step 60, 5 steps of warmup"
     assert schedule_line(Config(log_path="x", lr_schedule="constant"), 60) == "constant"
+
+
+def test_a_run_from_before_there_were_losses_had_the_cross_entropy():
+    assert [one.accepted for one in resumptions([checkpoint(2)], {**NOW, "loss": "cross_entropy"}, None)] == [[]]
+    with pytest.raises(InputError, match=r"loss was cross_entropy and is mine\.py:f 12 now"):
+        next(resumptions([checkpoint(2)], {**NOW, "loss": "mine.py:f 12"}, None))
