@@ -243,19 +243,26 @@ class Stream:
 
 
 def _narrowed(table: Any, validation: RowValidation) -> tuple[Any, dict[str, bool]]:
-    """A stream without the columns of vectors, bytes, dates and media that nobody reads, and True for each of them."""
+    """A stream without the vectors, bytes, dates and media that are not read, and True for each that is not ignored."""
+
+    def is_date(feature: Any) -> bool:
+        return getattr(feature, "dtype", "").startswith(("timestamp", "date", "time", "duration"))
 
     def is_heavy(feature: Any) -> bool:
-        dtype = getattr(feature, "dtype", "")
-        return dtype.startswith(("timestamp", "date", "time", "duration", "binary", "large_binary")) or (
-            type(feature).__name__ in ("Image", "Audio", "Video", "Pdf")
+        return (
+            is_date(feature)
+            or getattr(feature, "dtype", "").startswith(("binary", "large_binary"))
+            or type(feature).__name__ in ("Image", "Audio", "Video", "Pdf")
             or getattr(getattr(feature, "feature", None), "dtype", "").startswith(("float", "int", "uint"))
         )
 
     features = table.features or {}
     unread = [name for name, feature in features.items() if not validation.reads(name) and is_heavy(feature)]
     kept = [name for name in features if name not in unread]
-    return (table.select_columns(kept) if unread and kept else table), dict.fromkeys(unread if kept else (), True)
+    if not unread or not kept:
+        return table, {}
+    ignored = validation.reader.ignored_columns(unread, [name for name in unread if is_date(features[name])])
+    return table.select_columns(kept), {name: True for name in unread if name not in ignored}
 
 
 def head(table: Any, n: int, validation: RowValidation, name: str) -> list[Any]:

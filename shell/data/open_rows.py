@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from kernel.errors import expected, problem, unknown
+from kernel.message_weights import ROW_WEIGHT_KEYS
 from shell.data.csv_rows import csv_rows, is_csv
 from shell.data.file_kinds import ARROW_FILE, ARROW_STREAM, PARQUET, foreign_by_name, kind
 from shell.data.json_rows import JsonRows
@@ -73,7 +74,8 @@ def _open_file(path: str | Path, validation: RowValidation, split: str = "train"
     if not is_table and not is_csv(first, content.name, validation.reads):
         if (what := foreign_by_name(first, Path(content.name))) is not None:
             raise expected(kind(content.name), what, at=content.name)
-        return JsonRows(content, validation, find_rows(content, validation.reads, split))
+        is_of_row = lambda key: validation.reads(key) and key not in ROW_WEIGHT_KEYS  # noqa: E731 - "train" is a split
+        return JsonRows(content, validation, find_rows(content, is_of_row, split))
     if split != "train":
         raise problem(f"there are no splits in the file, so none called {split!r} (--dataset-split)", at=content.name)
     if not is_table:

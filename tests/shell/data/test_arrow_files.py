@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
+from kernel.enums import UnknownKeys
 from kernel.errors import InputError
 from shell.data import arrow_files
 from shell.data.open_rows import open_rows
-from shell.data.rows import RowValidation
+from shell.data.rows import Rejected, RowValidation
 
 TALK = [{"role": "user", "content": "é"}, {"role": "assistant", "content": "b"}]
 
@@ -42,15 +43,12 @@ def rows_of(path, **more):
 @pytest.mark.parametrize("what", WRITERS)
 @pytest.mark.parametrize("name", ["a", "a.arrow", "a.jsonl"])
 def test_the_same_rows_whatever_the_format(what, name, tmp_path):
-    table = pa.table({"messages": [TALK, TALK[:1]] * 300, "n": [1, None] * 300})
+    table = pa.table({"messages": [TALK, TALK[:1]] * 300, "id": [1, None] * 300})
     WRITERS[what](table, tmp_path / name)
     rows = open_rows(tmp_path / name)
     assert len(rows) == 600
-    assert rows.take(np.array([599, 0])) == [{"messages": TALK[:1]}, {"messages": TALK, "n": 1}]
-    assert [row for _, block in rows.scan() for row in block] == [
-        {"messages": TALK, "n": 1},
-        {"messages": TALK[:1]},
-    ] * 300
+    assert rows.take(np.array([599, 0])) == [{"messages": TALK[:1]}, {"messages": TALK}]
+    assert [row for _, block in rows.scan() for row in block] == [{"messages": TALK}, {"messages": TALK[:1]}] * 300
     assert rows.place(17) == f"{tmp_path / name}[17]"
 
 
@@ -67,25 +65,37 @@ def test_a_file_cut_short_or_without_rows_is_refused(what, tmp_path):
         open_rows(path)
 
 
-UNREAD = {
-    "vector": ([[1.0, 2.0], None, []], [True, None, None]),
-    "html": (["x" * 99, None, ""], ["x" * 16, None, ""]),
-    "when": ([dt.datetime(2020, 1, 1), None, None], [True, None, None]),
-    "flag": ([False, None, True], [False, None, True]),
-    "score": ([0.5, None, 1.0], [0.5, None, 1.0]),
-    "info": ([{"a": 1, "b": None}, {"a": None, "b": None}, None], [True, None, None]),
-    "raw": ([b"\xff", None, b"a"], [True, None, True]),
-    "pairs": (pa.array([[("a", 1)], [], None], pa.map_(pa.string(), pa.int64())), [True, None, None]),
-    "kind": (pa.array(["k", None, "k"]).dictionary_encode(), ["k", None, "k"]),
+HELD = {
+    "html": (["x" * 99, None, ""], [True, False, False]),
+    "flag": ([False, None, True], [True, False, True]),
+    "points": ([0.5, None, 1.0], [True, False, True]),
+    "vectors": ([[1.0, 2.0], None, []], [True, False, False]),
+    "info": ([{"a": 1, "b": None}, {"a": None, "b": None}, None], [True, False, False]),
+    "raw": ([b"\xff", None, b"a"], [True, False, True]),
+    "pairs": (pa.array([[("a", 1)], [], None], pa.map_(pa.string(), pa.int64())), [True, False, False]),
+    "sort": (pa.array(["k", None, "k"]).dictionary_encode(), [True, False, True]),
 }
 
 
 @pytest.mark.parametrize("what", WRITERS)
-@pytest.mark.parametrize("name", UNREAD)
-def test_of_a_column_that_nobody_reads_it_is_known_whether_it_holds_something(what, name, tmp_path):
-    values, wanted = UNREAD[name]
+@pytest.mark.parametrize("name", HELD)
+def test_a_column_that_nothing_reads_is_refused_in_the_rows_where_it_holds_something(what, name, tmp_path):
+    values, held = HELD[name]
     WRITERS[what](pa.table({"messages": [TALK] * 3, name: values}), tmp_path / "a")
-    assert [row.get(name) for row in rows_of(tmp_path / "a")] == wanted
+    found = rows_of(tmp_path / "a", max_bad_rows=3)
+    assert [isinstance(row, Rejected) for row in found] == held
+    assert all(f"nothing reads the key {name!r}" in row.reason for row in found if isinstance(row, Rejected))
+    rows = open_rows(tmp_path / "a", RowValidation(unknown_keys=UnknownKeys.IGNORE))
+    assert (rows.take(np.arange(3)), rows.ignored) == ([{"messages": TALK}] * 3, {name: 3})
+
+
+@pytest.mark.parametrize("what", WRITERS)
+@pytest.mark.parametrize("name", ["Score", "vector", "any"])
+def test_a_column_that_is_ignored_is_not_read_but_counted(what, name, tmp_path):
+    values = [dt.datetime(2020, 1, 1)] * 3 if name == "any" else [[0.5]] * 3
+    WRITERS[what](pa.table({"messages": [TALK] * 3, name: values}), tmp_path / "a")
+    rows = open_rows(tmp_path / "a")
+    assert (rows.take(np.arange(3)), rows.ignored) == ([{"messages": TALK}] * 3, {name: 3})
 
 
 def test_a_vector_in_every_row_is_not_read_from_parquet(tmp_path, monkeypatch):
@@ -99,7 +109,7 @@ def test_a_vector_in_every_row_is_not_read_from_parquet(tmp_path, monkeypatch):
         return iter_batches(self, **options)
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", noted)
-    assert rows_of(tmp_path / "a") == [{"messages": TALK, "vector": True}] * 50
+    assert rows_of(tmp_path / "a") == [{"messages": TALK}] * 50
     assert set(read) == {"messages"}
 
 

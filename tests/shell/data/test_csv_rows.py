@@ -95,7 +95,10 @@ def test_an_empty_cell_is_no_key_and_a_column_of_pandas_has_a_name(tmp_path):
         ("prompt,prompt\na,b\n", "expected a name of its own for every column, got 'prompt' twice - at a.csv:1"),
         ("prompt,,completion\na,b,c\n", "expected a name for every column, got none for column 2 - at a.csv:1"),
         ("prompt,completion\n", "expected a row after the header, got none - at a.csv"),
-        ("What is 1+1?,2\n3,4\n", "expected the key 'messages', or those of another shape (see --dataset-format), got"),
+        (
+            "What is 1+1?,2\n3,4\n",
+            "expected the key 'messages', those of another shape (see --dataset-format), or --dataset-map",
+        ),
         (
             "prompt,completion\n\ncafé,b".encode("latin-1"),
             "expected UTF-8, got the byte 0xe9 (Windows-1252 or Latin-1?",

@@ -142,7 +142,7 @@ ROWS_WITH_CALLS = [
     '{"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": %s}}]}',
     '{"messages": [{"role": "assistant", "content": [{"type": "tool_use", "input": %s}]}]}',
     '{"messages": [], "tools": [{"name": "f", "parameters": %s}]}',
-    '{"messages": [], "n": "2.50", "functions": %s}',
+    '{"messages": [], "id": "2.50", "functions": %s}',
 ]
 
 
@@ -158,12 +158,17 @@ def test_numbers_of_calls_and_tools_keep_how_they_are_written(path, number, form
 
 
 def test_equal_numbers_are_equal_content_however_they_are_written(path):
-    path.write_text("".join(f'{{"messages": [{{"tool_calls": [{{"a": {n}}}]}}]}}\n' for n in ("2.5", "2.50", "25e-1")))
+    path.write_text(
+        "".join(
+            f'{{"messages": [{{"role": "assistant", "tool_calls": [{{"a": {n}}}]}}]}}\n'
+            for n in ("2.5", "2.50", "25e-1")
+        )
+    )
     assert len(set(open_rows(path).digests("messages").tolist())) == 1
 
 
 def test_numbers_that_json_does_not_have_are_passed_over_where_nobody_reads_them(path):
-    path.write_text('{"messages": [], "score": NaN, "more": {"a": [1e999, -Infinity]}}\n')
+    path.write_text('{"messages": [], "score": NaN, "meta": {"a": [1e999, -Infinity]}}\n')
     assert open_rows(path).take(np.array([0]))[0]["messages"] == []
 
 

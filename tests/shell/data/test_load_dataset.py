@@ -314,14 +314,17 @@ def test_a_saved_dataset_of_the_hub_s_flag_is_the_one_of_its_path(opened, tmp_pa
 def test_columns_that_nobody_reads_never_stop_a_table(streaming, opened, tmp_path):
     far = pa.array([253_402_300_800_000_000] * 3, pa.timestamp("us", "UTC"))
     messages = [[{"role": "user", "content": b"a"}]] * 3
-    columns = {"messages": messages, "when": far, "vector": [[0.5] * 4] * 3, "raw": [b"\xff"] * 3, "n": [1, 2, 3]}
+    columns = {"messages": messages, "when": far, "vector": [[0.5] * 4] * 3, "id": [1, 2, 3]}
     (tmp_path / "far").mkdir()
     parquet.write_table(pa.table(columns), tmp_path / "far" / "train.parquet")
     options = {"streaming": True, "streaming_length": 3} if streaming else {}
     train = opened(f"hf:{tmp_path / 'far'}", **options).train
     rows = train.read(0, 3) if streaming else train.to_list()
-    unread = {"when": True, "vector": True, "raw": True}
-    assert [{**one, "n": 0} for one in rows] == [{"messages": [{"role": "user", "content": "a"}], "n": 0, **unread}] * 3
+    assert [one["messages"] for one in rows] == [[{"role": "user", "content": "a"}]] * 3
+    (tmp_path / "raw").mkdir()
+    parquet.write_table(pa.table({**columns, "raw": [b"\xff"] * 3}), tmp_path / "raw" / "train.parquet")
+    with pytest.raises(InputError, match="nothing reads the key 'raw'"):
+        opened(f"hf:{tmp_path / 'raw'}", **options).train.to_list()
 
 
 def test_a_stream_resumes_by_reading_past(opened):
