@@ -177,7 +177,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["always", "auto", "never"], doc("cache tokens: before training or beside it (auto)", "WHEN")
     ] = "auto"
     prepared_dir: Annotated[Text | None, doc("folder of the token cache [~/.cache/tinsmith]", "FOLDER")] = None
-    order: Annotated[Order, doc("rows as datasets shuffles, in O(1) memory, or as in the file")] = Order.HF
+    order: Annotated[Order, doc("as datasets shuffles, in O(1) memory, or as in the file")] = Order.HF
 
     model_name: Annotated[Text | None, doc("model to train; by default the service's own", "NAME")] = None
     tokenizer: Annotated[Text | None, doc("name or tokenizer.json; by default the model's", "NAME")] = None
