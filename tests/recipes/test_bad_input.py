@@ -252,5 +252,6 @@ def test_bad_input_is_told_by_the_process_itself(name, tmp_path):
     flags = ("--log-path", "run", *SMALL) if name == "sl_basic" else ()
     sentence = "expected a JSON object, got broken JSON (expecting property name enclosed in double quotes)"
     told = finish(process_of(name, "--dataset", "chats.jsonl", *flags, cwd=tmp_path))
-    assert told == (2, "", f"error: {sentence} - at chats.jsonl:2:2\n")
+    compiling = "compiling the kernel's loops: once per machine, then cached\n"  # on a busy machine
+    assert told._replace(out=told.out.replace(compiling, "")) == (2, "", f"error: {sentence} - at chats.jsonl:2:2\n")
     assert [entry.name for entry in tmp_path.iterdir()] == ["chats.jsonl"]
