@@ -235,7 +235,9 @@ class Stream:
         if len(rows) < n:
             raise expected(f"{start + n} rows in the stream", "its end", at=f"{self._name} (--streaming-length)")
         self._next = start + n
-        return [self._validation.admit(start + i, row, self.place) for i, row in enumerate(rows)]
+        read = [self._validation.admit(start + i, row, self.place) for i, row in enumerate(rows)]
+        self._validation.rejected.faults.check(self._next, self._validation.max_bad_rows)
+        return read
 
     def place(self, i: int) -> str:
         """The location of row i of the epoch, for errors."""
@@ -272,4 +274,6 @@ def head(table: Any, n: int, validation: RowValidation, name: str) -> list[Any]:
         rows = [{**without_nulls(row, narrow.features), **unread} for row in narrow.take(n)]
     if len(rows) < n:
         raise expected(f"at least {n} rows", str(len(rows)), at=name)
-    return [validation.admit(i, row, lambda i: f"{name}[{i}]") for i, row in enumerate(rows)]
+    read = [validation.admit(i, row, lambda i: f"{name}[{i}]") for i, row in enumerate(rows)]
+    validation.rejected.faults.check(n, validation.max_bad_rows)
+    return read

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -18,39 +18,15 @@ from numpy.typing import NDArray
 from kernel.dataset_formats import COLUMN, RowReader, fitting, format_of, missing
 from kernel.dataset_formats.dataset_map import read_map
 from kernel.enums import UnknownKeys
-from kernel.errors import InputError, problem
+from kernel.errors import InputError
+from shell.data.row_faults import FaultCounts, Rejections
+from shell.data.row_faults import Rejected as Rejected
 
 Row: TypeAlias = dict[str, Any]
 Int64: TypeAlias = NDArray[np.int64]
 
 BLOCK = 1024  # rows that are read together
-N_REASONS = 3  # how many reasons are given when too many rows are bad
 _CANONICAL = msgspec.json.Encoder(order="sorted", enc_hook=lambda x: float(x) if isinstance(x, float) else repr(x))
-
-
-class Rejected(NamedTuple):
-    """A row that cannot be read, once the user lets a run continue without such rows."""
-
-    reason: str  # the sentence that would have stopped the run; it names the location
-
-
-class _Shifted(dict[int, Rejected]):
-    """The rejections of one file among those of all files, under its own row numbers."""
-
-    def __init__(self, shared: dict[int, Rejected], first: int) -> None:
-        self._shared, self._first = shared, first
-
-    def get(self, i: int, default: Any = None) -> Any:
-        return self._shared.get(self._first + i, default)
-
-    def __setitem__(self, i: int, rejected: Rejected) -> None:
-        self._shared[self._first + i] = rejected
-
-    def __len__(self) -> int:
-        return len(self._shared)
-
-    def values(self) -> Any:
-        return self._shared.values()
 
 
 class RowValidation:
@@ -67,7 +43,7 @@ class RowValidation:
         self.dataset_format, self.column, self.max_bad_rows = dataset_format, column, max_bad_rows
         self.dataset_map, self.unknown_keys = dataset_map, unknown_keys
         self.reader = RowReader(dataset_format, column, read_map(dataset_map) if dataset_map else None, unknown_keys)
-        self.rejected: dict[int, Rejected] = {}
+        self.rejected = Rejections(max_bad_rows)
         """the invalid rows among those that were read"""
 
     @property
@@ -83,7 +59,7 @@ class RowValidation:
     def part(self, first: int) -> "RowValidation":
         """The same validation for a file whose row 0 is row `first` of all."""
         own = copy.copy(self)
-        own.rejected = _Shifted(self.rejected, first)
+        own.rejected = self.rejected.part(first)
         return own
 
     def check_columns(self, columns: Sequence[str], name: str) -> None:
@@ -97,18 +73,11 @@ class RowValidation:
             format_of(dict.fromkeys(columns), at=name)
 
     def reject(self, i: int, error: InputError) -> Rejected:
-        """Notes that row i cannot be read; raises InputError if it is one too many."""
-        if self.max_bad_rows == 0:
-            raise error
-        rejected = self.rejected[i] = Rejected(str(error))
-        if (n := len(self.rejected)) > self.max_bad_rows:
-            reasons = "; ".join([bad.reason for bad in self.rejected.values()][:N_REASONS])
-            more = f"; and {n - N_REASONS} more" if n > N_REASONS else ""
-            raise problem(f"{n} unreadable rows; --max-bad-rows allows {self.max_bad_rows}: {reasons}{more}") from error
-        return rejected
+        """Notes that row i cannot be read."""
+        return self.rejected.put(i, error)
 
     def admit(self, i: int, row: Row, place: Callable[[int], str]) -> Any:
-        """Row i with its messages, or a `Rejected`; raises InputError if it is one too many."""
+        """Row i with its messages, or a `Rejected`."""
         try:
             return self.reader.read(row, "")
         except InputError as error:
@@ -145,7 +114,12 @@ class Rows:
     @property
     def n_rejected(self) -> int:
         """How many of the rows that were read are invalid."""
-        return len(self.validation.rejected) if self.validation else 0
+        return self.faults.n
+
+    @property
+    def faults(self) -> FaultCounts:
+        """What is wrong with the rows that were read and are invalid."""
+        return self.validation.rejected.faults if self.validation else FaultCounts()
 
     def scan(self, column: str = "") -> Iterator[tuple[int, list[Any]]]:
         """All rows, each read once, in blocks: the number of the first, and the rows."""
@@ -168,6 +142,11 @@ class Rows:
 
     def check(self) -> None:
         """Reads all rows unless they are slow to read; raises InputError if more are invalid than may be."""
+        self._look()
+        if self.validation:
+            self.faults.check(len(self), self.validation.max_bad_rows)
+
+    def _look(self) -> None:
         if not self.is_slow and self._digests is None:
             for _ in self.scan():
                 pass
@@ -205,8 +184,12 @@ class ListRows(Rows):
         return len(self._rows)
 
     @property
-    def n_rejected(self) -> int:
-        return sum(isinstance(row, Rejected) for row in self._rows)
+    def faults(self) -> FaultCounts:
+        counts = FaultCounts()
+        for row in self._rows:
+            if isinstance(row, Rejected):
+                counts.add(InputError(row.reason))
+        return counts
 
     def take(self, indices: Int64) -> list[Any]:
         return [self._rows[i] for i in indices.tolist()]
@@ -255,9 +238,9 @@ class ChainedRows(Rows):
             for start, rows in part.scan(column):
                 yield first + start, rows
 
-    def check(self) -> None:
+    def _look(self) -> None:
         for part in self.parts:
-            part.check()
+            part._look()
 
     def digests(self, column: str) -> NDArray[np.uint64]:
         return np.concatenate([part.digests(column) for part in self.parts])
@@ -275,8 +258,17 @@ class ConcatRows(ChainedRows):
         self.labels = tuple(labels)
 
     @property
-    def n_rejected(self) -> int:
-        return sum(part.n_rejected for part in self.parts)
+    def faults(self) -> FaultCounts:
+        counts = FaultCounts()
+        for part in self.parts:
+            counts.merge(part.faults)
+        return counts
+
+    def check(self) -> None:
+        self._look()
+        limits = [part.validation.max_bad_rows for part in self.parts if part.validation]
+        if any(part.n_rejected > limit for part, limit in zip(self.parts, limits, strict=False)):
+            self.faults.check(len(self), min(limits))
 
 
 def labels_of(rows: Rows, indices: Int64) -> list[str]:

@@ -36,9 +36,10 @@ class NoteCounts:
         self._differences.update(found)
         self.n_different += bool(found)
 
-    def lines(self) -> list[str]:
-        """A line per note, and one about the public template."""
+    def lines(self, n_all: int | None = None) -> list[str]:
+        """A line per note, and one about the public template; `n_all` are all rows if only the first were added."""
         of = f"of {self.n_rows:,} {'row' if self.n_rows == 1 else 'rows'}"
+        of = f"of the first {self.n_rows:,} rows" if self.n_rows < (n_all or 0) else of
         lines = [f"{n:,} {of}: {note}" for note, n in self._notes.most_common()]
         if self.n_different:
             what = "; ".join(f"{what} ({n:,})" for what, n in self._differences.most_common())
@@ -50,7 +51,7 @@ class NoteCounts:
 
 
 def note_lines(source: Source, row_renderer: RowRenderer, n: int = N_NOTED) -> Sequence[str]:
-    """The lines of the first rows to train on; none for a stream, which is read once, or an unreadable row."""
+    """The lines of the first rows to train on, for where not all are read; none for a stream, which is read once."""
     if not isinstance(source.train, Dataset):
         return []
     counts, indices = NoteCounts(row_renderer), source.train.indices[:n]
@@ -60,4 +61,4 @@ def note_lines(source: Source, row_renderer: RowRenderer, n: int = N_NOTED) -> S
                 counts.add(row_renderer.read(row, source.train.rows.place(i)))
         except InputError:
             continue
-    return counts.lines()
+    return counts.lines(len(source.train))

@@ -22,6 +22,7 @@ from shell.data.mixture_spec import mode_of, open_data, outside_entries
 from shell.data.open_file import prepared_root
 from shell.data.rows import ConcatRows, labels_of
 from shell.datums.check_rows import NO_ROWS, KeptRows, check_source
+from shell.datums.note_counts import note_lines
 from shell.datums.render_rows import BatchResult, RowRenderer
 from shell.datums.render_settings import render_settings
 from shell.datums.supervised_dataset import Batches, StreamingSupervisedDataset, SupervisedDataset
@@ -52,6 +53,7 @@ class OpenDataset:
     split_factor: float  # how many times the tokens of the first batch there are because conversations are split
     outside: tuple[RowOutcome, ...]  # of the rows that belong to no epoch
     ignored: Mapping[str, int]  # the keys that are ignored -> in how many rows, of those that were looked at
+    notes: tuple[str, ...] = ()  # what to know of the rows to train on, a line each
     preparation: CachePlan | None = None
 
 
@@ -68,7 +70,7 @@ def open_dataset(
     source = open_data(spec)
     renderer = RowRenderer(chat_format, tokenizer, render_settings(config, mode_of(source, config.train_on_what)))
     train: Batches
-    row_counts, factor, prepared, kept = RowCounts(), 1.0, None, None
+    row_counts, factor, prepared, kept, counted = RowCounts(), 1.0, None, None, None
     if isinstance(source.train, Stream):
         train = StreamingSupervisedDataset(source.train, renderer, config.batch_size, config.tail)
     else:
@@ -76,7 +78,7 @@ def open_dataset(
         build_spec = partial(BuildSpec, spec=spec, names=names, settings=renderer.settings.of_cache) if names else None
         prepared = open_cache(source.train.rows, renderer, config.prepare, root, build_spec, log, progress)
         kept = _kept_rows(source, config, prepared.render if prepared else render_uncached(source.train.rows, renderer))
-        row_counts = check_source(source, renderer, config.max_bad_rows, prepared, kept)
+        row_counts, counted = check_source(source, renderer, config.max_bad_rows, prepared, kept)
         how = config.batch_size, config.tail, config.order, config.seed
         train = SupervisedDataset(source.train, renderer, *how, kept)
         _check_trains(train)
@@ -93,6 +95,7 @@ def open_dataset(
         split_factor=factor,
         outside=outside,
         ignored=ignored_of(source, renderer),
+        notes=tuple(counted.lines() if counted else note_lines(source, renderer)),
         preparation=prepared,
     )
 

@@ -88,10 +88,14 @@ class RowRenderer:
         self._batch_renderer = batch_renderer_of(chat_format, settings.split_turns)
         self._constants = tokenizer.encode_constants([])
         self.keys = KeyPolicy(settings.unknown_keys)
+        self.talks: dict[int, Conversation] = {}
+        """the conversations of the last `program`, by the numbers of their rows"""
 
     def program(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> tuple[TokenProgram, dict[int, str]]:
         """Rows rendered but not encoded, and the rejected ones (number -> reason)."""
         rejected = {i: row.reason for i, row in enumerate(rows) if isinstance(row, Rejected)}
+        if rejected and not self.settings.lenient:
+            raise InputError(next(iter(rejected.values())))
         good: dict[int, Row] = {i: row for i, row in enumerate(rows) if not isinstance(row, Rejected)}
         counts = self.keys.counts.copy()
         try:
@@ -110,7 +114,12 @@ class RowRenderer:
 
     def submit(self, rows: Sequence[Row | Rejected], locations: Sequence[str]) -> "PendingRows":
         """Rows whose texts are encoded on other threads. Unless lenient, it or `result` raises for an unusable row."""
-        program, rejected = self.program(rows, locations)
+        return self.encoded(rows, locations, *self.program(rows, locations))
+
+    def encoded(
+        self, rows: Sequence[Row | Rejected], locations: Sequence[str], program: TokenProgram, rejected: dict[int, str]
+    ) -> "PendingRows":
+        """The same for rows of which `program` was rendered."""
         try:
             return PendingRows(self, rows, locations, rejected, self._encode(program))
         except InputError:  # an image
@@ -170,6 +179,7 @@ class RowRenderer:
         """Some rows of a call rendered, numbered by their keys."""
         at = [locations[i] for i in rows]
         talks = [self._read(*pair, self.keys) for pair in zip(rows.values(), at, strict=True)]
+        self.talks = dict(zip(rows, talks, strict=True))
         program = self._batch_renderer.render(talks, self.settings.train_on_what, at)
         return program._replace(rows=np.array(list(rows), np.int64)[program.rows], places=locations)
 

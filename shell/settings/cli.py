@@ -17,6 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from kernel.errors import InputError, expected, problem
+from shell.data.row_faults import RowFaultsError
 from shell.process.plugs import absolute, check_trusted, digests
 from shell.settings.choose_service import ServiceChoice, choose_service, read_environment
 from shell.settings.config import CODE, COMMAND_CONFIGS, PRESETS, Config, check_dataset, presets_of
@@ -71,6 +72,9 @@ def main(
         finally:
             for stream in streams:
                 stream.flush()
+    except RowFaultsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:

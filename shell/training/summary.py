@@ -10,7 +10,6 @@ from kernel.row_keys import ignored_keys
 from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from shell.data.load_dataset import Source
 from shell.data.mixture_spec import intake, intakes
-from shell.datums.note_counts import note_lines
 from shell.process.typed import program, serve_program
 from shell.run_dir.folder import FLAG
 from shell.run_dir.progress_display import HELD_OUT_LOSSES, set_name, training_on
@@ -56,7 +55,7 @@ def start_lines(config: Config, endpoint: ServiceChoice, opened: OpenRun) -> lis
         *mixture_lines(data.source),
         *([f"ignored   {ignored_keys(data.ignored)}"] if data.ignored else []),
         *split_line(data.row_counts, data.split_factor),
-        *_headed("notes", note_lines(data.source, data.renderer)),
+        *_headed("notes", data.notes),
         *evaluation_lines(opened),
         *loss_line(opened.code),
         *([f"prepared  {data.preparation.description}"] if data.preparation else []),

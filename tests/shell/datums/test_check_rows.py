@@ -50,7 +50,8 @@ class Counted:
             return take(rows, indices)
 
         def counting_render(renderer: BatchRenderer, conversations: Any, *rest: Any) -> Any:
-            self.rendered.update(str(talk[0].content) for talk in conversations)
+            firsts = [str(talk[0].content) for talk in conversations]
+            self.rendered.update(first for first in firsts if first.endswith("?"))  # not the samples of notes
             return render(renderer, conversations, *rest)
 
         monkeypatch.setattr(JsonRows, "take", counting_take)
@@ -97,7 +98,9 @@ def test_bad_rows_are_counted_wherever_they_fall(path: Path) -> None:
     result = data.train.submit(0).result()
     assert [one.outcome.value for one in result.outcomes] == ["rejected"] * len(result.outcomes)
     assert len(result.outcomes) > 0
-    with pytest.raises(InputError, match=r"unknown role .humna.* - at .*a\.jsonl:\d+ "):
+    with pytest.raises(
+        InputError, match=r"^429 of 3,000 rows (.|\n)*  429  unknown role 'humna'(.|\n)*\.role,\s+:8, :15, ...$"
+    ):
         opened(path, test_size=0, batch_size=N)
 
 
@@ -127,6 +130,37 @@ def test_a_key_that_nothing_reads_stops_a_run_before_it_starts_unless_it_is_to_b
     rows = [row(i) | ({"hint": "h"} if i % 2 else {}) for i in range(300)]
     file = tmp_path / "b.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    with pytest.raises(InputError, match=r"nothing reads the key 'hint': .* - at .*b.jsonl:2 \$\.hint"):
+    with pytest.raises(
+        InputError, match=r"  150  nothing reads the key 'hint': (.|\n)*b.jsonl:2 \$.hint,\s+:4, :6, ...$"
+    ):
         opened(file)
     assert opened(file, unknown_keys="ignore").ignored == {"hint": 150}
+
+
+def test_faults_of_reading_and_of_rendering_are_in_one_table_and_one_alone_is_its_sentence(tmp_path: Path) -> None:
+    file, rows = tmp_path / "b.jsonl", [row(i) for i in range(2000)]
+
+    def refused(**more: Any) -> str:
+        file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        with pytest.raises(InputError) as caught:
+            opened(file, **more)
+        return str(caught.value)
+
+    rows[1500] = {"messages": [{"role": "humna", "content": "x"}]}
+    assert "\n" not in (one := refused())
+    assert one.endswith("b.jsonl:1501 $.messages[0].role")
+    rows[3] = rows[1700] = {"prompts": "a"}  # unreadable
+    first, *table = refused(max_bad_rows=2).splitlines()
+    assert first == "3 of 2,000 rows cannot be used, and --max-bad-rows allows 2:"
+    assert [line.split()[0] for line in table if line[2] != " "] == ["2", "1"]
+    assert "b.jsonl:4, :1701" in " ".join(" ".join(table).split())
+    assert opened(file, max_bad_rows=3).row_counts.n_rows == 1900
+
+
+def test_notes_count_all_rows_that_the_pass_reads(tmp_path: Path) -> None:
+    rows = [row(i) for i in range(N)]
+    rows[0] = rows[N - 1] = {"messages": [{"role": "user", "content": "<|im_end|>"}, *row(0)["messages"][1:]]}
+    file = tmp_path / "b.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    (note,) = opened(file, test_size=0).notes
+    assert note.startswith("2 of 3,000 rows: text spells control tokens")

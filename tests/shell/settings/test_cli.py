@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from kernel.errors import InputError
+from shell.data.row_faults import RowFaultsError
 from shell.settings.cli import Resolved, describe, main, resolve
 from shell.settings.config import PRESETS, Config, PrepareConfig, ShowConfig
 from shell.settings.flags import doc, fields_of
@@ -481,3 +482,11 @@ def test_a_setting_that_a_file_has_twice_is_refused(tmp_path: Path) -> None:
     path.write_text('log-path = "x"\nlora_rank = 8\n[model]\nlora-rank = 9\n')
     with pytest.raises(InputError, match=r"lora_rank is there twice - at .*run\.toml \$\.model\.lora-rank"):
         resolve(["--config", str(path)])
+
+
+def test_a_table_of_bad_rows_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: object) -> int:
+        raise RowFaultsError("2 of 3 rows:\n  2  no")
+
+    assert main(run, ["--log-path", "unused"]) == 2
+    assert capsys.readouterr().err == "error: 2 of 3 rows:\n  2  no\n"

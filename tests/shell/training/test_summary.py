@@ -91,7 +91,7 @@ def test_bad_rows_are_listed_with_their_reasons_and_stop_the_run_only_past_the_l
     rows[7] = {"messages": []}
     code, folder = trained(rows, "--max-bad-rows", "1", name="again")
     assert code == 2
-    assert "at most 1 bad rows" in (said := capsys.readouterr().err)
+    assert "2 of 12 rows cannot be used, and --max-bad-rows allows 1:" in (said := capsys.readouterr().err)
     assert "a.jsonl:" in said
     assert not folder.exists()
 
