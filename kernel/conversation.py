@@ -74,6 +74,14 @@ def at_origin(error: InputError, traced: object) -> InputError:
     return error.at_path((*path, *(fields.get(str(field[0]), field) if field else ()), *error.path[3:]))
 
 
+def added(role: str, content: str, conversation: Sequence[Message]) -> Message:
+    """A message that a renderer adds: it has the factor of the first message, and is untrained where that says so."""
+    if not conversation or (conversation[0].weight == 1.0 and conversation[0].trainable is not False):
+        return Message(role, content)
+    first = conversation[0]
+    return Message(role, content, trainable=False if first.trainable is False else None, weight=first.weight)
+
+
 def last_user(conversation: Sequence[Message]) -> int:
     """Index of the last user message, -1 when there is none."""
     return next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i].role == "user"), -1)
@@ -110,27 +118,66 @@ def text_of(message: Message) -> str:
     return "".join(part.text for part in message.content if part.kind == "text")
 
 
+def has_part_weights(message: Message) -> bool:
+    return not isinstance(message.content, str) and any(part.weight != 1.0 for part in message.content)
+
+
+def unweighted_content(message: Message) -> str | tuple[Part, ...]:
+    """The content as it is without weights of parts: its texts are joined."""
+    if not has_part_weights(message):
+        return message.content
+    return content_of([part._replace(weight=1.0) for part in parts_of(message)])
+
+
+def weighted_like(read: Message, given: Message) -> Message:
+    """A message whose parts were cut from the text of `given`, in order, with the weights of the parts there."""
+    if not has_part_weights(given):
+        return read
+    cut, text, at = list[Part](), "".join(part.text for part in given.content), 0  # type: ignore[union-attr]
+    for one in parts_of(read):
+        tag = "<think>" if one.kind == "thinking" else "</think>"
+        after = text.find(tag, at) + len(tag)
+        at = max(text.find(one.text, max(at, after) if after >= len(tag) else at), at)
+        start = 0
+        for part in parts_of(given):
+            own = one.text[max(0, start - at) : max(0, start + len(part.text) - at)]
+            if own:
+                cut.append(Part(one.kind, own, part.weight))
+            start += len(part.text)
+        at += len(one.text)
+    return read._replace(content=content_of(cut))
+
+
 def split_inline_reasoning(message: Message) -> Message:
     """Read a closed `<think>...</think>` at the start of an assistant's string as reasoning; leave all else alone.
 
     The newlines around the block are neither reasoning nor text. An empty block is a turn that did not reason.
     An unclosed block, or one further in, is text.
     """
-    content = message.content
-    if message.role != "assistant" or not isinstance(content, str) or not content.lstrip().startswith("<think>"):
+    if message.role != "assistant":
+        return message
+    content = unweighted_content(message)
+    if not isinstance(content, str) or not content.lstrip().startswith("<think>"):
         return message
     inside, closed, rest = content.lstrip()[len("<think>") :].partition("</think>")
     if not closed:
         return message
-    return message._replace(content=beside_reasoning(inside, rest))
+    return weighted_like(message._replace(content=beside_reasoning(inside, rest)), message)
 
 
 def beside_reasoning(reasoning: str, content: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
     """Reasoning and the content after it: newlines around it are neither's, and blank reasoning is none."""
     if isinstance(content, str):
         content = content.lstrip("\n")
-    elif content and content[0].kind == "text":
-        content = (content[0]._replace(text=content[0].text.lstrip("\n")), *content[1:])
+    else:
+        parts = list(content)
+        for i, part in enumerate(content):  # parts of several weights are one text
+            if part.kind != "text":
+                break
+            parts[i] = part._replace(text=part.text.lstrip("\n"))
+            if parts[i].text:
+                break
+        content = tuple(parts)
     if not reasoning.strip():
         return content
     after = parts_of(Message("assistant", content))

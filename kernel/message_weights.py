@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
-from kernel.errors import expected, problem
+from kernel.conversation import Message, parts_of
+from kernel.errors import Path, expected, problem
 from kernel.json_values import kind_of
 
 V = TypeVar("V", float, bool)
@@ -16,6 +17,7 @@ FLAGS = ("trainable", "train", "training", "loss", "masked")
 WEIGHT_KEYS = frozenset((*FACTORS, *FLAGS))
 """The names on messages and parts."""
 _ROW_FACTORS = (*FACTORS, "sample_weight", "example_weight", "row_weight")
+LARGEST = 1e30  # of products: the sum of a row's tokens is a float32
 ROW_WEIGHT_KEYS = frozenset((*_ROW_FACTORS, *FLAGS))
 """The names on rows."""
 
@@ -54,6 +56,14 @@ def row_weight(row: Mapping[str, object]) -> float:
     (0.5, 0.0)
     """
     return factor(row, _ROW_FACTORS) * (flag(row) is not False)
+
+
+def check_product(message: Message, row: float, path: Path) -> None:
+    """Refuse weights of a row, a message and a part that multiply to more than a sum of tokens can hold."""
+    parts = (part.weight for part in parts_of(message))
+    product = row * message.weight * max(parts, default=1.0)
+    if product >= LARGEST:
+        raise expected(f"weights of row, message and part with a product below {LARGEST:g}", f"{product:g}", path=path)
 
 
 def part_weight(part: Mapping[str, object], role: str) -> float:

@@ -6,12 +6,12 @@ and counted, as a field that is silently lost makes a wrong training example. RO
 
 from collections.abc import Mapping
 
-from kernel.conversation import Conversation, Message, Origin, ToolSpec, TracedConversation, at_origin
+from kernel.conversation import Conversation, Message, Origin, ToolSpec, TracedConversation, added, at_origin
 from kernel.errors import InputError, Path, expected, problem
 from kernel.json_values import each, encodable, keys_of, kind_of, list_or_object, located
 from kernel.message_keys import MessageKeys
 from kernel.message_reader import read_message
-from kernel.message_weights import ROW_WEIGHT_KEYS, row_weight
+from kernel.message_weights import ROW_WEIGHT_KEYS, check_product, row_weight
 from kernel.row_keys import KeyPolicy
 from kernel.tool_reader import read_tools
 
@@ -84,7 +84,10 @@ def _conversation(row: Mapping[str, object], column: str, keys: MessageKeys) -> 
             raise at_origin(error.at_path((column, *error.path)), row) from None
         read = tuple(one.message for some in found for one in some)
         origins = [_origin(one.origin, origin) for some, origin in zip(found, came, strict=True) for one in some]
-    if (factor := row_weight(row)) != 1:
+    factor = row_weight(row)
+    for message, origin in zip(read, origins, strict=True):
+        check_product(message, factor, origin.path)
+    if factor != 1:
         read = tuple(message._replace(weight=message.weight * factor) for message in read)
     key, tools = _tools(row, keys)
     if tools:
@@ -139,5 +142,4 @@ def _declare(conversation: Conversation, tools: tuple[ToolSpec, ...]) -> Convers
     """The tools, with the system message that opens the conversation; with one that says nothing if there is none."""
     if conversation[0].role == "system":
         return (conversation[0]._replace(tools=tools), *conversation[1:])
-    trainable = None if conversation[0].trainable is None else False
-    return (Message("system", (), tools=tools, trainable=trainable), *conversation)
+    return (added("system", "", conversation)._replace(content=(), tools=tools), *conversation)

@@ -21,7 +21,7 @@ from kernel.render.cached_programs import (
     pattern,
     pattern_with_trainable,
 )
-from kernel.render.message_weights import check_kept, has_weights, unweighted
+from kernel.render.message_weights import check_kept, check_turns, has_weights, unweighted
 from kernel.render.token_program import TokenProgram, assemble, encode_constants
 from kernel.renderer_language.compiler import (
     CompiledConversation,
@@ -29,6 +29,7 @@ from kernel.renderer_language.compiler import (
     MessageCompiler,
     prepared,
     same_output,
+    with_reasoning,
 )
 from kernel.renderer_language.interpreter import Element, SpanKind
 from kernel.renderer_language.pieces import Renderer
@@ -52,7 +53,6 @@ class BatchRenderer:
         self.renderer, self.split_turns = renderer, split_turns
         self._compiler = MessageCompiler(renderer)
         self._skeletons: dict[tuple[TrainOnWhat, Hashable], Skeleton] = {}
-        self._joins_parts = getattr(renderer.before, "joins_parts", False)
         self._caches_patterns = getattr(renderer.turn_starts_after, "by_roles", False)
 
     @property
@@ -115,12 +115,13 @@ class BatchRenderer:
         if mode is TrainOnWhat.CUSTOMIZED:
             check_trainable(conversation, at)
         ready = prepared(self.renderer, conversation)
-        if self._joins_parts:
-            check_kept(conversation, ready, self.renderer.name, at)
         like, weighted = pattern(ready) if self._caches_patterns else None, None
-        if like is None:
-            if has_weights(ready):
-                weighted, ready = ready, unweighted(ready)
+        if like is None or (ready is not conversation and has_weights(conversation)):
+            if any(message.weight != 1.0 or message.trainable is not None for message in ready):
+                check_turns(conversation, ready, trained(mode, ready, 0), self.renderer.name)
+            if has_weights(conversation):  # what is written is that of the conversation without weights
+                weighted, ready = ready, prepared(self.renderer, unweighted(conversation))
+                check_kept(with_reasoning(self.renderer, conversation), weighted, ready, self.renderer.name)
             like = pattern_with_trainable(ready) if self._caches_patterns else None
         skeleton = None if like is None else self._skeletons.get((mode, like))
         if skeleton is None:
@@ -274,7 +275,7 @@ def trained(mode: TrainOnWhat, conversation: Conversation, turn_start: int) -> l
 def check_trainable(conversation: Conversation, at: str) -> None:
     """Refuse a message without `trainable`, as CUSTOMIZED does. Raises: InputError."""
     for i, message in enumerate(conversation):
-        if message.trainable is None:
+        if message.trainable is None and message.content != ():  # one that the row has no element for
             path = ("messages", i, "trainable")
             raise expected("true or false on every message (customized)", "nothing", at, path)
 

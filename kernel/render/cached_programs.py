@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernel.conversation import Conversation, Message
-from kernel.render.message_weights import has_part_weights, prefixes, weighted_pieces
+from kernel.conversation import Conversation, Message, has_part_weights
+from kernel.render.message_weights import prefixes, weighted_pieces
 from kernel.render.token_program import PartWeights, PromptMask, Source, TokenProgram
 from kernel.renderer_language.compiler import IMAGE, TEXT, CompiledMessage
 from kernel.renderer_language.interpreter import SpanKind, in_runs

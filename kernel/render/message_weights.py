@@ -6,7 +6,7 @@ that the text up to the end of that part begins with when encoded alone; one tha
 
 from collections.abc import Sequence
 
-from kernel.conversation import Conversation, Message, Part, content_of, parts_of
+from kernel.conversation import Conversation, Message, Part, has_part_weights, parts_of, text_of, unweighted_content
 from kernel.errors import problem
 from kernel.renderer_language.interpreter import Element, Slot, slot_text
 
@@ -16,18 +16,17 @@ Piece = tuple[Element, str, float]
 
 def has_weights(conversation: Sequence[Message]) -> bool:
     """Whether a message or a part of it has a weight other than 1."""
-    return any(message.weight != 1.0 or has_part_weights(message) for message in conversation)
-
-
-def has_part_weights(message: Message) -> bool:
-    return not isinstance(message.content, str) and any(part.weight != 1.0 for part in message.content)
+    for message in conversation:
+        if message.weight != 1.0 or (type(message.content) is not str and has_part_weights(message)):
+            return True
+    return False
 
 
 def unweighted(conversation: Conversation) -> Conversation:
     """The conversation without weights, its texts joined as they would be; weight 0 becomes `trainable` false."""
     return tuple(
         message._replace(
-            content=_joined(message) if has_part_weights(message) else message.content,
+            content=unweighted_content(message),
             trainable=message.trainable if message.weight else False,
             weight=1.0,
         )
@@ -35,12 +34,24 @@ def unweighted(conversation: Conversation) -> Conversation:
     )
 
 
-def check_kept(given: Sequence[Message], ready: Sequence[Message], name: str, at: str) -> None:
-    """Refuse weights of parts that a renderer's `before` does not keep. Raises: InputError."""
-    if sum(map(has_part_weights, given)) != sum(map(has_part_weights, ready)):
-        i = next(i for i, message in enumerate(given) if has_part_weights(message))
+def check_kept(given: Sequence[Message], ready: Sequence[Message], plain: Sequence[Message], name: str) -> None:
+    """Refuse weights that a renderer's `before` does not keep: `ready` has them, `plain` none. Raises: InputError."""
+    if sum(map(_n_weights, given)) != sum(map(_n_weights, ready)) or len(ready) != len(plain):
+        i = next((i for i, message in enumerate(given) if has_part_weights(message)), 0)
         reason = f"{name} joins the parts of such a message, so a part cannot have a weight of its own"
-        raise problem(reason, at, ("messages", i, "content"))
+        raise problem(reason, path=("messages", i, "content"))
+
+
+def check_turns(given: Sequence[Message], ready: Sequence[Message], on: Sequence[bool], name: str) -> None:
+    """Refuse different weights in messages that `before` has joined, the later ones left empty. Raises: InputError."""
+    n_added, first = len(ready) - len(given), 0
+    for i, message in enumerate(given, n_added):
+        moved = message.role in ("user", "tool") and ready[i].content == "" and text_of(message).strip() != ""
+        first = first if moved else i
+        one, other = ready[i], ready[first]
+        if one.weight != other.weight and on[i] * one.weight != on[first] * other.weight:
+            reason = f"{name} writes this message and the one before it as one turn, so they cannot differ in weight"
+            raise problem(reason, path=("messages", i - n_added, "weight"))
 
 
 def weighted_pieces(run: Sequence[Element], message: Message, plain: Message) -> list[Piece]:
@@ -71,20 +82,22 @@ def prefixes(pieces: Sequence[Piece]) -> list[tuple[str, float]]:
     return [] if all(factor == 1.0 for _, factor in found) else found[::-1]
 
 
-def _joined(message: Message) -> str | tuple[Part, ...]:
-    return content_of([part._replace(weight=1.0) for part in parts_of(message)])
+def _n_weights(message: Message) -> int:
+    """How many parts that say something have a weight of their own."""
+    return sum(part.weight != 1.0 and part.text.strip() != "" for part in parts_of(message))
 
 
 def _cut(slot: Slot, message: Message, plain: Message) -> list[tuple[str, float]]:
     """The text of a slot, part by part."""
     parts = [part for part in parts_of(message) if part.text]
     if isinstance(slot.field, int):
-        parts = _groups(parts)[slot.field]
+        parts = _groups(parts, plain)[slot.field]
     else:
         parts = [part for part in parts if part.kind == slot.field]
     text = "".join(part.text for part in parts)
-    start = len(text) - len(text.lstrip(slot.lstrip)) if slot.lstrip else 0
-    stop = start + len(slot_text(slot, plain))
+    written = slot_text(slot, plain)
+    start = text.index(written)  # white space around it may be left out
+    stop = start + len(written)
     out, at = list[tuple[str, float]](), 0
     for part in parts:
         out.append((text[max(at, start) : max(start, min(at + len(part.text), stop))], part.weight))
@@ -92,12 +105,13 @@ def _cut(slot: Slot, message: Message, plain: Message) -> list[tuple[str, float]
     return [one for one in out if one[0]]
 
 
-def _groups(parts: Sequence[Part]) -> list[list[Part]]:
-    """The parts that `content_of` joins without weights."""
-    groups: list[list[Part]] = []
-    for part in parts:
-        if groups and groups[-1][-1].kind == part.kind == "text":
-            groups[-1].append(part)
-        else:
-            groups.append([part])
+def _groups(parts: Sequence[Part], plain: Message) -> list[list[Part]]:
+    """The parts that each part of `plain`, which has no weights, is joined from."""
+    groups, left = list[list[Part]](), list(parts)
+    for own in parts_of(plain):
+        group = list[Part]()
+        while left and own.text not in "".join(part.text for part in group):
+            part = left.pop(0)
+            group += [part] if part.kind == own.kind else []
+        groups.append(group)
     return groups

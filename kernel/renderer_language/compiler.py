@@ -9,7 +9,7 @@ from array import array
 from functools import lru_cache
 from typing import NamedTuple
 
-from kernel.conversation import Conversation, Message, split_inline_reasoning, text_of
+from kernel.conversation import Conversation, Message, has_part_weights, split_inline_reasoning, text_of
 from kernel.errors import InputError
 from kernel.renderer_language.conditions import (
     BY_LATER_MESSAGES,
@@ -234,13 +234,20 @@ class CompiledConversation:
 
 
 def prepared(renderer: Renderer, conversation: Conversation) -> Conversation:
-    """The conversation as the renderer wants it: inline reasoning split off where it has reasoning, then `before`."""
+    """The conversation as the renderer wants it."""
+    return renderer.before(with_reasoning(renderer, conversation))
+
+
+def with_reasoning(renderer: Renderer, conversation: Conversation) -> Conversation:
+    """The conversation with inline reasoning split off, where the renderer has reasoning."""
     if "assistant" in _reasoning_roles(renderer):
         for message in conversation:
-            if message.role == "assistant" and isinstance(message.content, str) and "</think>" in message.content:
-                conversation = tuple([split_inline_reasoning(m) for m in conversation])
-                break
-    return renderer.before(conversation)
+            content = message.content
+            if message.role == "assistant" and (
+                "</think>" in content if isinstance(content, str) else has_part_weights(message)
+            ):
+                return tuple([split_inline_reasoning(m) for m in conversation])
+    return conversation
 
 
 @lru_cache(maxsize=256)

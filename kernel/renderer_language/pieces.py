@@ -138,12 +138,6 @@ def unchanged(conversation: Conversation) -> Conversation:
     return conversation
 
 
-def joins_parts(before: Callable[[Conversation], Conversation]) -> Callable[[Conversation], Conversation]:
-    """Marks a `Renderer.before` that joins parts of messages, and so cannot keep weights of parts."""
-    before.joins_parts = True  # type: ignore[attr-defined]
-    return before
-
-
 TurnBoundary = Callable[[int, Message], bool]
 
 

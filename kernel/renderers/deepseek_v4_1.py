@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
-from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of, parts_of
+from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, added, content_of, parts_of
 from kernel.parse_response.by_regex import MARKS, PLAIN, Read, left_open, marked, parse_sections, read_matches, unmarked
 from kernel.parse_response.common import BadCall, Segment
 from kernel.renderer_language.pieces import (
@@ -24,7 +24,6 @@ from kernel.renderer_language.pieces import (
     Text,
     Tools,
     by_roles,
-    joins_parts,
 )
 from kernel.renderers.tool_syntax import C, Data, Markup, Row, argument_texts, calls_section, json_value
 
@@ -100,7 +99,11 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
 
 def _in_turns(conversation: Conversation, has_effort: bool = False) -> Conversation:
     """Each user turn in its first message, results in the order of their calls; a system message for the effort."""
-    out = [Message("system")] if has_effort and not (conversation and conversation[0].role == "system") else []
+    out = (
+        [added("system", "", conversation)]
+        if has_effort and not (conversation and conversation[0].role == "system")
+        else []
+    )
     order: dict[str, int] = {}
     for is_turn, group in groupby(conversation, lambda message: message.role in ("user", "tool")):
         messages = list(group)
@@ -174,7 +177,7 @@ DEEPSEEKV4_1 = Renderer(
     ),
     bos="<｜begin▁of▁sentence｜>",
     keep=((C.ONLY_ASSISTANT_FOLLOWS,), (C.TOOLS_DECLARED,)),
-    before=joins_parts(partial(_in_turns, has_effort=True)),
+    before=partial(_in_turns, has_effort=True),
     turn_starts_after=_is_request,
 )
 DEEPSEEKV4_1_LOW_REASONING, DEEPSEEKV4_1_MAX_REASONING = (
@@ -189,7 +192,7 @@ DEEPSEEKV4_1_DISABLE_THINKING = replace(
     cue=(Header("<｜Assistant｜></think>", unless=_UNMARKED),),
     parse=_PARSE,
     keep=(),
-    before=joins_parts(_in_turns),
+    before=_in_turns,
 )
 
 FORMATS = (

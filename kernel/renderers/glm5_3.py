@@ -13,7 +13,7 @@ from itertools import groupby
 from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of, parts_of, text_of
 from kernel.parse_response.by_regex import MARKS, PLAIN, Read, left_open, marked, parse_sections, read_matches, unmarked
 from kernel.parse_response.common import Segment
-from kernel.renderer_language.pieces import Calls, Header, Reasoning, Renderer, Sampled, Text, Tools, joins_parts
+from kernel.renderer_language.pieces import Calls, Header, Reasoning, Renderer, Sampled, Text, Tools
 from kernel.renderers.tool_syntax import C, Data, Markup, argument_texts, json_or_text
 
 _CALL_CONTROLS = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
@@ -65,7 +65,6 @@ def _write_tools(tools: tuple[ToolSpec, ...]) -> Markup:
     )
 
 
-@joins_parts
 def _ordered(conversation: Conversation) -> Conversation:
     """Results in the order of their calls, and the assistant's reasoning before its text, which is trimmed."""
     if conversation and conversation[0].tools and conversation[0].content == "":  # an empty system message of its own

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of
+from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, added, content_of
 from kernel.parse_response.common import BadCall, Parsed, Segment, control, ended, spelled
 from kernel.renderer_language.interpreter import SpanKind
 from kernel.renderer_language.pieces import Calls, Header, Reasoning, Renderer, Row, Sampled, Text, Tools
@@ -139,17 +139,17 @@ def _channel(header: Sequence[Segment]) -> str:
     return (words[0].text.split() or [""])[0] if words else ""
 
 
-_ROUTING = Message("harmony", "Calls to these tools must go to the commentary channel: 'functions'.")
+_ROUTING = "Calls to these tools must go to the commentary channel: 'functions'."
 
 
 def _prepared(conversation: Conversation, opening: str = "") -> Conversation:
     """The system message in front, the one about tools before their declaration, and the bare name on every result."""
     ready: list[Message] = []
     if opening and (not conversation or conversation[0].role != "harmony"):
-        ready.append(Message("harmony", opening))
+        ready.append(added("harmony", opening, conversation))
     for message in named_results(conversation):
-        if message.tools and _ROUTING not in ready[-1:]:
-            ready.append(_ROUTING)
+        if message.tools and (not ready or ready[-1].content != _ROUTING):
+            ready.append(added("harmony", _ROUTING, conversation))
         if message.name.startswith("functions."):
             message = message._replace(name=message.name.removeprefix("functions."))
         ready.append(message)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 
-from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of
+from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, added, content_of
 from kernel.errors import expected
 from kernel.parse_response.common import BadCall, Parsed, Segment, control, ended, spelled
 from kernel.renderer_language.interpreter import SpanKind
@@ -106,7 +106,7 @@ def _messages(turn: Sequence[Segment]) -> Iterator[tuple[Sequence[Segment], bool
             yield message[message[0] == control("<|message_model|>") :], i < len(turn)
 
 
-def _prepared(conversation: Conversation, effort: Message) -> Conversation:
+def _prepared(conversation: Conversation, effort: str) -> Conversation:
     """Tools in a message of their own, and the effort after the system messages that open the conversation."""
     ready: list[Message] = []
     for message in conversation:
@@ -115,10 +115,10 @@ def _prepared(conversation: Conversation, effort: Message) -> Conversation:
             message = message._replace(role="tool_declare", content="")
         ready.append(message)
     roles = [message.role for message in ready]
-    if effort.role in roles:
+    if "thinking_effort" in roles:
         return tuple(ready)
     n = next((i for i, role in enumerate(roles) if role not in ("system", "tool_declare")), len(roles))
-    return (*ready[:n], effort, *ready[n:])
+    return (*ready[:n], added("thinking_effort", effort, conversation), *ready[n:])
 
 
 _END = Sampled("<|end_message|>")
@@ -138,7 +138,7 @@ def inkling(effort: float = 0.9, name: str = "tml_v0") -> Renderer:
     """The renderer at one effort of reasoning, from 0 (none) to below 1, which the prompt states in hundredths."""
     if not 0 <= effort < 1:
         raise expected("0 <= effort < 1", str(effort))
-    level = Message("thinking_effort", f"{round(round(effort, 3) * 100) / 100:g}")
+    level = f"{round(round(effort, 3) * 100) / 100:g}"
     return Renderer(
         name,
         {

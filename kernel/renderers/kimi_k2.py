@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from kernel.conversation import Conversation, Message, ToolCall, ToolSpec
+from kernel.conversation import Conversation, Message, ToolCall, ToolSpec, added
 from kernel.image_tokens import kimi_tokens
 from kernel.parse_response.by_regex import parse_sections, read_section
 from kernel.renderer_language.pieces import Calls, Header, Reasoning, Renderer, Row, Sampled, Text, Tools, by_roles
@@ -159,7 +159,7 @@ def _prepared(conversation: Conversation) -> Conversation:
     n = first.role == "tool_declare"
     if conversation[n : n + 1] and conversation[n].role == "system":
         return conversation
-    return (*conversation[:n], Message("system", _SYSTEM), *conversation[n:])
+    return (*conversation[:n], added("system", _SYSTEM, conversation), *conversation[n:])
 
 
 @by_roles

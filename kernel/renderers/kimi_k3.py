@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, content_of
+from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, added, content_of
 from kernel.parse_response.by_regex import MARKS, PLAIN, left_open, marked, read_matches, unmarked
 from kernel.parse_response.common import BadCall, Parsed, Segment, ended
 from kernel.renderer_language.pieces import Calls, Header, Reasoning, Renderer, Row, Sampled, Text, Tools
@@ -114,7 +114,7 @@ def _read_call(name: str, inside: str) -> ToolCall | str:
 
 def _prepared(conversation: Conversation, effort: str) -> Conversation:
     """Tools and effort in messages of their own, in front; results ordered, named and numbered."""
-    first = conversation[0] if conversation else Message("")
+    given, first = conversation, conversation[0] if conversation else Message("")
     ready: list[Message] = []
     if first.tools:
         ready.append(first._replace(role="tool_declare", content=()))
@@ -122,7 +122,7 @@ def _prepared(conversation: Conversation, effort: str) -> Conversation:
     elif first.role == "tool_declare":
         ready, conversation = [first], conversation[1:]
     if effort and (not conversation or conversation[0].role != "thinking_effort"):
-        ready.append(Message("thinking_effort", effort))
+        ready.append(added("thinking_effort", effort, given))
     n_results = 0
     for message in named_results(ordered_results(conversation)):
         if message.role == "tool":

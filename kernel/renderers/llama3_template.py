@@ -6,11 +6,10 @@ There is a system message at all times; tools are declared in the first message 
 import json
 from dataclasses import replace
 
-from kernel.conversation import Conversation, Message, ToolCall, ToolSpec, parts_of, text_of
+from kernel.conversation import Conversation, Message, ToolCall, ToolSpec, added, parts_of, text_of
 from kernel.errors import expected
 from kernel.renderer_language.pieces import Calls, Header, Piece, Refuse, Row, Sampled, Text, Tools
 from kernel.renderers.llama3 import LLAMA3
-from kernel.renderers.qwen3_5 import added_system
 from kernel.renderers.tool_syntax import C, Data, Markup, function_objects
 
 DATES = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
@@ -35,7 +34,7 @@ def _write_call(_: int, call: ToolCall) -> Markup:
 def _prepared(conversation: Conversation) -> Conversation:
     """A system message in front, the tools with the first message after it, texts trimmed, results as JSON."""
     if not conversation or conversation[0].role != "system":
-        conversation = (added_system(conversation), *conversation)
+        conversation = (added("system", "", conversation), *conversation)
     first, *others = map(_shown, conversation)
     if first.tools:
         if not others or others[0].role != "user":

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 
-from kernel.conversation import Conversation, Message, ToolSpec
+from kernel.conversation import Conversation, Message, ToolSpec, added
 from kernel.parse_response.by_token import parse_blocks
 from kernel.renderer_language.pieces import Content, Header, Reasoning, Renderer, Row, Sampled, Text
 from kernel.renderers.qwen3 import CONTROLS, END, header, system, turn
-from kernel.renderers.qwen3_5 import added_system, declared, read_xml_call, xml_calls
+from kernel.renderers.qwen3_5 import declared, read_xml_call, xml_calls
 from kernel.renderers.tool_syntax import SPACE, C, Data, Markup, Schema, fields
 
 
@@ -68,7 +68,7 @@ def _stripped(text: object) -> str:
 def _prepared(conversation: Conversation, asking: bool = False) -> Conversation:
     """A system message in front, and plain text without white space at its ends; text beside reasoning stays."""
     if not conversation or conversation[0].role != "system":
-        conversation = (added_system(conversation), *conversation)
+        conversation = (added("system", "", conversation), *conversation)
     ready: list[Message] = []
     for message in conversation:
         if isinstance(message.content, str):

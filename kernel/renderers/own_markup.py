@@ -19,13 +19,18 @@ from kernel.conversation import (
     ToolCall,
     TracedConversation,
     content_of,
+    has_part_weights,
     parts_of,
     split_inline_reasoning,
     text_of,
+    unweighted_content,
+    weighted_like,
 )
+from kernel.errors import problem
 from kernel.parse_response.common import Parsed, Segment, control
 from kernel.renderer_language.interpreter import SpanKind, flat
 from kernel.renderer_language.pieces import Calls, Reasoning, Renderer
+from kernel.renderers.tool_syntax import declares_again
 
 
 class OwnMarkup(NamedTuple):
@@ -74,7 +79,9 @@ def read_own_markup(markup: OwnMarkup, conversation: Conversation) -> Conversati
         m.role == "tool" or m.tools or (m.role == "system" and "<tools>" in text_of(m)) for m in conversation
     )
     out, sources = list[Message](), list[int]()
-    for i, message in enumerate(conversation):
+    for i, given in enumerate(conversation):
+        weighs = has_part_weights(given)
+        message = given._replace(content=unweighted_content(given)) if weighs else given  # weights change no reading
         read = [message]
         if message.role == "assistant":
             read = [_turn(markup, message, has_tools)]
@@ -82,6 +89,8 @@ def read_own_markup(markup: OwnMarkup, conversation: Conversation) -> Conversati
             read = _results(message) if markup.calls else read
         elif message.tools:
             read = [message._replace(tools=())] if declares_again(message) else read
+        if weighs:
+            read = [given if read[0] is message else _weighted(read, given, i)]
         out += read
         sources += [i] * len(read)
     if len(out) == len(conversation) and all(map(is_, out, conversation)):
@@ -90,6 +99,14 @@ def read_own_markup(markup: OwnMarkup, conversation: Conversation) -> Conversati
     traced = TracedConversation(out)
     traced.origins = [origins[i] for i in sources]
     return traced
+
+
+def _weighted(read: Sequence[Message], given: Message, i: int) -> Message:
+    """The reading of a message with the weights of its parts, which are those of texts and reasoning alone."""
+    if len(read) > 1 or read[0].role != given.role or read[0].tool_calls != given.tool_calls:
+        reason = "a part with a weight of its own holds a call or a result: write it in its own field"
+        raise problem(reason, path=("messages", i, "content"))
+    return given._replace(tools=()) if read[0].tools != given.tools else weighted_like(read[0], given)
 
 
 def _may_hold_markup(markup: OwnMarkup, content: str | tuple[Part, ...]) -> bool:
@@ -126,7 +143,7 @@ def _turn(markup: OwnMarkup, message: Message, has_tools: bool) -> Message:
         return message
     if message.tool_calls and not _same_calls(message.tool_calls, read.tool_calls):
         return message
-    content = content_of((*parts[:-1], *[part._replace(weight=texts[0].weight) for part in parts_of(read)]))
+    content = content_of((*parts[:-1], *parts_of(read)))
     return message._replace(content=content, tool_calls=message.tool_calls or read.tool_calls)
 
 
@@ -272,28 +289,3 @@ def _results(message: Message) -> list[Message]:
     if end < len(text) or any("<tool_response>" in one for one in inner) or (len(inner) > 1 and message.tool_call_id):
         return [message]
     return [message._replace(role="tool", content=one) for one in inner]
-
-
-_DECLARED = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
-
-
-def declares_again(message: Message) -> bool:
-    """Whether the text of a message declares, as JSON between tags, all the tools that are declared with it."""
-    names = {tool.name for tool in message.tools}
-    return bool(names) and any(names <= _names(found) for found in _DECLARED.findall(text_of(message)))
-
-
-def _names(text: str) -> set[object]:
-    """The names of tools in JSON text: a list, or an object per line."""
-    values: list[object] = []
-    try:
-        whole = json.loads(text)
-        values = whole if isinstance(whole, list) else [whole]
-    except (ValueError, RecursionError):
-        for line in text.splitlines():
-            try:
-                values.append(json.loads(line))
-            except (ValueError, RecursionError):
-                continue
-    bodies = [one.get("function", one) for one in values if isinstance(one, dict)]
-    return {body.get("name") for body in bodies if isinstance(body, dict) and isinstance(body.get("name"), str)}

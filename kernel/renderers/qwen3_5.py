@@ -10,17 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec
+from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec, added
 from kernel.image_tokens import qwen_tokens
 from kernel.parse_response.by_token import parse_blocks
 from kernel.renderer_language.pieces import Calls, Content, Header, Reasoning, Renderer, Sampled, Text, Tools
 from kernel.renderers.qwen3 import CONTROLS, EMPTY, END, IMAGE, LINE, VISION, header, turn
 from kernel.renderers.tool_syntax import C, Data, Markup, Row, json_or_text
-
-
-def added_system(conversation: Conversation) -> Message:
-    """The system message that a format adds; it is not trained where messages have a `trainable` field."""
-    return Message("system", trainable=False if any(m.trainable is not None for m in conversation) else None)
 
 
 def xml_calls(scalar: Callable[[object], str], nested: Callable[[object], str] = json.dumps) -> Calls:
@@ -122,7 +117,7 @@ def _trimmed_message(message: Message) -> Message:
     for i, part in enumerate(content):
         if part.kind == "text":
             text = part.text.lstrip() if i <= first else part.text
-            part = Part("text", text.rstrip() if i >= last else text)
+            part = part._replace(text=text.rstrip() if i >= last else text)
         if part.text or part.kind != "text":
             parts.append(part)
     return message._replace(content=tuple(parts))
@@ -179,7 +174,7 @@ def _with_effort(conversation: Conversation, sentence: str) -> Conversation:
     """The conversation, trimmed, with a system message only where something is written in it."""
     conversation = _trimmed(conversation)
     if not conversation or conversation[0].role != "system":
-        return (added_system(conversation), *conversation) if sentence else conversation
+        return (added("system", "", conversation), *conversation) if sentence else conversation
     system, content = conversation[0], conversation[0].content
     if not (sentence or content or system.tools):
         return conversation[1:]

@@ -4,10 +4,11 @@ A writer returns markup: template text, which may spell control tokens, and `Dat
 """
 
 import json
+import re
 from collections.abc import Mapping
 from itertools import groupby
 
-from kernel.conversation import Conversation, Message, ToolCall, ToolSpec
+from kernel.conversation import Conversation, Message, ToolCall, ToolSpec, text_of
 from kernel.renderer_language.pieces import Calls, Condition, Refuse, Sampled
 from kernel.renderer_language.pieces import Data as Data  # exported: the families write their syntax with these
 from kernel.renderer_language.pieces import Markup as Markup
@@ -103,3 +104,28 @@ def ordered_results(conversation: Conversation) -> Conversation:
             known = {call.id: (i, call.name) for i, call in reversed(calls) if call.id}  # of two alike, the first
         ordered += run
     return tuple(ordered)
+
+
+_DECLARED = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+
+
+def declares_again(message: Message) -> bool:
+    """Whether the text of a message declares, as JSON between tags, all the tools that are declared with it."""
+    names = {tool.name for tool in message.tools}
+    return bool(names) and any(names <= _names(found) for found in _DECLARED.findall(text_of(message)))
+
+
+def _names(text: str) -> set[object]:
+    """The names of tools in JSON text: a list, or an object per line."""
+    values: list[object] = []
+    try:
+        whole = json.loads(text)
+        values = whole if isinstance(whole, list) else [whole]
+    except (ValueError, RecursionError):
+        for line in text.splitlines():
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError):
+                continue
+    bodies = [one.get("function", one) for one in values if isinstance(one, dict)]
+    return {body.get("name") for body in bodies if isinstance(body, dict) and isinstance(body.get("name"), str)}

@@ -108,3 +108,22 @@ def test_the_answers_and_texts_of_one_message_share_its_weight() -> None:
     blocks = [{"type": "tool_result", "tool_use_id": "t", "content": "R"}, {"type": "text", "text": "go on"}]
     talk = read_conversation({"messages": [{"role": "user", "content": blocks, "weight": 0.5, "train": True}]})
     assert [(message.weight, message.trainable) for message in talk] == [(0.5, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message", "part"), [(1e20, 1e20, 1), (1, 1e36, 1), (1, 1e15, 1e15), (1e20, 1, 1e12), (1e37, 1, 1)]
+)
+def test_weights_whose_product_a_sum_cannot_hold_are_refused_with_a_place(
+    row: float, message: float, part: float
+) -> None:
+    content = [{"type": "text", "text": "A", "weight": part}]
+    given = {"messages": [{"role": "assistant", "content": content, "weight": message}], "weight": row}
+    with pytest.raises(InputError, match=r"a product below 1e\+30, got 1e\+\d+ - at f:1 \$\.messages\[0\]$"):
+        read_conversation(given, "f:1")
+
+
+def test_tools_of_a_row_are_declared_with_the_weight_of_the_row() -> None:
+    row = {"messages": [USER], "tools": [{"name": "f", "parameters": {}}], "weight": 0.5}
+    assert [message.weight for message in read_conversation(row)] == [0.5, 0.5]
+    masked = {**row, "messages": [{**USER, "train": False}]}
+    assert [message.trainable for message in read_conversation(masked)] == [False, False]

@@ -10,11 +10,11 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from kernel.conversation import Conversation, at_origin, last_user, split_inline_reasoning
+from kernel.conversation import Conversation, at_origin, has_part_weights, last_user, split_inline_reasoning
 from kernel.enums import TrainOnWhat
 from kernel.errors import InputError, problem
 from kernel.render.batch_renderer import SPLITTABLE, check_trainable, trained
-from kernel.render.message_weights import has_part_weights, unweighted
+from kernel.render.message_weights import unweighted
 from kernel.render.spans import Span
 from kernel.render.token_program import PromptMask, TokenProgram
 from kernel.renderer_language.interpreter import SpanKind

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.conversation import Conversation, Message, Part
+from kernel.conversation import Conversation, Message, Part, content_of
 from kernel.datum import build_datums
 from kernel.enums import TrainOnWhat
 from kernel.errors import InputError
@@ -16,6 +16,7 @@ from kernel.render.spans import spans
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
 from kernel.renderers.llama3 import LLAMA3
+from kernel.renderers.own_markup import OwnMarkup, own_markup, read_own_markup
 from kernel.renderers.plain_text import ROLE_COLON
 from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
 from kernel.row_outcomes import Outcome
@@ -175,3 +176,87 @@ def test_a_format_that_joins_parts_refuses_their_weights() -> None:
     talk = (PLAIN[0], Message("assistant", (Part("thinking", "hm", 0.0), Part("text", "4"))))
     with pytest.raises(InputError, match=r"a part cannot have a weight of its own - at \$\.messages\[1\]\.content"):
         BatchRenderer(RENDERERS["glm5_3_high_reasoning"]).render([talk], ASSISTANT)
+
+
+@SPLIT
+@pytest.mark.parametrize("name", RENDERERS)
+def test_a_row_of_weight_zero_trains_nothing_with_any_renderer_in_any_mode(name: str, split: bool) -> None:
+    batch_renderer = BatchRenderer(RENDERERS[name], split)
+    for mode in MODES:
+        for zero in (PLAIN, PLAIN[1:], (Message("system", "S"), *PLAIN)):
+            assert not examples_of(batch_renderer, [weighted(zero, [0.0] * 5)], mode).weights.any()
+            flagged = tuple(message._replace(trainable=False) for message in zero)
+            assert not examples_of(batch_renderer, [flagged], mode).weights.any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", RENDERERS)
+def test_what_a_renderer_adds_has_the_factor_of_the_row(name: str, mode: TrainOnWhat) -> None:
+    batch_renderer = BatchRenderer(RENDERERS[name])
+    plain, half = (examples_of(batch_renderer, [weighted(PLAIN, [f] * 4)], mode) for f in (1.0, 0.5))
+    assert half.tokens.tolist() == plain.tokens.tolist()
+    assert half.weights.tolist() == (plain.weights / 2).tolist()
+
+
+@pytest.mark.parametrize("name", ["qwen3_8_xhigh_reasoning", "nemotron3", "kimi_k2", "gpt_oss_low_reasoning"])
+def test_a_mask_on_an_answer_leaves_the_message_that_a_renderer_adds_to_the_mode(name: str) -> None:
+    batch_renderer, mode = BatchRenderer(RENDERERS[name]), TrainOnWhat.ALL_MESSAGES
+    plain = examples_of(batch_renderer, [PLAIN[:2]], mode)
+    masked = examples_of(batch_renderer, [(PLAIN[0], PLAIN[1]._replace(trainable=False))], mode)
+    n = int(np.flatnonzero(plain.weights != masked.weights)[0])
+    assert plain.weights[:n].any()
+
+
+def test_messages_that_a_format_writes_as_one_turn_cannot_differ_in_weight() -> None:
+    talk = (Message("user", "2+2?"), Message("user", "Quick!", weight=0.5), Message("assistant", "4"))
+    batch_renderer = BatchRenderer(RENDERERS["deepseekv4_1"])
+    with pytest.raises(
+        InputError, match=r"as one turn, so they cannot differ in weight - at \$\.messages\[1\]\.weight"
+    ):
+        batch_renderer.render([talk], TrainOnWhat.ALL_MESSAGES)
+    batch_renderer.render([talk], ASSISTANT)  # where neither is trained, there is nothing to refuse
+    alike = weighted(talk, [0.5, 0.5, 1])
+    assert 0.5 in examples_of(batch_renderer, [alike], TrainOnWhat.ALL_MESSAGES).weights
+
+
+TYPED = ["<think>", "</think>", "hm", "\n", " ", "4", "<", "think>"]
+
+
+def test_weights_of_parts_never_change_tokens() -> None:
+    every = [(BatchRenderer(renderer), own_markup(renderer)) for renderer in RENDERERS.values()]
+
+    @settings(max_examples=300)
+    @given(
+        st.sampled_from(every),
+        st.lists(st.tuples(st.sampled_from(TYPED), st.sampled_from([0.0, 0.5, 1.0, 2.0])), min_size=1, max_size=6),
+        st.sampled_from(["user", "assistant", "system"]),
+    )
+    def law(one: tuple[BatchRenderer, OwnMarkup], said: list[tuple[str, float]], role: str) -> None:
+        batch_renderer, markup = one
+        talks = [
+            (PLAIN[0], Message(role, content_of([Part("text", t, w if own else 1.0) for t, w in said])), *PLAIN[2:])
+            for own in (False, True)
+        ]
+        try:
+            plain, own = (
+                examples_of(batch_renderer, [read_own_markup(markup, talk)], TrainOnWhat.ALL_MESSAGES) for talk in talks
+            )
+        except InputError:
+            return
+        assert own.tokens.tolist() == plain.tokens.tolist()
+
+    law()
+
+
+def test_reasoning_typed_in_a_weighted_part_is_reasoning_of_that_weight() -> None:
+    parts = (Part("text", "<think>\nhm", 0.5), Part("text", "hm\n</think>\n\n4", 2.0))
+    talk = (PLAIN[0], Message("assistant", parts))
+    read = [(s.text, s.weight) for s in spans(BatchRenderer(QWEN3).render([talk], ASSISTANT)) if s.weight not in (0, 1)]
+    assert read == [("hm", 0.5), ("hm", 2.0), ("4", 2.0)]
+
+
+def test_a_call_typed_in_a_weighted_part_is_refused() -> None:
+    typed = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+    talk = (PLAIN[0], Message("assistant", (Part("text", "so"), Part("text", typed, 0.5))))
+    with pytest.raises(InputError, match=r"holds a call or a result: .* - at \$\.messages\[1\]\.content"):
+        read_own_markup(own_markup(QWEN3), talk)
