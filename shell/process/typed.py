@@ -27,6 +27,12 @@ def program(command: str = "train") -> str:
     return shlex.join(_typed if len(_typed) > 1 else [*_typed, command])
 
 
+def short_program(command: str = "train") -> str:
+    """The same without the folder of the interpreter, for pages of 80 columns."""
+    first, *rest = program(command).split(" ", 1)
+    return " ".join([os.path.basename(first), *rest])
+
+
 def serve_program() -> str:
     """What serves a folder of the local service again, spelled as the user started this."""
     return shlex.join([_typed[0], "-m", "shell.local_service"]) if _is_script() else f"{_typed[0]} serve"

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct, inspect
 
 from kernel.errors import InputError, expected, problem, unknown
-from shell.process.typed import program
+from shell.process.typed import program, short_program
 
 LIMIT = 2**31  # no count, size or rate reaches it; services and arrays hold 32 bits
 COOKBOOK_NAMES = {
@@ -290,5 +290,5 @@ def _notes(config_type: type[Struct], columns: int) -> str:
             notes += textwrap.wrap(f"  {name:<12}{text}", columns, subsequent_indent=" " * 14, break_on_hyphens=False)
         notes.append("")
     if examples := getattr(config_type, "examples", ()):
-        notes += ["examples:", *(f"  %(prog)s {example}" for example in examples)]
+        notes += ["examples:", *(f"  {short_program()} {example}" for example in examples)]
     return "\n".join(notes)

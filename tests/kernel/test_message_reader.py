@@ -269,8 +269,6 @@ TEXTS = {"role": "user", "content": [{"type": "tool_result", "content": "R"}, {"
 @pytest.mark.parametrize(
     ("messages", "path"),
     [
-        ([USER, {**ANSWER, "masked": True}], "$.messages[1].masked"),
-        ([{"from": "gpt", "value": "A", "train": True}], "$.messages[0].train"),
         ([USER, {"from": "", "value": "x"}], "$.messages[1].from"),
         ([USER, {"role": "critic", "content": "x"}], "$.messages[1].role"),
         ([USER, SESSION[1], SESSION[2]], "$.messages[2].content[1].content"),  # an image for a renderer of text

@@ -115,7 +115,7 @@ def test_openais_older_calls_are_read_beside_or_without_content(content: str | N
     }
     spec = ToolSpec("f", '{"name": "f", "parameters": {"type": "object"}}')
     expected = (
-        Message("system", tools=(spec,)),
+        Message("system", (), tools=(spec,)),
         Message("user", "Q"),
         Message("assistant", content or "", (F,)),
         Message("tool", "R", name="f"),

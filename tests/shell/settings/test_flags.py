@@ -115,7 +115,7 @@ def test_help_takes_a_line_for_each_flag_but_those_with_long_choices(
 ) -> None:
     page = help_page(capsys, monkeypatch, 100)
     continued = [line for line in page.splitlines() if line.startswith(" " * 30)]
-    assert len(continued) == 8
+    assert len(continued) == 7
     for choice in ("all_exhausted_without_replacement", "all_user_and_system_messages", "prompt_completion"):
         assert sum(choice in line for line in continued) == 1
 
