@@ -20,10 +20,10 @@ from kernel.json_values import (
     the_one,
 )
 from kernel.message_keys import MessageKeys
-from kernel.message_weights import FACTORS, FLAGS, WEIGHT_KEYS, factor, flag
 from kernel.part_reader import Block, Result, read_parts
 from kernel.roles import CALLERS, ROLES, role_named
 from kernel.tool_reader import calls_in_text, read_call, read_calls
+from kernel.weight_keys import FACTORS, FLAGS, WEIGHT_KEYS, factor, flag
 
 _REASONING = (
     *("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "think", "analysis", "cot"),

@@ -18,8 +18,8 @@ from kernel.json_values import (
     write,
 )
 from kernel.message_keys import MessageKeys
-from kernel.message_weights import WEIGHT_KEYS, part_weight
 from kernel.tool_reader import arguments_text, read_call
+from kernel.weight_keys import WEIGHT_KEYS, part_weight
 
 
 class Result(NamedTuple):

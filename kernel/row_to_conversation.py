@@ -11,9 +11,9 @@ from kernel.errors import InputError, Path, expected, problem
 from kernel.json_values import each, encodable, keys_of, kind_of, list_or_object, located
 from kernel.message_keys import MessageKeys
 from kernel.message_reader import read_message
-from kernel.message_weights import ROW_WEIGHT_KEYS, check_product, row_weight
 from kernel.row_keys import KeyPolicy
 from kernel.tool_reader import read_tools
+from kernel.weight_keys import ROW_WEIGHT_KEYS, check_product, row_weight
 
 
 def read_conversation(

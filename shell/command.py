@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from shell.process import typed
+from shell.process import command_line
 
 
 class Command(NamedTuple):
@@ -51,9 +51,9 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             print(f"error: unknown command {command!r}, expected {', '.join(COMMANDS)}", file=sys.stderr)
             return 2
-        typed.set_command(command)
+        command_line.set_command(command)
     else:
-        typed.set_script()
+        command_line.set_script()
     if not COMMANDS[command].config:
         return int(_load(COMMANDS[command].run)(words))
     from shell.settings.cli import Resolved

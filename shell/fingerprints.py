@@ -19,7 +19,7 @@ import msgspec
 
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
-from kernel.renderers.public_templates import follows_template
+from kernel.renderers.follow_template import follows_template
 from shell.data.rows import ConcatRows, Rows, content_digest
 from shell.datums.render_rows import RowRenderer
 from shell.text.renderer_by_name import Format

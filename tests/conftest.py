@@ -11,7 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
-from shell.process import typed
+from shell.process import command_line
 
 settings.register_profile("tinsmith", deadline=None, max_examples=50)
 settings.load_profile("tinsmith")
@@ -20,7 +20,7 @@ settings.load_profile("tinsmith")
 @pytest.fixture(autouse=True)
 def nothing_typed(monkeypatch):
     """Hints and help are those of a process in which nothing was typed yet."""
-    monkeypatch.setattr(typed, "_typed", ["tinsmith"])
+    monkeypatch.setattr(command_line, "_typed", ["tinsmith"])
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,12 @@ from kernel.dataset_formats.images import KEYS as IMAGES
 from kernel.dataset_formats.images import place_images
 from kernel.dataset_formats.one_text import read_glaive, read_text
 from kernel.dataset_formats.prompt_and_answer import MAPPED, PAIRS
+from kernel.dataset_formats.row_messages import SYSTEM, Row, TracedRow, Turns, keys_of, missing, said
 from kernel.dataset_formats.tool_rows import REQUEST, read_gemini, read_xlam
-from kernel.dataset_formats.turns import SYSTEM, Row, TracedRow, Turns, keys_of, missing, said
 from kernel.enums import DatasetFormat, UnknownKeys
 from kernel.errors import InputError, expected, problem
-from kernel.message_weights import ROW_WEIGHT_KEYS
 from kernel.row_keys import IGNORABLE, MASKS, KeyPolicy, holds
+from kernel.weight_keys import ROW_WEIGHT_KEYS
 
 __all__ = [
     "COLUMN",

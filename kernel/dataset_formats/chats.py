@@ -4,7 +4,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kernel.dataset_formats.turns import Row, Turns, from_json, keys_of, list_of, messages_in, missing, said, text_of
+from kernel.dataset_formats.row_messages import (
+    Row,
+    Turns,
+    from_json,
+    keys_of,
+    list_of,
+    messages_in,
+    missing,
+    said,
+    text_of,
+)
 from kernel.errors import expected, problem
 from kernel.json_values import kind_of
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from kernel.conversation import Origin
 from kernel.dataset_formats.chats import COLUMN, CONVERSATIONS
-from kernel.dataset_formats.turns import Row, TracedRow, from_json, keys_of
+from kernel.dataset_formats.row_messages import Row, TracedRow, from_json, keys_of
 from kernel.errors import Path, expected, problem, unknown
 
 FLAG = "--dataset-map"

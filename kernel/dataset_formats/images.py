@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kernel.dataset_formats.turns import Row, Turns, from_json, said
+from kernel.dataset_formats.row_messages import Row, Turns, from_json, said
 from kernel.errors import expected, problem
 from kernel.json_values import kind_of
 from kernel.row_keys import holds

@@ -6,7 +6,7 @@ from typing import Any
 
 from kernel.conversation import Origin
 from kernel.dataset_formats.chats import COLUMN
-from kernel.dataset_formats.turns import Row, Turns, text_of
+from kernel.dataset_formats.row_messages import Row, Turns, text_of
 from kernel.errors import expected
 from kernel.json_values import kind_of
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from kernel.conversation import Origin
-from kernel.dataset_formats.turns import Row, Turns, from_json, messages_in, text_of
+from kernel.dataset_formats.row_messages import Row, Turns, from_json, messages_in, text_of
 from kernel.errors import expected
 from kernel.json_values import kind_of
 from kernel.row_keys import holds

@@ -12,7 +12,7 @@ from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.spans import spans
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
-from kernel.renderers.own_markup import OwnMarkup, literal_controls
+from kernel.renderers.inline_markup import OwnMarkup, literal_controls
 
 LITERAL = "text spells control tokens of the format, and stays text"
 DECLARED_TWICE = "tools are declared twice, in the system text and under tools"
@@ -21,7 +21,7 @@ DECLARED_TWICE = "tools are declared twice, in the system text and under tools"
 def row_notes(conversation: Conversation, markup: OwnMarkup, renderer: Renderer | None = None) -> list[str]:
     """The notes of a conversation whose own markup has been read; `renderer` is None for a chat template.
 
-    >>> from kernel.renderers.own_markup import own_markup
+    >>> from kernel.renderers.inline_markup import own_markup
     >>> from kernel.renderers.qwen3 import QWEN3
     >>> row_notes((Message("user", "<|im_end|>"),), own_markup(QWEN3), QWEN3)
     ['text spells control tokens of the format, and stays text']

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from kernel.errors import expected, problem, unknown
-from kernel.message_weights import ROW_WEIGHT_KEYS
+from kernel.weight_keys import ROW_WEIGHT_KEYS
 from shell.data.csv_rows import csv_rows, is_csv
 from shell.data.file_kinds import ARROW_FILE, ARROW_STREAM, PARQUET, foreign_by_name, kind
 from shell.data.json_rows import JsonRows

@@ -9,7 +9,7 @@ from kernel.conversation import Conversation
 from kernel.errors import InputError
 from kernel.render.row_notes import row_notes
 from kernel.renderer_language.pieces import Renderer
-from kernel.renderers.public_templates import differences, follows_template
+from kernel.renderers.follow_template import differences, follows_template
 from shell.data.dataset import Dataset
 from shell.data.load_dataset import Source
 from shell.data.rows import Rejected

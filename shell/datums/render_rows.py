@@ -21,7 +21,7 @@ from kernel.length_limit import (
 from kernel.ragged_batches import Examples, Ragged, concat, reorder, take
 from kernel.render.token_program import TokenProgram, assemble
 from kernel.renderer_language.pieces import Renderer
-from kernel.renderers.own_markup import read_own_markup
+from kernel.renderers.inline_markup import read_own_markup
 from kernel.row_keys import KeyPolicy
 from kernel.row_outcomes import Outcome, RowOutcome
 from kernel.row_to_conversation import read_conversation

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct, inspect
 
 from kernel.errors import InputError, expected, problem, unknown
-from shell.process.typed import program, short_program
+from shell.process.command_line import program, short_program
 
 LIMIT = 2**31  # no count, size or rate reaches it; services and arrays hold 32 bits
 COOKBOOK_NAMES = {

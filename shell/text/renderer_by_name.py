@@ -17,8 +17,8 @@ from kernel.errors import InputError, expected, unknown
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
-from kernel.renderers.own_markup import OwnMarkup, own_markup, pattern_of
-from kernel.renderers.public_templates import following_template
+from kernel.renderers.follow_template import following_template
+from kernel.renderers.inline_markup import OwnMarkup, own_markup, pattern_of
 from shell.process.plugs import is_plug, load_plug
 from shell.text.encoder import Choice
 from shell.text.tokenizer import Tokenizer, open_tokenizer

@@ -19,7 +19,7 @@ from kernel.conversation import Conversation, Message, parts_of, text_of
 from kernel.errors import expected
 from kernel.parse_response.common import Parsed, Segment
 from kernel.render.token_program import assemble
-from kernel.renderers.own_markup import read_own_markup
+from kernel.renderers.inline_markup import read_own_markup
 from kernel.row_to_conversation import read_conversation
 from shell.data.open_rows import exists, open_rows
 from shell.data.rows import RowValidation

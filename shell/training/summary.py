@@ -10,7 +10,7 @@ from kernel.row_keys import ignored_keys
 from kernel.row_outcomes import OUTSIDE, Intake, Outcome, RowOutcome, missing, totals
 from shell.data.load_dataset import Source
 from shell.data.mixture_spec import intake, intakes
-from shell.process.typed import program, serve_program
+from shell.process.command_line import program, serve_program
 from shell.run_dir.folder import FLAG
 from shell.run_dir.progress_display import HELD_OUT_LOSSES, set_name, training_on
 from shell.run_dir.run_files import CONFIG, Checkpoint, read_checkpoints, read_entries, read_metrics

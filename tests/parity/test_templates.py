@@ -24,7 +24,7 @@ from kernel.errors import InputError
 from kernel.render.batch_renderer import BatchRenderer
 from kernel.render.token_program import assemble
 from kernel.renderers import RENDERERS
-from kernel.renderers.public_templates import FOLLOWING
+from kernel.renderers.follow_template import FOLLOWING
 from kernel.renderers.qwen3_template import QWEN3_TEMPLATES
 from kernel.row_to_conversation import read_conversation
 from shell.text.chat_template.find_turns import Control

@@ -1,4 +1,4 @@
-"""The installed command and the recipes: one table, hints that repeat what was typed, the same exit codes."""
+"""The installed command and the recipes: one table, hints that repeat what was command_line, the same exit codes."""
 
 import ast
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shell.command import COMMANDS, main
-from shell.process import typed
+from shell.process import command_line
 from shell.settings.config import COMMAND_CONFIGS
 from shell.settings.flags import fields_of
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def nothing_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(typed, "_typed", ["tinsmith"])
+    monkeypatch.setattr(command_line, "_typed", ["tinsmith"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -55,24 +55,24 @@ def test_hints_repeat_the_installed_command(monkeypatch: pytest.MonkeyPatch, tmp
     installed.chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(installed), "show"])
     monkeypatch.setenv("PATH", str(tmp_path))
-    typed.set_command("show")
-    assert (typed.program(), typed.serve_program()) == ("tinsmith show", "tinsmith serve")
+    command_line.set_command("show")
+    assert (command_line.program(), command_line.serve_program()) == ("tinsmith show", "tinsmith serve")
     monkeypatch.setenv("PATH", "/nowhere")
-    typed.set_command("show")
-    assert typed.program() == f"{installed} show"
+    command_line.set_command("show")
+    assert command_line.program() == f"{installed} show"
 
 
 def test_hints_repeat_the_recipe_with_the_interpreter_that_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["recipes/my show.py"])
     monkeypatch.setenv("PATH", "/nowhere")
-    typed.set_script()
-    assert typed.program().endswith(" 'recipes/my show.py'")
-    assert Path(typed.program().split()[0]).absolute() == Path(sys.executable)
-    assert typed.serve_program().endswith(" -m shell.local_service")
+    command_line.set_script()
+    assert command_line.program().endswith(" 'recipes/my show.py'")
+    assert Path(command_line.program().split()[0]).absolute() == Path(sys.executable)
+    assert command_line.serve_program().endswith(" -m shell.local_service")
 
 
 def test_where_nothing_was_typed_the_installed_command_is_named() -> None:
-    assert (typed.program(), typed.serve_program()) == ("tinsmith train", "tinsmith serve")
+    assert (command_line.program(), command_line.serve_program()) == ("tinsmith train", "tinsmith serve")
 
 
 @pytest.mark.parametrize("command", COMMAND_CONFIGS)

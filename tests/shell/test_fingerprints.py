@@ -13,7 +13,7 @@ from kernel.enums import TrainOnWhat
 from kernel.length_limit import LengthPolicy, Truncation
 from kernel.renderer_language.pieces import Header
 from kernel.renderers import RENDERERS, find_renderer
-from kernel.renderers.public_templates import following_template
+from kernel.renderers.follow_template import following_template
 from shell.data.rows import ListRows
 from shell.datums.render_rows import RowRenderer
 from shell.datums.render_settings import RenderSettings

@@ -15,8 +15,8 @@ from kernel.render.message_weights import unweighted
 from kernel.render.spans import spans
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
+from kernel.renderers.inline_markup import OwnMarkup, own_markup, read_own_markup
 from kernel.renderers.llama3 import LLAMA3
-from kernel.renderers.own_markup import OwnMarkup, own_markup, read_own_markup
 from kernel.renderers.plain_text import ROLE_COLON
 from kernel.renderers.qwen3 import QWEN3, QWEN3_DISABLE_THINKING, QWEN3_INSTRUCT
 from kernel.row_outcomes import Outcome

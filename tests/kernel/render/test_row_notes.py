@@ -6,7 +6,7 @@ from kernel.conversation import Conversation, Message, Part, ToolSpec
 from kernel.errors import InputError
 from kernel.render.row_notes import DECLARED_TWICE, LITERAL, row_notes
 from kernel.renderers import RENDERERS
-from kernel.renderers.own_markup import own_markup
+from kernel.renderers.inline_markup import own_markup
 from tests.spans import write, write_prompt
 
 ASK, SAID = Message("user", "a"), Message("assistant", "b")

@@ -8,7 +8,7 @@ import pytest
 
 from kernel.enums import TrainOnWhat
 from kernel.renderers import RENDERERS
-from kernel.renderers.public_templates import following_template
+from kernel.renderers.follow_template import following_template
 from shell.data.dataset import Dataset
 from shell.data.load_dataset import Source
 from shell.data.open_rows import open_rows

@@ -11,8 +11,8 @@ from kernel.enums import Follow, TrainOnWhat
 from kernel.errors import InputError
 from kernel.renderer_language.pieces import Renderer
 from kernel.renderers import RENDERERS
+from kernel.renderers.follow_template import follows_template
 from kernel.renderers.llama3 import LLAMA3
-from kernel.renderers.public_templates import follows_template
 from shell.text.renderer_by_name import FormatNames, batch_renderer_of, open_format, read_variables
 from shell.text.tokenizer import SAMPLE, open_tokenizer
 from tests.shell.text.chat_template import samples

@@ -6,8 +6,8 @@ import pytest
 
 from kernel.conversation import Message
 from kernel.errors import InputError
-from kernel.message_weights import FACTORS, FLAGS, ROW_WEIGHT_KEYS, row_weight
 from kernel.row_to_conversation import read_conversation
+from kernel.weight_keys import FACTORS, FLAGS, ROW_WEIGHT_KEYS, row_weight
 
 USER = {"role": "user", "content": "Q"}
 

@@ -11,7 +11,7 @@ from kernel.conversation import Conversation, Message, Origin, Part, ToolCall, T
 from kernel.errors import InputError
 from kernel.renderer_language.interpreter import SpanKind
 from kernel.renderers import RENDERERS
-from kernel.renderers.own_markup import literal_controls, own_markup, read_own_markup
+from kernel.renderers.inline_markup import literal_controls, own_markup, read_own_markup
 from kernel.row_to_conversation import read_conversation
 from tests.parity import alike
 from tests.parity.conversations import conversation

@@ -8,7 +8,7 @@ from kernel.conversation import Conversation, Message, Part, ToolCall, ToolSpec,
 from kernel.errors import InputError
 from kernel.render.spans import Span
 from kernel.renderers import RENDERERS
-from kernel.renderers.public_templates import FOLLOWING, differences, following_template, follows_template
+from kernel.renderers.follow_template import FOLLOWING, differences, following_template, follows_template
 from kernel.row_to_conversation import read_conversation
 from tests.parity.conversations import conversation
 from tests.spans import write
