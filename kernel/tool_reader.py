@@ -115,7 +115,10 @@ def calls_in_text(text: str, keys: MessageKeys, where: str) -> tuple[str, tuple[
     ('I look it up.', (ToolCall(name='f', arguments='{}', id=''),))
     """
     for begin in re.finditer(r"[{\[]", text):
-        spans = _calls_from(text, begin.start())
+        try:
+            spans = _calls_from(text, begin.start())
+        except RecursionError:  # as every start within it would be
+            break
         if spans:
             said = re.sub(_MARKS.pattern + r"\Z", "", text[: begin.start()])
             calls = [call for span in spans for call in read_calls(parse(span, "a tool call"), keys, where)]
@@ -131,7 +134,7 @@ def _calls_from(text: str, at: int) -> list[str]:
     while at < len(text):
         try:
             value, stop = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except ValueError:
             return []
         calls = value if isinstance(value, list) else [value]
         if not calls or not all(isinstance(call, dict) and ("function" in call or _named(call)) for call in calls):
